@@ -1,0 +1,179 @@
+"""What a training step costs, against the passes that it cannot do without: ``python -m benchmarks.step --help``.
+
+The floor of a method is measured by the same script in the same process, in turns with the method: one forward and
+backward of the network per image, plus one encoder forward without gradient per image and write of the memory.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import autograd
+
+from datasets.loaders import Batch
+from engine.build import autocast, choose_device
+from methods import Aggregate, choose_method
+from network.deeplab import build_network
+from network.memory import CategoricalMemory
+from optimizer import build_optimizer
+
+METHODS = {"baseline": (False, False), "MLDG": (True, False), "memory": (False, True), "PinMem": (True, True)}
+PHASES = {  # methods of a method -> what the table calls them; the rest is "other"
+    "observe": "forward",
+    "gradients": "backward",
+    "write_ahead": "write ahead",
+    "look_ahead": "look-ahead forward",
+    "apply": "optimiser",
+    "after_update": "store",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.step", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--arch", default="DeepR50V3PlusD")
+    parser.add_argument("--crop", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=2, help="images per domain")
+    parser.add_argument("--domains", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7, help="counted steps, after two that are not")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--amp", default="off", choices=("off", "bf16"))
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    args = parser.parse_args()
+    rows = {name: in_own_process(measure, name, args) for name in args.methods}
+    for name, row in rows.items():
+        row["peak_gb"] = in_own_process(peak_memory, name, args)
+    print(table(rows))
+    if args.json:
+        args.json.write_text(json.dumps({"flags": vars(args), "methods": rows}, indent=1, default=str) + "\n")
+
+
+def in_own_process(function: Callable, *arguments: Any) -> Any:
+    """Call in a fresh process, so that no measurement inherits another's memory."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+class Bench:
+    """A method on random data, and the passes that are its floor."""
+
+    def __init__(self, name: str, args: argparse.Namespace):
+        torch.manual_seed(0)
+        self.device, self.amp = choose_device(args.device), args.amp
+        mldg, memory = METHODS[name]
+        net = build_network(args.arch, 19, memory=CategoricalMemory(19) if memory else None).to(self.device).train()
+        sgd, schedule = build_optimizer(
+            net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000
+        )
+        self.method: Aggregate = choose_method(mldg=mldg, memory=memory)(net, sgd, schedule)
+        shape = args.domains, args.batch, args.crop, args.crop
+        images = torch.randn(shape[0], shape[1], 3, *shape[2:], device=self.device)
+        labels = torch.randint(0, 19, shape, device=self.device)
+        roles = torch.tensor([mldg and domain > 0 for domain in range(args.domains)])
+        self.batch = Batch(images, labels, roles)
+        written = self.batch.pool(~roles)
+        self.writes = [written] * (memory + (memory and mldg))
+        self.passes = [self.batch.pool(roles), written] if mldg else [written]
+
+    def step(self) -> None:
+        with autocast(self.amp, self.device):
+            self.method.step(self.batch)
+
+    def floor(self) -> None:
+        method = self.method
+        with autocast(self.amp, self.device):
+            for part in self.passes:
+                terms = Aggregate.losses(method, method.net(part.images), part)
+                autograd.grad(sum(terms.values()), list(method.params.values()), allow_unused=True)
+            with torch.no_grad():
+                for part in self.writes:
+                    method.net.encoder(part.images)
+
+    def timed(self, function: Callable[[], None]) -> float:
+        start = time.perf_counter()
+        function()
+        self.wait()
+        return time.perf_counter() - start
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def split(self) -> dict[str, float]:
+        """Seconds of one step by phase."""
+        seconds: dict[str, float] = defaultdict(float)
+
+        def clock(phase: str, function: Callable) -> Callable:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                start = time.perf_counter()
+                result = function(*args, **kwargs)
+                self.wait()
+                seconds[phase] += time.perf_counter() - start
+                return result
+
+            return call
+
+        present = {name: phase for name, phase in PHASES.items() if hasattr(self.method, name)}
+        for name, phase in present.items():
+            setattr(self.method, name, clock(phase, getattr(self.method, name)))
+        total = self.timed(self.step)
+        for name in present:
+            delattr(self.method, name)
+        return dict(seconds) | {"other": total - sum(seconds.values())}
+
+
+def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    bench = Bench(name, args)
+    for _ in range(2):
+        bench.step()
+        bench.floor()
+    steps, floors, splits = [], [], []
+    for _ in range(args.repeats):
+        steps.append(bench.timed(bench.step))
+        floors.append(bench.timed(bench.floor))
+        splits.append(bench.split())
+    ratios = [step / floor for step, floor in zip(steps, floors, strict=True)]
+    phases = {phase: statistics.median(split[phase] for split in splits) for phase in splits[0]}
+    return {
+        "seconds": statistics.median(steps),
+        "floor_seconds": statistics.median(floors),
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "phases": phases,
+    }
+
+
+def peak_memory(name: str, args: argparse.Namespace) -> float:
+    """Gigabytes after three steps: of the device, or of the whole process on the CPU."""
+    bench = Bench(name, args)
+    for _ in range(3):
+        bench.step()
+    if bench.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(bench.device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Markdown: seconds, floor, ratio, peak memory, and the phases of each method."""
+    phases = list(dict.fromkeys(phase for row in rows.values() for phase in row["phases"]))
+    lines = ["| method | s/iteration | floor | ratio | peak GB | " + " | ".join(phases) + " |"]
+    lines.append("|---" * (5 + len(phases)) + "|")
+    for name, row in rows.items():
+        cells = [f"{row['seconds']:.3f}", f"{row['floor_seconds']:.3f}", f"{row['ratio']:.3f}", f"{row['peak_gb']:.2f}"]
+        cells += [f"{row['phases'][phase]:.3f}" if phase in row["phases"] else "" for phase in phases]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

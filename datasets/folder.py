@@ -1,0 +1,68 @@
+"""Images from disk: labelled ones of a data set, or whatever lies in a folder."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from datasets.specs import DatasetSpec, Sample
+from utils.errors import UsageError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+def read_image(path: Path, *, upright: bool = False) -> Image.Image:
+    """An image file as RGB; ``upright`` turns it as its camera says (EXIF), which labelled images never are."""
+    try:
+        with Image.open(path) as image:
+            return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UsageError(f"{path}: unreadable image ({error}): fetch the file again or take it away") from error
+
+
+def read_pair(spec: DatasetSpec, sample: Sample) -> tuple[Image.Image, np.ndarray]:
+    """An image (RGB) and its train ids (H,W uint8), which are equal in size."""
+    image, label = read_image(sample.image), spec.decode(sample.label)
+    if label.shape != (image.height, image.width):
+        raise UsageError(
+            f"{sample.image} is {image.width}x{image.height} but its label {sample.label} is "
+            f"{label.shape[1]}x{label.shape[0]}: take this pair away or fetch both again"
+        )
+    return image, label
+
+
+class LabelledImages:
+    """The images of one split with their labels, as stored; ``limit`` > 0 keeps that many, evenly spaced."""
+
+    def __init__(self, spec: DatasetSpec, root: Path | str, split: str, *, limit: int = 0) -> None:
+        samples = spec.pairs(root, split)
+        if 0 < limit < len(samples):
+            samples = [samples[index * len(samples) // limit] for index in range(limit)]
+        self.spec, self.split, self.samples = spec, split, samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, np.ndarray, str]:
+        sample = self.samples[index]
+        return *read_pair(self.spec, sample), sample.name
+
+
+class ImageFolder:
+    """The images of a folder and its subfolders, sorted, or one image file; ``skipped`` lists the other files."""
+
+    def __init__(self, path: Path | str) -> None:
+        path = Path(path).expanduser()
+        self.root = path if path.is_dir() else path.parent
+        files = sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+        self.paths = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        self.skipped = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
+        if not self.paths:
+            raise UsageError(f"{path}: no image here: name a folder with images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, str]:
+        path = self.paths[index]
+        return read_image(path, upright=True), path.relative_to(self.root).as_posix()

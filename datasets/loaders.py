@@ -1,0 +1,200 @@
+"""Batches of several domains, in which everything random is a function of (seed, iteration, rank, domain, slot).
+
+What is to be loaded travels with each request, so that workers hold no state and any iteration can be rebuilt.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.folder import LabelledImages, read_pair
+from datasets.specs import DatasetSpec, Sample
+from datasets.transforms import Augmentation, evaluation_geometry, normalise, to_tensor
+from utils.errors import UsageError
+
+_ROLES, _SAMPLE = range(2)  # purposes of random streams
+
+
+class Batch(NamedTuple):
+    """The samples of one iteration, by domain, or those of some domains, pooled."""
+
+    images: Tensor  # D,N,3,H,W uint8; float and normalised when ready; N,3,H,W when pooled
+    labels: Tensor  # D,N,H,W uint8; int64 when ready; N,H,W when pooled
+    meta_test: Tensor  # D bool, on the CPU: the domains that play meta-test in this iteration
+
+    def pool(self, domains: Tensor | list[bool] | slice = slice(None)) -> "Batch":
+        """The chosen domains (mask or slice) as one flat batch."""
+        return Batch(self.images[domains].flatten(0, 1), self.labels[domains].flatten(0, 1), self.meta_test[domains])
+
+    def ready(self, device: torch.device | str) -> "Batch":
+        """The batch on a device, images normalised, labels as the losses want them.
+
+        ``meta_test`` stays where it is: choosing domains by it then needs no wait for the device.
+        """
+        images = normalise(self.images.to(device, non_blocking=True))
+        return Batch(images, self.labels.to(device, non_blocking=True).long(), self.meta_test)
+
+
+class Request(NamedTuple):
+    """One sample of one iteration: all that a worker needs to draw it."""
+
+    iteration: int  # negative ones are free for batches before the training
+    domain: int  # position in the list of domains
+    slot: int  # position within the domain's batch
+    hard: bool  # strong colour jitter
+    meta_test: bool  # role of the domain in this iteration
+
+
+def _stream(purpose: int, *numbers: int) -> np.random.Generator:
+    """A random stream of its own for each tuple of integers of either sign."""
+    return np.random.default_rng([purpose, *(2 * n if n >= 0 else -2 * n - 1 for n in numbers)])
+
+
+def meta_split(num_domains: int, seed: int, iteration: int) -> list[bool]:
+    """Which domains play meta-test: a random permutation of them, cut at U{1..D-1}, as in the published training."""
+    if num_domains < 2:
+        raise UsageError("--mldg needs two domains: name two, e.g. `--dataset gtav gtav`, or drop --mldg")
+    rng = _stream(_ROLES, seed, iteration)
+    cut = rng.integers(1, num_domains)
+    return (rng.permutation(num_domains) >= cut).tolist()
+
+
+@dataclass(frozen=True)
+class Domains(Dataset):
+    """Labelled images of several domains, drawn by request; a domain may stand in the list more than once."""
+
+    sources: Sequence[tuple[DatasetSpec, Sequence[Sample]]]
+    augmentation: Augmentation
+    seed: int
+    rank: int = 0
+
+    def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
+        """A sample drawn with replacement and augmented: image 3,H,W and label H,W, both uint8."""
+        spec, samples = self.sources[request.domain]
+        rng = _stream(_SAMPLE, self.seed, request.iteration, self.rank, request.domain, request.slot)
+        image, label = read_pair(spec, samples[rng.integers(len(samples))])
+        image, label = self.augmentation(image, label, rng, request.hard)
+        return to_tensor(image), torch.from_numpy(label.copy())
+
+    def __getitems__(self, requests: Sequence[Request]) -> Batch:
+        """The batch of one iteration; the data loader calls this with what the sampler yields."""
+        images, labels = map(torch.stack, zip(*(self[request] for request in requests), strict=True))
+        count = len(self.sources)
+        roles = [request.meta_test for request in requests if request.slot == 0]
+        return Batch(images.unflatten(0, (count, -1)), labels.unflatten(0, (count, -1)), torch.tensor(roles))
+
+
+@dataclass(frozen=True)
+class IterationSampler:
+    """The requests of the iterations from ``start`` to ``stop``: all slots of the first domain, then of the next."""
+
+    num_domains: int
+    batch_size: int  # per domain
+    start: int
+    stop: int
+    seed: int
+    meta: bool = False  # whether domains play meta-train and meta-test
+    meta_aug: str | None = None  # who is jittered strongly: 'role' (meta-test), 'first_domain' (always) or nobody
+
+    def __post_init__(self) -> None:
+        if self.meta_aug not in ("role", "first_domain", None):
+            raise UsageError(f"--meta_aug {self.meta_aug}: choose from role, first_domain")
+        self.requests(self.start)  # so that too few domains are told now, not by a worker
+
+    def requests(self, iteration: int) -> list[Request]:
+        """The D*N requests of one iteration."""
+        nobody = [False] * self.num_domains
+        roles = meta_split(self.num_domains, self.seed, iteration) if self.meta else nobody
+        hard = {"role": roles, "first_domain": [True, *nobody[1:]], None: nobody}[self.meta_aug]
+        return [
+            Request(iteration, domain, slot, hard[domain], roles[domain])
+            for domain in range(self.num_domains)
+            for slot in range(self.batch_size)
+        ]
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def __iter__(self) -> Iterator[list[Request]]:
+        return map(self.requests, range(self.start, self.stop))
+
+
+class _Loader(DataLoader):
+    """A loader that lets its workers go when one of them meets a mistake of the user."""
+
+    def __iter__(self) -> Iterator:
+        try:
+            yield from super().__iter__()
+            return
+        except UsageError as error:
+            message = str(error)
+            # The error that was passed on refers to itself by its traceback and so keeps the workers: exit would wait
+            # for them for seconds.
+            error.__traceback__ = None
+        raise UsageError(message)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
+
+
+def train_loader(
+    domains: Domains,
+    *,
+    batch_size: int,
+    start: int,
+    stop: int,
+    meta: bool = False,
+    meta_aug: str | None = None,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """The batches of the iterations from ``start`` to ``stop``, ``batch_size`` samples of every domain in each."""
+    sampler = IterationSampler(len(domains.sources), batch_size, start, stop, domains.seed, meta, meta_aug)
+    return _Loader(domains, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, pin_memory=pin_memory)
+
+
+@dataclass(frozen=True)
+class _Evaluated(Dataset):
+    """Labelled images as tensors, in the geometry in which they are scored."""
+
+    images: LabelledImages
+    crop: int  # 0: whole images
+    pad_label: str
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
+        image, label, name = self.images[index]
+        if self.crop:
+            image, label = evaluation_geometry(image, label, self.crop, pad_label=self.pad_label)
+        return to_tensor(image), torch.from_numpy(label.copy()), name
+
+
+def eval_loader(
+    images: LabelledImages,
+    *,
+    workers: int = 0,
+    eval_crop: int | None = None,
+    mapillary_pad: str = "ignore",
+    indices: Sequence[int] | None = None,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """Image by image: (3,H,W uint8, H,W uint8, name), in order, or those of ``indices``.
+
+    ``eval_crop`` overrides the square crop of the data set; 0 scores whole images.
+    """
+    crop = eval_crop if eval_crop is not None else images.spec.eval_crop or 0
+    return _Loader(
+        _Evaluated(images, crop, mapillary_pad),
+        batch_size=None,
+        sampler=indices,
+        num_workers=workers,
+        pin_memory=pin_memory,
+    )

@@ -1,0 +1,177 @@
+"""Augmentation of an image together with its label, and the geometry of evaluation.
+
+Images are Pillow RGB, labels H,W uint8 train ids. Everything random is drawn from the generator that is passed in.
+Laws and order are those of the published training: scale, pad, crop, flip, (rotate), colour jitter, blur.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from PIL.Image import Resampling, Transpose
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from datasets.labels import IGNORE
+from utils.errors import UsageError
+
+Pair = tuple[Image.Image, np.ndarray]
+
+# Brightness, contrast, saturation, hue.
+NORMAL = (0.4, 0.4, 0.4, 0.1)
+HARD = (0.8, 0.8, 0.8, 0.3)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class _Kept(NamedTuple):
+    """What a window keeps of one axis of a resized picture."""
+
+    begin: int  # where it begins in the window
+    length: int
+    box: tuple[float, float]  # the same part in source coordinates
+    nearest: np.ndarray  # the source pixel of each kept pixel
+
+
+def _kept(source: int, resized: int, corner: int, window: int) -> _Kept:
+    start, stop = max(0, corner), min(resized, corner + window)
+    ratio = source / resized
+    nearest = (2 * np.arange(start, stop) + 1) * source // (2 * resized)
+    return _Kept(start - corner, stop - start, (start * ratio, min(stop * ratio, source)), nearest)
+
+
+def cut(
+    image: Image.Image, label: np.ndarray, *, size: tuple[int, int], corner: tuple[int, int], crop: int, fill: int
+) -> Pair:
+    """The window crop x crop at ``corner`` (x, y) of the pair resized to ``size`` (w, h), without resizing the rest.
+
+    Bicubic for the image, nearest for the label. Outside of the resized pair, where a negative corner or a small size
+    leads, the image is black and the label ``fill``.
+    """
+    x = _kept(image.width, size[0], corner[0], crop)
+    y = _kept(image.height, size[1], corner[1], crop)
+    box = (x.box[0], y.box[0], x.box[1], y.box[1])
+    canvas = Image.new("RGB", (crop, crop))
+    canvas.paste(image.resize((x.length, y.length), Resampling.BICUBIC, box=box), (x.begin, y.begin))
+    train_ids = np.full((crop, crop), fill, dtype=np.uint8)
+    train_ids[y.begin : y.begin + y.length, x.begin : x.begin + x.length] = label[y.nearest][:, x.nearest]
+    return canvas, train_ids
+
+
+def scale_crop_flip(
+    image: Image.Image,
+    label: np.ndarray,
+    crop: int,
+    rng: np.random.Generator,
+    *,
+    scale: tuple[float, float] = (0.5, 2.0),
+    pad: bool = True,
+) -> Pair:
+    """A random crop of the randomly scaled pair, mirrored half of the time.
+
+    One factor for both axes; what is smaller than the crop is padded by (crop - size) // 2 + 1 on both sides, as
+    published. With ``pad=False`` the factor is raised until the crop fits.
+    """
+    factor = rng.uniform(*scale)
+    width, height = int(image.width * factor), int(image.height * factor)
+    if not pad:
+        factor = max(factor, crop / image.width, crop / image.height)
+        width, height = max(crop, int(image.width * factor)), max(crop, int(image.height * factor))
+    corner = (_corner(width, crop, rng), _corner(height, crop, rng))
+    image, label = cut(image, label, size=(width, height), corner=corner, crop=crop, fill=IGNORE)
+    if rng.random() < 0.5:
+        image, label = image.transpose(Transpose.FLIP_LEFT_RIGHT), label[:, ::-1]
+    return image, label
+
+
+def _corner(size: int, crop: int, rng: np.random.Generator) -> int:
+    margin = (crop - size) // 2 + 1 if size < crop else 0
+    return int(rng.integers(size + 2 * margin - crop, endpoint=True)) - margin
+
+
+def rotate(image: Image.Image, label: np.ndarray, degrees: float, rng: np.random.Generator) -> Pair:
+    """The pair turned by U(-degrees, degrees) about its centre: corners black, their label ignored."""
+    angle = rng.uniform(-degrees, degrees)
+    turned = Image.fromarray(label).rotate(angle, Resampling.NEAREST, fillcolor=IGNORE)
+    return image.rotate(angle, Resampling.BICUBIC), np.asarray(turned)
+
+
+def jitter(
+    image: Image.Image, rng: np.random.Generator, strength: tuple[float, float, float, float] = NORMAL
+) -> Image.Image:
+    """Random brightness, contrast, saturation and hue, in random order."""
+    steps = (
+        functional.adjust_brightness,
+        functional.adjust_contrast,
+        functional.adjust_saturation,
+        functional.adjust_hue,
+    )
+    centres = (1.0, 1.0, 1.0, 0.0)
+    amounts = [centre + rng.uniform(-width, width) for centre, width in zip(centres, strength, strict=True)]
+    for index in rng.permutation(len(steps)):
+        image = steps[index](image, amounts[index])
+    return image
+
+
+def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A Gaussian blur of 0.15 to 1.3 pixels."""
+    return image.filter(ImageFilter.GaussianBlur(0.15 + 1.15 * rng.random()))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The training augmentation of one sample.
+
+    Of ``color_aug`` only the sign counts, as published: above 0 the jitter is applied to half of the samples.
+    """
+
+    crop_size: int = 768
+    scale_min: float = 0.5
+    scale_max: float = 2.0
+    pad: bool = True
+    rotate: float = 0.0
+    color_aug: float = 0.0
+    gblur: bool = False
+
+    def __call__(self, image: Image.Image, label: np.ndarray, rng: np.random.Generator, hard: bool = False) -> Pair:
+        """The augmented pair; ``hard`` replaces the photometric part by strong jitter and blur, both always."""
+        scale = (self.scale_min, self.scale_max)
+        image, label = scale_crop_flip(image, label, self.crop_size, rng, scale=scale, pad=self.pad)
+        if self.rotate > 0:
+            image, label = rotate(image, label, self.rotate, rng)
+        if hard:
+            return blur(jitter(image, rng, HARD), rng), label
+        if self.color_aug > 0 and rng.random() < 0.5:
+            image = jitter(image, rng, NORMAL)
+        if self.gblur:
+            image = blur(image, rng)
+        return image, label
+
+
+def evaluation_geometry(image: Image.Image, label: np.ndarray, crop: int, *, pad_label: str = "ignore") -> Pair:
+    """The pair resized to the height ``crop``, then its centre crop x crop, as Mapillary is scored.
+
+    A portrait image is padded: centred and ignored with 'ignore'; with 'road' as published, where the padding counts
+    as road and the padded canvas is cropped at the offset of the unpadded one, so that the right part is lost.
+    """
+    if pad_label not in ("ignore", "road"):
+        raise UsageError(f"--mapillary_pad {pad_label}: choose from ignore, road")
+    width = int(image.width / image.height * crop)
+    left, fill = round((width - crop) / 2), IGNORE
+    if pad_label == "road":
+        left, fill = left - max(0, crop - width), 0
+    return cut(image, label, size=(width, crop), corner=(left, 0), crop=crop, fill=fill)
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB image as 3,H,W uint8."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Images ...,3,H,W uint8 as float32 with the mean and deviation of ImageNet taken out."""
+    scaled = functional.to_dtype(images, torch.float32, scale=True)
+    return functional.normalize(scaled, list(IMAGENET_MEAN), list(IMAGENET_STD), inplace=True)

@@ -1,0 +1,138 @@
+"""From flags to parts: device, precision, network, method, data.  Only this package sees flags."""
+
+import hashlib
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from datasets.folder import LabelledImages
+from datasets.labels import CLASSES
+from datasets.loaders import Batch, Domains, eval_loader, train_loader
+from datasets.specs import Sample, spec
+from datasets.transforms import Augmentation
+from methods import Aggregate, choose_method
+from network.deeplab import DeepLabV3Plus, build_network
+from network.memory import CategoricalMemory
+from optimizer import build_optimizer
+from utils.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"--device {name}: not usable here ({str(error).splitlines()[0]}); try --device cpu"
+        ) from error
+    return device
+
+
+def autocast(amp: str, device: torch.device) -> AbstractContextManager:
+    """The context in which the network runs: bf16, or float32 (then TF32 is off as well)."""
+    half = amp == "bf16" or (amp == "auto" and device.type == "cuda")
+    torch.set_float32_matmul_precision("high" if half else "highest")
+    torch.backends.cudnn.allow_tf32 = half
+    # Without its cache of cast weights, which would outlive the optimizer's step within one training step.
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False)
+
+
+def network_config(args: Namespace) -> dict[str, Any]:
+    """What rebuilds the network without flags; stored in every checkpoint."""
+    slots = args.mem_slot or len(CLASSES)
+    if slots < len(CLASSES):
+        raise UsageError(f"--mem_slot {slots}: every one of the {len(CLASSES)} classes needs a slot")
+    memory = {"slots": slots, "dim": args.mem_dim, "momentum": args.mem_momentum, "read_temp": args.read_temp}
+    return {
+        "arch": args.arch,
+        "num_classes": len(CLASSES),
+        "output_stride": args.output_stride,
+        "aux": not args.no_aux_loss,
+        "dim": args.mem_dim,
+        "memory": memory if args.memory else None,
+    }
+
+
+def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLabV3Plus:
+    config = dict(config)
+    memory = config.pop("memory")
+    return build_network(**config, memory=memory and CategoricalMemory(**memory), pretrained=pretrained)
+
+
+def method_from(args: Namespace, net: DeepLabV3Plus) -> Aggregate:
+    optimizer, scheduler = build_optimizer(
+        net,
+        lr=args.lr,
+        momentum=args.momentum,
+        weight_decay=args.weight_decay,
+        schedule=args.lr_schedule,
+        exponent=args.poly_exp,
+        horizon=args.decay_horizon,
+    )
+    options: dict[str, Any] = {}
+    if args.mldg:
+        options |= {"inner_lr": args.inner_lr, "anneal": args.inner_lr_anneal}
+    if args.memory:
+        options |= {
+            "cohesion": args.mem_readloss,
+            "divergence": args.mem_divloss,
+            "classification": args.mem_clsloss,
+            "temperature": args.mem_temp,
+            "gumbel": not args.gumbel_off,
+        }
+    return choose_method(mldg=args.mldg, memory=args.memory)(net, optimizer, scheduler, **options)
+
+
+def training_domains(args: Namespace) -> Domains:
+    specs = [spec(name, gtav_labels=args.gtav_labels) for name in args.dataset]
+    augmentation = Augmentation(
+        crop_size=args.crop_size,
+        scale_min=args.scale_min,
+        scale_max=args.scale_max,
+        pad=not args.crop_nopad,
+        rotate=args.rrotate,
+        color_aug=args.color_aug,
+        gblur=args.gblur,
+    )
+    return Domains([(row, row.pairs(args.data_root, "train")) for row in specs], augmentation, args.seed)
+
+
+def training_batches(args: Namespace, domains: Domains, device: torch.device) -> DataLoader:
+    return train_loader(
+        domains,
+        batch_size=args.bs_mult,
+        start=0,
+        stop=args.max_iter,
+        meta=args.mldg,
+        meta_aug=args.meta_aug if args.mldg else None,
+        workers=args.num_workers,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def initial_batches(args: Namespace, domains: Domains, device: torch.device) -> Iterator[Batch]:
+    """Batches for the first memory: without roles, and before iteration 0, so that training sees none of them."""
+    loader = train_loader(
+        domains, batch_size=args.bs_mult, start=-args.mem_init_batches, stop=0, workers=args.num_workers
+    )
+    return (batch.ready(device) for batch in loader)
+
+
+def labelled_images(args: Namespace, name: str, split: str, limit: int) -> LabelledImages:
+    return LabelledImages(spec(name, gtav_labels=args.gtav_labels), args.data_root, split, limit=limit)
+
+
+def evaluation_batches(args: Namespace, images: LabelledImages) -> DataLoader:
+    crop = args.mapillary_crop if images.spec.eval_crop else None
+    return eval_loader(images, workers=args.num_workers, eval_crop=crop, mapillary_pad=args.mapillary_pad)
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """A short hash of the names of the images that were used."""
+    return hashlib.sha256("\n".join(sample.name for sample in samples).encode()).hexdigest()[:16]

@@ -1,0 +1,31 @@
+"""The losses of the categorical memory (Kim et al., CVPR 2022; constants as in the authors' release)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from loss.segmentation import cross_entropy
+
+
+def divergence_loss(items: Tensor) -> Tensor:
+    """Memory divergence: mean positive cosine between different ``items`` (S,C, unit rows).
+
+    L_div = sum_{a != b} max(0, m_a . m_b) / (S (S - 1))
+    """
+    cosine = (items @ items.T).clamp_min(0)
+    slots = len(items)
+    return (cosine.sum() - cosine.trace()) / (slots * (slots - 1))
+
+
+def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Feature cohesion: every pixel should be closest to its own class's item.
+
+    L_coh = cross-entropy of ``scores`` (N,S,h,w) / temperature, resized to ``labels`` (N,H,W).
+    """
+    scores = F.interpolate(scores / temperature, labels.shape[-2:], mode="bilinear", align_corners=True)
+    return cross_entropy(scores, labels)
+
+
+def classification_loss(logits: Tensor) -> Tensor:
+    """Item n should be recognised as class n: cross-entropy of ``logits`` (S,S), averaged over the slots."""
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))

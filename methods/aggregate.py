@@ -1,0 +1,64 @@
+"""The baseline: all domains pooled; and what every other method shares with it."""
+
+from torch import Tensor, autograd, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from datasets.loaders import Batch
+from loss.segmentation import auxiliary_cross_entropy, cross_entropy
+from network.deeplab import SegOutput
+
+Terms = dict[str, Tensor]
+
+
+class Aggregate:
+    """Minimise the sum of ``losses`` over all domains pooled.
+
+    A method's ``step`` takes one ``Batch`` (images D,N,3,H,W, labels D,N,H,W), updates the network once, advances the
+    schedule, and returns its weighted loss terms by name, as detached tensors: reading their values would make a GPU
+    wait.  A new method overrides what differs: ``losses``, ``observe``, ``after_update`` or ``step`` itself.
+    """
+
+    meta = False  # whether the batch's domains are split into meta-train and meta-test
+
+    def __init__(self, net: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, *, aux_weight: float = 0.4):
+        self.net, self.optimizer, self.scheduler, self.aux_weight = net, optimizer, scheduler, aux_weight
+        self.params = {name: param for name, param in net.named_parameters() if param.requires_grad}
+
+    def losses(self, out: SegOutput, batch: Batch) -> Terms:
+        """Weighted loss terms of one flat batch; their sum is minimised."""
+        terms = {"seg": cross_entropy(out.logits, batch.labels)}
+        if out.aux is not None:
+            terms["aux"] = self.aux_weight * auxiliary_cross_entropy(out.aux, batch.labels)
+        return terms
+
+    def observe(self, batch: Batch) -> Terms:
+        """Look at one flat batch with the present weights."""
+        return self.losses(self.net(batch.images), batch)
+
+    def after_update(self, batch: Batch) -> None:
+        """Called with the batch that was observed, once the weights have changed."""
+
+    def gradients(self, terms: Terms) -> list[Tensor]:
+        """The gradient of the terms' sum for every parameter, zeros where none arrives."""
+        total = sum(terms.values())
+        grads = autograd.grad(total, self.params.values(), allow_unused=True, materialize_grads=True)
+        return list(grads)
+
+    def apply(self, grads: list[Tensor]) -> None:
+        for param, grad in zip(self.params.values(), grads, strict=True):
+            param.grad = grad
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def step(self, batch: Batch) -> Terms:
+        flat = batch.pool()
+        terms = self.observe(flat)
+        self.apply(self.gradients(terms))
+        self.after_update(flat)
+        self.scheduler.step()
+        return detached(terms)
+
+
+def detached(terms: Terms, prefix: str = "") -> Terms:
+    return {prefix + name: term.detach() for name, term in terms.items()}

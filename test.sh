@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs what is missing, then runs the linter and the tests.  Arguments go to pytest: bash test.sh -m parity
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+source tools/setup.sh
+setup_python test
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+exec "$PYTHON" -m pytest "$@"

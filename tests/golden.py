@@ -1,0 +1,91 @@
+"""Numbers computed with the authors' release on weights and inputs made by rule; the rules are repeated here."""
+
+import os
+import zlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from utils.release_names import to_release
+
+HERE = Path(__file__).parent
+FOLDERS = [HERE / "golden", Path(os.environ.get("PINMEM_GOLDEN", HERE.parent.parent / "shared" / "golden"))]
+
+
+def golden_path(name: str) -> Path:
+    """The file ``name``, from the project's own copies or from the whole set; the test is skipped without it."""
+    for folder in FOLDERS:
+        if (folder / name).exists():
+            return folder / name
+    pytest.skip(f"golden {name} is not in tests/golden nor in PINMEM_GOLDEN")
+
+
+@cache
+def load(name: str) -> dict[str, np.ndarray]:
+    return dict(np.load(golden_path(f"{name}.npz"), allow_pickle=False))
+
+
+def seeded(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The value of the release's entry ``key``: a function of name and shape only."""
+    r = np.random.RandomState(zlib.crc32(key.encode())).randn(*shape)
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape, np.int64)
+    if key.endswith("m_items"):
+        r /= np.linalg.norm(r, axis=1, keepdims=True)
+    elif key.endswith("running_var"):
+        r = 1 + 0.1 * np.abs(r)
+    elif key.endswith("running_mean"):
+        r = 0.1 * r
+    elif len(shape) == 4:
+        r = (r - r.mean((1, 2, 3), keepdims=True)) * np.sqrt(2.0 / np.prod(shape[1:]))
+    elif len(shape) == 2:
+        r = 0.05 * r
+    elif key.endswith("weight"):
+        r = (0.2 if key.endswith("bn3.weight") else 1.0) * (1 + 0.1 * r)
+    else:
+        r = 0.1 * r
+    return r.astype(np.float32)
+
+
+def seed_weights(net: nn.Module, prefix: str = "") -> nn.Module:
+    """Fill ``net`` in place by the rule and switch its dropout off; ``prefix`` is where it stands in a network."""
+    state = {}
+    for key, value in net.state_dict().items():
+        state[key] = torch.from_numpy(np.asarray(seeded(to_release(prefix + key), tuple(value.shape))))
+    net.load_state_dict(state)
+    for module in net.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+    return net
+
+
+def make_images(seed: int, count: int, height: int, width: int, cell: int = 24, noise: float = 0.25) -> np.ndarray:
+    r = np.random.RandomState(seed)
+    coarse = r.randn(count, 3, -(-height // cell), -(-width // cell))
+    coarse = np.repeat(np.repeat(coarse, cell, 2), cell, 3)[:, :, :height, :width]
+    return (2 * (coarse + noise * r.randn(count, 3, height, width))).astype(np.float32)
+
+
+def make_labels(seed: int, count: int, height: int, width: int, cell: int, classes: list[int]) -> np.ndarray:
+    r = np.random.RandomState(seed)
+    coarse = np.asarray(classes)[r.randint(0, len(classes), (count, -(-height // cell), -(-width // cell)))]
+    coarse[r.rand(*coarse.shape) < 0.1] = 255
+    return np.repeat(np.repeat(coarse, cell, 1), cell, 2)[:, :height, :width].astype(np.int64)
+
+
+def probe(key: str, tensor: Tensor) -> float:
+    """A signed random projection of a parameter's tensor, which sees what a norm does not."""
+    q = np.random.RandomState(zlib.crc32((key + "#probe").encode())).randn(*tensor.shape)
+    return float((tensor.double().numpy() * q).sum() / np.sqrt(tensor.numel()))
+
+
+def assert_close(ours: Tensor | np.ndarray | float, golden: np.ndarray, tolerance: float, what: str = "") -> None:
+    """Largest difference within ``tolerance`` of the golden's largest magnitude."""
+    ours, golden = np.asarray(ours, dtype=np.float64), np.asarray(golden, dtype=np.float64)
+    assert ours.shape == golden.shape, f"{what}: {ours.shape} is not {golden.shape}"
+    worst = np.abs(ours - golden).max() / max(np.abs(golden).max(), 1e-30)
+    assert worst <= tolerance, f"{what}: off by {worst:.2e} of its largest magnitude, allowed {tolerance:.0e}"

@@ -1,0 +1,67 @@
+"""The label tables against the release's own maps and against each other."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets import labels
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict:
+    path = Path(os.environ.get("PINMEM_GOLDEN", ROOT / "../shared/golden")) / "g_transforms.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here (PINMEM_GOLDEN names its folder)")
+    return json.loads(path.read_text())
+
+
+def test_synthia_is_the_release_s(golden: dict) -> None:
+    expected = {int(stored): train_id for stored, train_id in golden["synthia_id_to_trainid"].items()}
+    assert labels.SYNTHIA[list(expected)].tolist() == list(expected.values())
+
+
+def test_gtav_by_colour_is_the_release_s(golden: dict) -> None:
+    by_colour = {tuple(colour): train_id for colour, train_id in golden["gtav_color_to_trainid"]}
+    expected = [by_colour.get(tuple(colour), labels.IGNORE) for colour in labels.GTAV_PALETTE.tolist()]
+    assert labels.GTAV_COLOUR[: len(expected)].tolist() == expected
+
+
+def test_gtav_ids_and_colours_differ_in_two_entries() -> None:
+    assert np.flatnonzero(labels.GTAV_IDS != labels.GTAV_COLOUR).tolist() == [18, 34]
+    assert (labels.GTAV_IDS == labels.CITYSCAPES).all()
+
+
+def test_colours_of_gtav_ids_are_those_of_the_classes() -> None:
+    named = np.flatnonzero(labels.CITYSCAPES != labels.IGNORE)
+    assert (labels.GTAV_PALETTE[named] == labels.PALETTE[labels.CITYSCAPES[named]]).all()
+
+
+def test_every_table_covers_what_it_can() -> None:
+    for table, named in ((labels.CITYSCAPES, 19), (labels.SYNTHIA, 19), (labels.MAPILLARY, 25), (labels.IDENTITY, 19)):
+        assert table.dtype == np.uint8 and table.shape == (256,)
+        assert set(table.tolist()) == {*range(19), labels.IGNORE}
+        assert (table != labels.IGNORE).sum() == named
+
+
+def test_mapillary_by_name() -> None:
+    names = labels.MAPILLARY_CLASSES
+    assert len(names) == len(set(names)) == 66
+    for name, train_id in {"Curb": 1, "Manhole": 0, "Other Rider": 12, "On Rails": 16, "Utility Pole": 5}.items():
+        assert labels.MAPILLARY[names.index(name)] == train_id
+    for train_id, name in enumerate(labels.CLASSES):
+        if name.title() in names:
+            assert labels.MAPILLARY[names.index(name.title())] == train_id
+
+
+def test_table_and_colourise() -> None:
+    table = labels.table({3: 0, 200: 18})
+    assert table[[3, 200, 0, 255]].tolist() == [0, 18, 255, 255]
+    coloured = labels.colourise(np.array([[0, 13], [255, 18]], dtype=np.uint8))
+    assert coloured.tolist() == [[[128, 64, 128], [0, 0, 142]], [[0, 0, 0], [119, 11, 32]]]
+    with pytest.raises(ValueError):
+        labels.PALETTE[0] = 0

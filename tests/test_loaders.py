@@ -1,0 +1,190 @@
+"""Batches of several domains: what is drawn is a function of the request, roles travel with it, errors are told."""
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datasets.folder import ImageFolder, LabelledImages
+from datasets.labels import IGNORE, colourise
+from datasets.loaders import Batch, Domains, IterationSampler, Request, eval_loader, meta_split, train_loader
+from datasets.specs import spec
+from datasets.transforms import Augmentation
+from utils.errors import UsageError
+
+CROP = 32
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Five GTAV training pairs and one BDD100K pair, small and noisy, so that any two draws differ."""
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        name = f"images/train/{index}.jpg" if index == 5 else f"images/train/folder/{index}.png"
+        home = tmp_path / ("bdd-100k" if index == 5 else "GTAV")
+        label = home / name.replace("images", "labels").replace(".jpg", "_train_id.png")
+        for path in (home / name, label):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        train_ids = rng.integers(0, 19, (40, 60)).astype(np.uint8)
+        Image.fromarray(colourise(train_ids)).save(home / name)
+        Image.fromarray(train_ids).save(label)
+    return tmp_path
+
+
+@pytest.fixture
+def domains(root: Path) -> Callable[..., Domains]:
+    """Builds the named domains."""
+
+    def build(*names: str, seed: int = 0, rank: int = 0) -> Domains:
+        sources = [(spec(name), spec(name).pairs(root, "train")) for name in names]
+        return Domains(sources, Augmentation(crop_size=CROP, color_aug=0.5, gblur=True), seed=seed, rank=rank)
+
+    return build
+
+
+def same(first: Batch, second: Batch) -> bool:
+    return all(torch.equal(ours, other) for ours, other in zip(first, second, strict=True))
+
+
+def test_a_request_is_one_sample(domains: Callable[..., Domains]) -> None:
+    request = Request(iteration=3, domain=0, slot=1, hard=False, meta_test=False)
+    image, label = domains("gtav", "gtav")[request]
+    assert image.shape == (3, CROP, CROP) and label.shape == (CROP, CROP)
+    assert image.dtype == label.dtype == torch.uint8
+    again = domains("gtav", "gtav")[request._replace(meta_test=True)]
+    assert torch.equal(image, again[0]) and torch.equal(label, again[1])
+    others = [domains("gtav", "gtav")[request._replace(**{name: value})] for name, value in (
+        ("iteration", 4), ("iteration", -3), ("slot", 0), ("domain", 1), ("hard", True),
+    )]  # fmt: skip
+    others += [domains("gtav", "gtav", seed=1)[request], domains("gtav", "gtav", rank=1)[request]]
+    images = [image, *(other[0] for other in others)]
+    assert len({tensor.numpy().tobytes() for tensor in images}) == len(images)
+    assert torch.equal(label, others[4][1])  # a hard sample differs in its colours only
+
+
+def test_batches_have_domains_and_slots(domains: Callable[..., Domains]) -> None:
+    loader = train_loader(domains("gtav", "bdd100k", "gtav"), batch_size=2, start=-1, stop=1, meta=True)
+    assert len(loader) == 2
+    batch = next(iter(loader))
+    assert batch.images.shape == (3, 2, 3, CROP, CROP) and batch.labels.shape == (3, 2, CROP, CROP)
+    assert batch.meta_test.tolist() == meta_split(3, 0, -1)
+    picked = batch.pool(batch.meta_test.tolist())
+    assert torch.equal(picked.images, batch.images[batch.meta_test].reshape(-1, 3, CROP, CROP))
+    assert picked.labels.shape[0] == picked.images.shape[0] == 2 * sum(batch.meta_test) and picked.meta_test.all()
+    assert torch.equal(batch.pool().labels, batch.labels.flatten(0, 1))
+    ready = batch.ready("cpu")
+    assert ready.images.dtype == torch.float32 and ready.labels.dtype == torch.int64
+    assert ready.images.abs().max() < 3 and torch.equal(ready.labels, batch.labels.long())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_sees_what_the_uninterrupted_one_sees(domains: Callable[..., Domains], workers: int) -> None:
+    options = {"batch_size": 2, "stop": 4, "meta": True, "meta_aug": "role"}
+    whole = list(train_loader(domains("gtav", "bdd100k"), start=0, **options))
+    resumed = list(train_loader(domains("gtav", "bdd100k"), start=2, workers=workers, **options))
+    assert len(resumed) == 2
+    assert all(same(first, second) for first, second in zip(whole[2:], resumed, strict=True))
+    assert not same(whole[0], whole[1])
+
+
+def test_meta_split_is_a_fair_cut() -> None:
+    for count in (2, 3, 5):
+        splits = [meta_split(count, 7, iteration) for iteration in range(400)]
+        sizes = [sum(split) for split in splits]
+        assert set(sizes) == set(range(1, count))
+        np.testing.assert_allclose(np.mean(splits, axis=0), 0.5, atol=0.1)
+        np.testing.assert_allclose(np.bincount(sizes)[1:] / 400, 1 / (count - 1), atol=0.1)
+    assert meta_split(3, 7, 5) == meta_split(3, 7, 5)
+    assert [meta_split(2, 7, i) for i in range(50)] != [meta_split(2, 8, i) for i in range(50)]
+
+
+def test_who_is_jittered_strongly() -> None:
+    def hard(meta: bool, meta_aug: str | None) -> list[tuple[list[bool], list[bool]]]:
+        sampler = IterationSampler(3, 2, 0, 20, seed=0, meta=meta, meta_aug=meta_aug)
+        return [([r.hard for r in batch], [r.meta_test for r in batch]) for batch in sampler]
+
+    assert all(jittered == roles for jittered, roles in hard(True, "role"))
+    assert all(jittered == [True] * 2 + [False] * 4 for jittered, _ in hard(True, "first_domain"))
+    assert not any(any(jittered) for jittered, _ in hard(True, None))
+    assert not any(any(jittered + roles) for jittered, roles in hard(False, "role"))
+    with pytest.raises(UsageError, match="choose from role, first_domain"):
+        hard(True, "all")
+
+
+def test_small_and_single_domains(domains: Callable[..., Domains]) -> None:
+    batch = next(iter(train_loader(domains("bdd100k"), batch_size=3, start=0, stop=1)))
+    assert batch.images.shape[:2] == (1, 3) and not torch.equal(batch.images[0, 0], batch.images[0, 1])
+    assert batch.meta_test.tolist() == [False]
+    with pytest.raises(UsageError, match="`--dataset gtav gtav`"):
+        train_loader(domains("gtav"), batch_size=1, start=0, stop=1, meta=True)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_errors_reach_the_user_in_one_line(domains: Callable[..., Domains], root: Path, workers: int) -> None:
+    broken = domains("bdd100k")
+    label = root / "bdd-100k/labels/train/5_train_id.png"
+    label.write_bytes(b"no image")
+    with pytest.raises(UsageError) as caught:
+        list(train_loader(broken, batch_size=1, start=0, stop=1, workers=workers))
+    assert str(caught.value).startswith(f"{label}: unreadable label") and "\n" not in str(caught.value)
+    assert not multiprocessing.active_children()  # or exit would wait for them
+    Image.new("L", (60, 41)).save(label)
+    with pytest.raises(UsageError, match=r"5\.jpg is 60x40 but its label .*5_train_id\.png is 60x41"):
+        list(eval_loader(LabelledImages(spec("bdd100k"), root, "train"), workers=workers))
+
+
+def test_labelled_images_one_by_one(root: Path) -> None:
+    images = LabelledImages(spec("gtav"), root, "train")
+    picture, label, name = images[1]
+    assert len(images) == 5 and name == "folder_1" and picture.size == (60, 40) and label.shape == (40, 60)
+    assert [sample.name for sample in LabelledImages(spec("gtav"), root, "train", limit=2).samples] == [
+        "folder_0",
+        "folder_2",
+    ]
+    assert len(LabelledImages(spec("gtav"), root, "train", limit=9)) == 5
+
+
+def test_eval_loader(root: Path) -> None:
+    images = LabelledImages(spec("gtav"), root, "train")
+    loaded = list(eval_loader(images, workers=1))
+    assert [name for _, _, name in loaded] == [sample.name for sample in images.samples]
+    image, label, _ = loaded[3]
+    assert image.dtype == label.dtype == torch.uint8
+    assert np.array_equal(image.permute(1, 2, 0), images[3][0]) and np.array_equal(label, images[3][1])
+    assert [name for _, _, name in eval_loader(images, indices=range(1, 5, 2))] == ["folder_1", "folder_3"]
+    image, label, _ = next(iter(eval_loader(images, eval_crop=64)))
+    assert image.shape == (3, 64, 64) and label.shape == (64, 64)
+
+
+def test_mapillary_is_scored_on_its_crop(tmp_path: Path) -> None:
+    home = tmp_path / "mapillary/validation"
+    for folder, picture in (("images/a.jpg", Image.new("RGB", (6, 8))), ("labels/a.png", Image.new("L", (6, 8), 55))):
+        (home / folder).parent.mkdir(parents=True)
+        picture.save(home / folder)
+    images = LabelledImages(spec("mapillary"), tmp_path, "val")
+    for pad_label, ignored in (("ignore", 0.25), ("road", 0.0)):
+        _, label, _ = next(iter(eval_loader(images, mapillary_pad=pad_label)))
+        assert label.shape == (1536, 1536) and (label == IGNORE).float().mean() == ignored
+    assert next(iter(eval_loader(images, eval_crop=0)))[1].tolist() == [[13] * 6] * 8
+
+
+def test_any_folder_of_images(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    Image.new("RGBA", (4, 2)).save(tmp_path / "b.PNG")
+    Image.new("L", (5, 2)).save(tmp_path / "sub/a.jpg")
+    (tmp_path / "notes.txt").write_text("not an image")
+    images = ImageFolder(tmp_path)
+    assert [images[index][1] for index in range(len(images))] == ["b.PNG", "sub/a.jpg"]
+    assert all(images[index][0].mode == "RGB" for index in range(len(images)))
+    assert images.skipped == [tmp_path / "notes.txt"]
+    assert [name for _, name in [ImageFolder(tmp_path / "b.PNG")[0]]] == ["b.PNG"]
+    for path in (tmp_path / "notes.txt", tmp_path / "absent"):
+        with pytest.raises(UsageError, match="no image here"):
+            ImageFolder(path)
+    (tmp_path / "c.png").write_bytes(b"broken")
+    with pytest.raises(UsageError, match=r"c\.png: unreadable image"):
+        ImageFolder(tmp_path)[1]

@@ -1,0 +1,178 @@
+"""Augmentation: the cut-first crop equals resize-then-crop, labels follow images, laws are the published ones."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter, ImageOps
+
+from datasets import transforms
+from datasets.labels import IGNORE, colourise
+from datasets.transforms import Augmentation, Pair, evaluation_geometry, scale_crop_flip
+from utils.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
+
+
+def coded(width: int, height: int, cell: int = 24) -> Pair:
+    """Blocks of random classes, and the same in colours."""
+    cells = np.random.default_rng(0).integers(0, 19, (height // cell + 1, width // cell + 1)).astype(np.uint8)
+    label = np.repeat(np.repeat(cells, cell, 0), cell, 1)[:height, :width].copy()
+    return Image.fromarray(colourise(label)), label
+
+
+class Scripted:
+    """Stands in for a generator: gives what it is told, notes the range that was asked for."""
+
+    def __init__(self, factor: float, offsets: Sequence[int] = (), flip: float = 0.9) -> None:
+        self.factor, self.offsets, self.flip, self.highs = factor, list(offsets), flip, []
+
+    def uniform(self, low: float, high: float) -> float:
+        return self.factor
+
+    def integers(self, high: int, *, endpoint: bool) -> int:
+        self.highs.append(high)
+        return self.offsets.pop(0)
+
+    def random(self) -> float:
+        return self.flip
+
+
+def whole_then_crop(pair: Pair, crop: int, rng: np.random.Generator, scale: tuple[float, float]) -> Pair:
+    """The plain way: resize all, pad all, crop, mirror; same draws."""
+    factor = rng.uniform(*scale)
+    size = int(pair[0].width * factor), int(pair[0].height * factor)
+    margin = [(crop - side) // 2 + 1 if side < crop else 0 for side in size]
+    x, y = (int(rng.integers(side + 2 * m - crop, endpoint=True)) for side, m in zip(size, margin, strict=True))
+    mirror, results = rng.random() < 0.5, []
+    for picture, fill, how in ((pair[0], 0, Image.BICUBIC), (Image.fromarray(pair[1]), IGNORE, Image.NEAREST)):
+        padded = ImageOps.expand(picture.resize(size, how), (*margin, *margin), fill)
+        window = padded.crop((x, y, x + crop, y + crop))
+        results.append(ImageOps.mirror(window) if mirror else window)
+    return results[0], np.asarray(results[1])
+
+
+def assert_same(ours: Pair, reference: Pair) -> None:
+    assert ours[0].size == reference[0].size and ours[1].shape == reference[1].shape
+    difference = np.asarray(ours[0], dtype=int) - np.asarray(reference[0], dtype=int)
+    assert np.abs(difference).max() <= 2 and np.abs(difference).mean() < 0.05
+    # Where a pixel's centre falls on the border of two, Pillow decides by rounding errors: single rows and columns.
+    assert (ours[1] != reference[1]).mean() < 0.03
+
+
+@pytest.mark.parametrize(("width", "height"), [(301, 167), (100, 240), (90, 80)])
+def test_cut_first_equals_resize_first(width: int, height: int) -> None:
+    image, label = coded(width, height, cell=10)
+    # Low in contrast: Pillow resizes by rows or by columns first, whichever is less work, and clips in between.
+    pair = image.point(lambda value: 64 + value // 2), label
+    for seed in range(20):
+        ours = scale_crop_flip(*pair, 128, np.random.default_rng(seed))
+        assert_same(ours, whole_then_crop(pair, 128, np.random.default_rng(seed), (0.5, 2.0)))
+
+
+def test_geometry_of_the_release() -> None:
+    path = Path(os.environ.get("PINMEM_GOLDEN", ROOT / "../shared/golden")) / "g_transforms.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here (PINMEM_GOLDEN names its folder)")
+    golden = json.loads(path.read_text())
+    for case in golden["cases"][::2]:
+        pair, crop = coded(*case["image_wh"]), golden["crop_size"]
+        operations = {operation[0]: operation[2:] for operation in case["mask_ops"] if operation[3] != [crop, crop]}
+        size, window, canvas = operations["resize"][1], operations["crop"][1], operations["crop"][0]
+        margins = operations.get("expand", [None, [0, 0, 0, 0]])[1]
+        rng = Scripted(case["scale"], window[:2])
+        ours = scale_crop_flip(*pair, crop, rng)
+        assert rng.highs == [canvas[0] - crop, canvas[1] - crop]
+        label = Image.fromarray(pair[1]).resize(size, Image.NEAREST)
+        assert (ours[1] == np.asarray(ImageOps.expand(label, tuple(margins), IGNORE).crop(window))).all()
+        kept = ours[1] != IGNORE
+        assert (np.asarray(ours[0])[~kept] == 0).all()
+
+
+def test_labels_follow_images() -> None:
+    pair = coded(300, 200, cell=40)
+    augmentation = Augmentation(crop_size=160, scale_min=0.8, rotate=20.0)
+    for seed in range(12):
+        image, label = augmentation(*pair, np.random.default_rng(seed))
+        assert image.size == (160, 160) and label.shape == (160, 160) and label.dtype == np.uint8
+        picture = Image.fromarray(label)
+        largest, smallest = picture.filter(ImageFilter.MaxFilter(19)), picture.filter(ImageFilter.MinFilter(19))
+        inner = np.asarray(largest) == np.asarray(smallest)
+        inner[[*range(9), *range(-9, 0)]] = inner[:, [*range(9), *range(-9, 0)]] = False
+        difference = np.abs(np.asarray(image, dtype=int) - colourise(label))
+        assert inner.mean() > 0.1 and difference[inner].max() <= 2
+
+
+def test_without_padding_the_scale_is_raised() -> None:
+    pair = coded(120, 90)
+    for seed in range(10):
+        image, label = scale_crop_flip(*pair, 128, np.random.default_rng(seed), scale=(0.5, 0.6), pad=False)
+        assert image.size == (128, 128) and not (label == IGNORE).any()
+
+
+def test_photometric_laws() -> None:
+    pair = coded(90, 90)
+
+    def drawn(seed: int, hard: bool = False, **options: float) -> Pair:
+        return Augmentation(crop_size=64, **options)(*pair, np.random.default_rng(seed), hard)
+
+    seeds = range(40)
+    plain = [drawn(seed) for seed in seeds]
+    jittered = [drawn(seed, color_aug=0.5) for seed in seeds]
+    hard = [drawn(seed, hard=True) for seed in seeds]
+    changed = [p[0].tobytes() != j[0].tobytes() for p, j in zip(plain, jittered, strict=True)]
+    assert 10 <= sum(changed) <= 30
+    assert all(p[0].tobytes() != h[0].tobytes() for p, h in zip(plain, hard, strict=True))
+    assert all((p[1] == h[1]).all() and (p[1] == j[1]).all() for p, h, j in zip(plain, hard, jittered, strict=True))
+    assert drawn(1, color_aug=0.1)[0].tobytes() == drawn(1, color_aug=0.9)[0].tobytes()
+    assert drawn(1, gblur=True)[0].tobytes() != plain[1][0].tobytes()
+    assert drawn(1, hard=True, gblur=True)[0].tobytes() == hard[1][0].tobytes()
+
+
+def test_jitter_and_blur_amounts() -> None:
+    grey, rng = Image.new("RGB", (8, 8), (100, 100, 100)), np.random.default_rng(0)
+    values = [transforms.jitter(grey, rng, (0.4, 0.0, 0.0, 0.0)).getpixel((4, 4))[0] for _ in range(100)]
+    assert 60 <= min(values) < 70 and 130 < max(values) <= 140
+    dot = Image.new("RGB", (31, 31))
+    dot.putpixel((15, 15), (255, 255, 255))
+    for draw, low, high in ((0.0, 0.1, 0.2), (1.0, 1.2, 1.4)):
+        spread = np.asarray(transforms.blur(dot, Scripted(0.0, flip=draw)), dtype=float)[15, :, 0]
+        assert low <= np.sqrt((spread / spread.sum() * (np.arange(31) - 15.0) ** 2).sum()) <= high
+
+
+def test_portrait_mapillary_both_ways() -> None:
+    image = Image.new("RGB", (1152, 1536), (255, 255, 255))
+    label = np.full((1536, 1152), 11, dtype=np.uint8)
+    label[:, 960:] = 13
+    padded, train_ids = evaluation_geometry(image, label, 1536, pad_label="road")
+    black = (np.asarray(padded) == 0).all(2)
+    assert black.mean() == 0.375 and (train_ids[black] == 0).all()
+    assert (train_ids[:, 576:] == 11).all()  # the first 960 columns, the others are lost
+    padded, train_ids = evaluation_geometry(image, label, 1536)
+    assert (train_ids[:, 192:1344] == label).all()
+    assert (train_ids[:, :192] == IGNORE).all() and (train_ids[:, 1344:] == IGNORE).all()
+    assert ((np.asarray(padded) == 0).all(2) == (train_ids == IGNORE)).all()
+    with pytest.raises(UsageError, match="choose from ignore, road"):
+        evaluation_geometry(image, label, 1536, pad_label="roads")
+
+
+def test_landscape_mapillary_is_its_centre() -> None:
+    image, label = coded(400, 200)
+    for pad_label in ("ignore", "road"):
+        ours = evaluation_geometry(image, label, 96, pad_label=pad_label)
+        whole = image.resize((192, 96), Image.BICUBIC), Image.fromarray(label).resize((192, 96), Image.NEAREST)
+        assert_same(ours, (whole[0].crop((48, 0, 144, 96)), np.asarray(whole[1].crop((48, 0, 144, 96)))))
+
+
+def test_tensors() -> None:
+    image, _ = coded(7, 5, cell=2)
+    tensor = transforms.to_tensor(image)
+    assert tensor.shape == (3, 5, 7) and tensor.dtype == torch.uint8
+    assert tensor[:, 1, 6].tolist() == list(image.getpixel((6, 1)))
+    normal = transforms.normalise(tensor.expand(2, 4, 3, 5, 7))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    torch.testing.assert_close(normal, ((tensor / 255 - mean) / std).expand(2, 4, 3, 5, 7))

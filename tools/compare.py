@@ -1,0 +1,68 @@
+"""Put results of ``eval.py`` side by side: ``python -m tools.compare baseline=RUN/last PinMem=RUN/last``."""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.main import run_program
+from utils.errors import UsageError
+
+MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.compare", description=__doc__)
+    parser.add_argument("results", nargs="+", metavar="NAME=DIR", help="a name, and the folder with its results.json")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables there (Markdown)")
+    args = parser.parse_args(argv)
+    results = dict(map(read_result, args.results))
+    text = "\n".join(line for measure in MEASURES for line in table(results, measure))
+    print(text)
+    if args.out:
+        args.out.write_text(text)
+
+
+def read_result(argument: str) -> tuple[str, dict[str, Any]]:
+    name, _, folder = argument.partition("=")
+    path = Path(folder) / "results.json"
+    if not folder or not path.is_file():
+        raise UsageError(f"{argument}: no results.json there; give NAME=DIR with a folder that eval.py has written")
+    return name, json.loads(path.read_text())
+
+
+def table(results: dict[str, dict[str, Any]], measure: str) -> Iterator[str]:
+    """Markdown lines: one row per domain, the seen ones first, one column per result, in percent."""
+    first = next(iter(results.values()))
+    sources = first["trained"]["flags"]["dataset"]
+    domains = sorted(first["domains"], key=lambda domain: domain not in sources)
+    rows = {domain: values(results, domain, measure) for domain in domains}
+    yield f"\n{MEASURES[measure]}, in percent\n"
+    yield "| domain | | all road | " + " | ".join(results) + " |"
+    yield "|---|---|---" + "|---" * len(results) + "|"
+    for role in ("seen", "unseen"):
+        group = [domain for domain in domains if (domain in sources) == (role == "seen")]
+        for domain in group:
+            yield line(domain, role, rows[domain])
+        if len(group) > 1:
+            yield line("**mean**", role, [sum(column) / len(group) for column in zip(*map(rows.get, group), strict=True)])
+
+
+def values(results: dict[str, dict[str, Any]], domain: str, measure: str) -> list[float]:
+    """The score of calling everything road, then that of every result."""
+    missing = [name for name, result in results.items() if domain not in result["domains"]]
+    if missing:
+        raise UsageError(f"{missing[0]}: has no result for {domain}; evaluate all with the same --dataset")
+    scored = [result["domains"][domain] for result in results.values()]
+    shares = [row["share"] for row in scored[0]["classes"].values()]
+    counted = [share for share in shares if share >= (0.01 if measure == "mean_iou_frequent" else 1e-12)]
+    return [shares[0] / len(counted), *(result[measure] for result in scored)]
+
+
+def line(domain: str, role: str, cells: Sequence[float]) -> str:
+    return f"| {domain} | {role} | " + " | ".join(f"{100 * cell:.1f}" for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    run_program("tools.compare", main)

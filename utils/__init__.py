@@ -1,0 +1,1 @@
+"""Tensors and files only: metrics, checkpoints, logs, inference."""

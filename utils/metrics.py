@@ -1,0 +1,54 @@
+"""The confusion matrix and what is read off it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Scores:
+    """Per class (K float64, NaN where a class has neither labels nor predictions) and overall, all as fractions."""
+
+    iou: Tensor
+    precision: Tensor
+    recall: Tensor
+    share: Tensor  # of the labelled pixels
+    accuracy: float
+
+    @property
+    def mean_iou(self) -> float:
+        """Over the classes that occur in labels or predictions, the rule of the release and its relatives."""
+        return self.iou.nanmean().item()
+
+    def mean_iou_above(self, share: float) -> float:
+        """Over the classes that have at least ``share`` of the labelled pixels."""
+        return self.iou[self.share >= share].mean().item()
+
+
+class ConfusionMatrix:
+    """Counts of (label, prediction) pairs, K,K int64 on the device where the pixels are; rows are labels."""
+
+    def __init__(self, num_classes: int, device: torch.device | str = "cpu"):
+        self.num_classes = num_classes
+        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+        self.images = 0
+
+    def update(self, labels: Tensor, predictions: Tensor) -> None:
+        """Count one image; pixels whose label (H,W) is no class are passed over."""
+        valid = labels < self.num_classes
+        pairs = labels[valid].long() * self.num_classes + predictions[valid].long()
+        self.counts += torch.bincount(pairs, minlength=self.num_classes**2).view_as(self.counts)
+        self.images += 1
+
+    def scores(self) -> Scores:
+        counts = self.counts.double().cpu()
+        hits, labelled, predicted = counts.diag(), counts.sum(1), counts.sum(0)
+        total = counts.sum()
+        return Scores(
+            iou=hits / (labelled + predicted - hits),
+            precision=hits / predicted,
+            recall=hits / labelled,
+            share=labelled / total,
+            accuracy=(hits.sum() / total).item(),
+        )

@@ -1,0 +1,55 @@
+"""Key names of the authors' release and ours, both ways: its ``DataParallel`` prefix, and the memory kept apart."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+PREFIXES = {  # theirs -> ours
+    "layer0.": "encoder.backbone.stem.",
+    "layer1.": "encoder.backbone.stages.0.",
+    "layer2.": "encoder.backbone.stages.1.",
+    "layer3.": "encoder.backbone.stages.2.",
+    "layer4.": "encoder.backbone.stages.3.",
+    "aspp.img_conv.": "encoder.aspp.pool.",
+    "aspp.features.": "encoder.aspp.convs.",
+    "bot_aspp.": "encoder.project.",
+    "bot_fine.": "shallow.",
+    "final1.": "decoder.",
+    "final2.0.": "classifier.",
+    "dsn.": "aux.",
+    "memory.output.": "memory.fuse.",
+    "memory.writenet.writefeat.": "memory.update.",
+    "memory.clsfier.": "memory.classifier.",
+    "memory.m_items": "memory.items",
+}
+PARALLEL = "module."
+ITEMS = "memory.items"
+
+
+def to_ours(key: str) -> str:
+    """Our name of the release's ``key``, with or without its ``module.`` prefix; KeyError for an unknown one."""
+    return replace_prefix(key.removeprefix(PARALLEL), PREFIXES)
+
+
+def to_release(key: str) -> str:
+    """The release's name of our ``key``, with its ``module.`` prefix; KeyError for an unknown one."""
+    return PARALLEL + replace_prefix(key, {ours: theirs for theirs, ours in PREFIXES.items()})
+
+
+def replace_prefix(key: str, prefixes: Mapping[str, str]) -> str:
+    for old, new in prefixes.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    raise KeyError(key)
+
+
+def from_release(state: Mapping[str, Tensor], memory: Tensor | None) -> dict[str, Tensor]:
+    """Our state dict from the release's, and from the memory (S,C) that it stores beside it."""
+    ours = {to_ours(key): value for key, value in state.items()}
+    return ours if memory is None else ours | {ITEMS: memory}
+
+
+def as_release(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
+    """The release's state dict from ours, and the memory apart (None for a network without one)."""
+    theirs = {to_release(key): value for key, value in state.items() if key != ITEMS}
+    return theirs, state.get(ITEMS)
