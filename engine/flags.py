@@ -69,6 +69,7 @@ def training_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="train.py",
         formatter_class=Formatter,
+        allow_abbrev=False,
         description="Train on source domains, validate on domains never seen. Methods: none of --mldg and --memory is "
         "the baseline, --mldg meta-learning, --memory the memory alone, both are Pin the Memory.",
     )
@@ -89,6 +90,7 @@ def evaluation_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="eval.py",
         formatter_class=Formatter,
+        allow_abbrev=False,
         description="Score a checkpoint on labelled domains: mIoU and per-class IoU, precision and recall, on screen, "
         "as CSV and as JSON with the protocol inside, in a folder beside the checkpoint.",
     )

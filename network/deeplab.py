@@ -1,4 +1,4 @@
-"""DeepLabV3+ (Chen et al. 2018) over any backbone that yields four stages, with a memory between encoder and decoder."""
+"""DeepLabV3+ (Chen et al. 2018) over any backbone of four stages, with a memory between encoder and decoder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

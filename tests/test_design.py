@@ -17,7 +17,7 @@ LEVELS = {
 
 def python_files() -> list[Path]:
     files = [path for name in LEVELS for path in (ROOT / name).rglob("*.py")]
-    return files + [ROOT / "train.py", ROOT / "eval.py"]
+    return [*files, ROOT / "train.py", ROOT / "eval.py"]
 
 
 def imported(path: Path) -> set[str]:

@@ -46,7 +46,9 @@ def table(results: dict[str, dict[str, Any]], measure: str) -> Iterator[str]:
         for domain in group:
             yield line(domain, role, rows[domain])
         if len(group) > 1:
-            yield line("**mean**", role, [sum(column) / len(group) for column in zip(*map(rows.get, group), strict=True)])
+            yield line(
+                "**mean**", role, [sum(column) / len(group) for column in zip(*map(rows.get, group), strict=True)]
+            )
 
 
 def values(results: dict[str, dict[str, Any]], domain: str, measure: str) -> list[float]:

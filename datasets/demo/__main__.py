@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from datasets.demo import STYLES, write_demo
 from utils.errors import UsageError
@@ -18,48 +18,32 @@ def parser() -> argparse.ArgumentParser:
         "is left alone, and a folder that is not a demo is never touched.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    flags.add_argument(
-        "root", metavar="ROOT", help="where the data sets' folders are made; give it as --data_root later"
-    )
-    flags.add_argument("--train", type=_count, default=100, metavar="N", help="training images per domain")
-    flags.add_argument("--val", type=_count, default=20, metavar="N", help="validation images per domain")
-    flags.add_argument(
-        "--size", type=_side, nargs=2, default=(256, 512), metavar=("HEIGHT", "WIDTH"), help="image size"
-    )
-    flags.add_argument(
-        "--domains", nargs="+", choices=tuple(STYLES), default=tuple(STYLES), metavar="NAME", help="which data sets"
-    )
-    flags.add_argument("--seed", type=_count, default=304, help="another seed draws other scenes")
-    flags.add_argument("--workers", type=_count, default=0, metavar="N", help="processes that draw; 0: one per core")
+    add, count = flags.add_argument, _between(0, 10000)
+    add("root", metavar="ROOT", help="where the data sets' folders are made; give it as --data_root later")
+    add("--train", type=count, default=100, metavar="N", help="training images per domain")
+    add("--val", type=count, default=20, metavar="N", help="validation images per domain")
+    add("--size", type=_between(64, 4096), nargs=2, default=(256, 512), metavar=("HEIGHT", "WIDTH"), help="of an image")
+    add("--domains", nargs="+", choices=STYLES, default=list(STYLES), metavar="NAME", help="which data sets to draw")
+    add("--seed", type=_between(0, 2**32 - 1), default=304, metavar="N", help="another seed draws other scenes")
+    add("--workers", type=count, default=0, metavar="N", help="processes that draw; 0 means one per core")
     return flags
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 10000:
-        raise argparse.ArgumentTypeError(f"{number}: expected 0 to 10000")
-    return number
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text}: expected {low} to {high}")
+        return int(text)
 
-
-def _side(text: str) -> int:
-    number = int(text)
-    if not 64 <= number <= 4096:
-        raise argparse.ArgumentTypeError(f"{number}: expected 64 to 4096 pixels")
     return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draw what the command line asks for; 2 after a mistake of the user."""
-    flags = parser().parse_args(arguments)
-    choice = {
-        "domains": flags.domains,
-        "train": flags.train,
-        "val": flags.val,
-        "size": tuple(flags.size),
-        "seed": flags.seed,
-    }
+    choice = vars(parser().parse_args(arguments))
+    root, size = choice.pop("root"), tuple(choice.pop("size"))
     try:
-        for home, drawn in write_demo(flags.root, **choice, workers=flags.workers).items():
+        for home, drawn in write_demo(root, size=size, **choice).items():
             print(f"{home}: {'drawn' if drawn else 'already there'}")
     except UsageError as error:
         print(f"datasets.demo: error: {error}", file=sys.stderr)

@@ -86,12 +86,14 @@ class Canvas:
 
     def darken(self, shadows: np.ndarray, strength: float) -> None:
         """Darken what has been drawn so far inside soft polygons (N,4,2) in pixels."""
-        mask = Image.new("L", (self.colour.width // 4, self.colour.height // 4))
+        width, height = self.colour.size
+        top = int(self.camera.horizon)  # shadows lie on the ground
+        mask = Image.new("L", (width // 4, (height - top) // 4))
         pen = ImageDraw.Draw(mask)
-        for flat in (shadows.reshape(-1, 8) / 4).tolist():
+        for flat in ((shadows - (0, top)).reshape(-1, 8) / 4).tolist():
             pen.polygon(flat, fill=int(255 * strength))
-        mask = mask.filter(ImageFilter.BoxBlur(0.7)).resize(self.colour.size, Image.Resampling.BILINEAR)
-        self.colour.paste((8, 10, 16), mask=mask)
+        mask = mask.filter(ImageFilter.BoxBlur(0.7)).resize((width, height - top), Image.Resampling.BILINEAR)
+        self.colour.paste((8, 10, 16), (0, top), mask)
 
     def _fact(self, surface: Surface) -> RGB:
         return surface.label, surface.material, int(255 * np.exp(-self.depth / HAZE_METRES))

@@ -120,10 +120,8 @@ class Scene:
 
     def _paint_ground(self) -> None:
         rng, plan, canvas, style = self.rng, self.plan, self.canvas, self.style
-        soil, road = (
-            tone(rng, style.soil_hue, (0.15, 0.55), (0.35, 0.6)),
-            tone(rng, (0, 1), (0, 0.08), style.road_value),
-        )
+        soil = tone(rng, style.soil_hue, (0.15, 0.55), (0.35, 0.6))
+        road = tone(rng, (0, 1), (0, 0.08), style.road_value)
         paved, paint = tone(rng, (0.02, 0.16), (0, 0.2), (0.45, 0.75)), tone(rng, (0.1, 0.2), (0, 0.1), (0.7, 0.92))
         street.paint_band(canvas, Band(TERRAIN, -300, 300), soil)
         for band in plan.bands:
@@ -159,12 +157,12 @@ class Scene:
         start = self.plan.crossing - 1 if self.plan.crossing else 1e9
         for side, line in self.plan.lines.items():
             near = self.rng.uniform(2, 5)
-            while near < 95:
+            while near < 80:
                 far = near + self.rng.uniform(8, 18)
                 if near < start < far:
                     far = start
                 kind = str(self.rng.choice(kinds, p=weights / weights.sum()))
-                if self.star in ("wall", "fence") and near < 14:
+                if self.star in ("wall", "fence") and near < 6:
                     kind = self.star
                 yield from self._border(Plot(side, line, near, far), kind)
                 near = start + 9 if far == start else far
@@ -176,11 +174,9 @@ class Scene:
             foot = Footprint(plot.side * (house.line + 5), middle, 5.0, half, 7.0)
             yield Thing(plot.far + 0.2, partial(street.paint_building, self.canvas, house), foot)
         elif kind != "open" or rng.random() < 0.5:
-            for _ in range(int(rng.integers(2, 5))):
-                right, ahead = (
-                    plot.side * (plot.line + rng.uniform(1.5, 9)),
-                    rng.uniform(max(plot.near, 6), plot.far + 3),
-                )
+            for _ in range(int(rng.integers(2, 4))):
+                right = plot.side * (plot.line + rng.uniform(1.5, 9))
+                ahead = rng.uniform(max(plot.near, 6), plot.far + 3)
                 tree = self._figure(shapes.paint_tree, right, ahead, 1.2)
                 yield tree._replace(depth=max(ahead, plot.far + 0.1))
         if kind in _BARRIERS:
@@ -210,7 +206,7 @@ class Scene:
         kinds, weights = list(style.fleet), np.array(list(style.fleet.values()))
         for lane in range(2 * plan.lanes):
             right = (lane + 0.5) * plan.half / plan.lanes - plan.half
-            ahead = rng.uniform(7, 14) + rng.exponential(style.gap / 2)
+            ahead = rng.uniform(6, 12) + rng.exponential(style.gap / 3)
             parked = lane in (0, 2 * plan.lanes - 1) and rng.random() < 0.5
             while ahead < 75:
                 kind = "car" if parked else str(rng.choice(kinds, p=weights / weights.sum()))
@@ -225,9 +221,12 @@ class Scene:
         foot = Footprint(right, ahead, 1 + (1 - along) * rest, 1 + along * rest, 1.2)
         return Thing(ahead, partial(paint, self.canvas, np.array([right, ahead]), yaw), foot)
 
-    def _figure(self, paint: Callable[..., None], right: float, ahead: float, wide: float) -> Thing:
-        foot = Footprint(right, ahead, wide, min(wide, 0.3), 1.7)
-        return Thing(ahead, partial(paint, self.canvas.stand(right, ahead)), foot)
+    def _figure(
+        self, paint: Callable[..., None], right: float, ahead: float, wide: float, *, mirror: bool = False
+    ) -> Thing:
+        figure = self.canvas.stand(right, ahead)
+        figure.turn(-1 if mirror else 1)
+        return Thing(ahead, partial(paint, figure), Footprint(right, ahead, wide, min(wide, 0.3), 1.7))
 
     def _sidewalks(self) -> Iterator[Thing]:
         """People, some of them on the road, and what stands between the kerb and the border."""
@@ -242,7 +241,5 @@ class Scene:
                 yield self._figure(paint, side * rng.uniform(half + 0.8, line + 1), rng.uniform(8, 50), 1.0)
             for _ in range(1 + rng.poisson(self.style.furniture)):
                 paint = _FURNITURE[rng.choice(len(_FURNITURE), p=(0.28, 0.3, 0.34, 0.08))]
-                thing = self._figure(paint, side * (half + rng.uniform(0.3, 0.9)), rng.uniform(6, 36), 0.15)
-                if side > 0:
-                    thing.paint.args[0].turn(-1)
-                yield thing
+                right, ahead = side * (half + rng.uniform(0.3, 0.9)), rng.uniform(6, 36)
+                yield self._figure(paint, right, ahead, 0.15, mirror=side > 0)

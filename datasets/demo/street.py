@@ -8,11 +8,25 @@ import numpy as np
 from PIL import Image
 
 from datasets.demo.canvas import Canvas, Plane, Surface, surface
-from datasets.demo.textures import ASPHALT, BRICK, GLOW, GRASS, LEAF, PAVING, PLASTER, RGB, clouds, place, shade, tone
+from datasets.demo.textures import (
+    ASPHALT,
+    BRICK,
+    GLOW,
+    GRASS,
+    LEAF,
+    MASONRY,
+    PAVING,
+    PLASTER,
+    RGB,
+    clouds,
+    place,
+    shade,
+    tone,
+)
 
 ROAD, SIDEWALK = surface("road", ASPHALT), surface("sidewalk", PAVING)
 TERRAIN, SKY = surface("terrain", GRASS), surface("sky", GLOW)
-BUILDING, WALL, FENCE = surface("building", PLASTER), surface("wall", BRICK), surface("fence")
+BUILDING, WALL, FENCE = surface("building", PLASTER), surface("wall", MASONRY), surface("fence")
 HEDGE = surface("vegetation", LEAF)
 _STATIONS = (1.0 + 139.0 * np.linspace(0, 1, 16) ** 3).tolist()  # metres ahead, closer together near the camera
 
@@ -43,15 +57,16 @@ class Plot(NamedTuple):
 
 
 def paint_sky(canvas: Canvas) -> None:
-    """A gradient with clouds over the whole canvas."""
-    (width, height), rng, hour = canvas.colour.size, canvas.rng, canvas.mood.hour
-    ramp = np.clip(np.linspace(0, 1, height // 8) * height / canvas.camera.horizon, 0, 1)[:, None, None] ** 1.3
+    """A gradient with clouds, down to where the ground is sure to begin."""
+    camera, rng, hour = canvas.camera, canvas.rng, canvas.mood.hour
+    width, height = camera.width, int(camera.project((0, 0, _STATIONS[-2]))[1])
+    ramp = np.clip(np.linspace(0, height / camera.horizon, height // 8), 0, 1)[:, None, None] ** 1.3
     sky = (np.array(hour.sky_top) * (1 - ramp) + np.array(hour.sky_low) * ramp) * rng.uniform(0.9, 1.05)
     cover = clouds()[place(rng, height // 8, width // 8)][..., None] * hour.clouds * rng.uniform(0.2, 1)
     pale = np.array(hour.sky_low) * rng.uniform(0.85, 1.1) + 20 * (not hour.night)
     sky = np.clip((sky * (1 - cover) + pale * cover) * rng.uniform(0.97, 1.03, 3), 0, 255).astype(np.uint8)
     canvas.colour.paste(Image.fromarray(sky).resize((width, height), Image.Resampling.BILINEAR))
-    canvas.facts.paste((*SKY, 255), (0, 0, width, height))
+    canvas.facts.paste((*SKY, 255), (0, 0, *canvas.facts.size))
 
 
 def paint_band(canvas: Canvas, band: Band, colour: RGB) -> None:
@@ -94,7 +109,7 @@ def paint_building(canvas: Canvas, plot: Plot) -> None:
     height, deep = storey * rng.integers(style.storeys[0], style.storeys[1] + 1) + 0.8, rng.uniform(8, 14)
     paint = tone(rng, style.facade_hue, style.facade_saturation, style.facade_value)
     pane, door = tone(rng, (0.5, 0.65), (0.05, 0.4), (0.15, 0.5)), tone(rng, (0, 1), (0, 0.6), (0.12, 0.5))
-    skin = BUILDING._replace(material=BRICK if rng.random() < 0.25 else PLASTER)
+    skin = BUILDING._replace(material=BRICK if rng.random() < 0.2 else PLASTER)
     if rng.random() < 0.4:
         _paint_roof(canvas, plot, height, deep)
     dim = shade(paint, rng.uniform(0.75, 1.0))
@@ -123,7 +138,7 @@ def _paint_openings(
     centres = np.stack(np.meshgrid(across, floors), -1).reshape(-1, 1, 2)
     pixels = face.pixels(centres + corners)
     low, high = pixels.min(1), pixels.max(1)
-    seen = (high > 0).all(1) & (low < canvas.colour.size).all(1) & (high - low > 2.5).all(1)
+    seen = (high > 0).all(1) & (low < canvas.colour.size).all(1) & (high - low > 3.5).all(1)
     lit = face.rng.random(len(pixels)) < (0.35 if night else 0)
     for quad, glow in zip(pixels[seen], lit[seen], strict=True):
         canvas.polygon(quad, (245, 215, 140) if glow else colour, BUILDING._replace(material=GLOW) if glow else None)
@@ -133,7 +148,7 @@ def _paint_openings(
 def paint_wall(canvas: Canvas, plot: Plot) -> None:
     """A masonry wall with courses, pillars and a coping."""
     rng, face, length = canvas.rng, plot.flank(canvas), plot.far - plot.near
-    tall, colour = rng.uniform(1.4, 2.8), tone(rng, (0.0, 0.16), (0.02, 0.45), (0.3, 0.8))
+    tall, colour = rng.uniform(1.6, 3.0), tone(rng, (0.0, 0.16), (0.02, 0.45), (0.3, 0.8))
     face.box((0, 0, length, tall), colour, WALL)
     for low in np.arange(0.3, tall - 0.2, 0.33).tolist():
         face.canvas.line(face.pixels([(0, low), (length, low)]), shade(colour, 0.72), 1.5)
@@ -145,7 +160,7 @@ def paint_wall(canvas: Canvas, plot: Plot) -> None:
 def paint_fence(canvas: Canvas, plot: Plot) -> None:
     """Rails and pickets; what shows between them is fence, as in the real labels."""
     rng, face, length = canvas.rng, plot.flank(canvas), plot.far - plot.near
-    tall, colour = rng.uniform(1.2, 2.2), tone(rng, (0, 1), (0, 0.45), (0.15, 0.9))
+    tall, colour = rng.uniform(1.4, 2.6), tone(rng, (0, 1), (0, 0.45), (0.15, 0.9))
     face.box((0, 0, length, tall), None, FENCE)
     step = max(rng.uniform(0.35, 0.7), length / 45)
     wide = step * rng.uniform(0.18, 0.45)

@@ -9,7 +9,7 @@ import numpy as np
 
 RGB = tuple[int, int, int]
 Range = tuple[float, float]
-SMOOTH, ASPHALT, PAVING, PLASTER, BRICK, LEAF, GRASS, CLOTH, GLOW = range(9)  # GLOW shines by itself at night
+SMOOTH, ASPHALT, PAVING, PLASTER, BRICK, MASONRY, LEAF, GRASS, CLOTH, GLOW = range(10)  # GLOW shines by itself at night
 DARK, GLASS = (26, 26, 30), (38, 46, 56)
 _TILE = 256
 
@@ -37,7 +37,8 @@ def bank() -> np.ndarray:
     leaf = 0.2 * small + 0.17 * medium + 0.1 * large
     grass = 0.14 * _blobs(rng, 1.6, 0.6) + 0.06 * medium + 0.06 * large
     cloth = 0.05 * small + 0.05 * medium
-    tiles = [still, asphalt, paving, plaster, _bricks(rng, 4, 8), leaf, grass, cloth, still]
+    bricks, masonry = _bricks(rng, 4, 8, 0.08), _bricks(rng, 7, 15, 0.2)
+    tiles = [still, asphalt, paving, plaster, bricks, masonry, leaf, grass, cloth, still]
     return np.stack(tiles).astype(np.float32)
 
 
@@ -67,10 +68,10 @@ def _blobs(rng: np.random.Generator, rows: float, columns: float) -> np.ndarray:
     return noise / noise.std()
 
 
-def _bricks(rng: np.random.Generator, high: int, wide: int) -> np.ndarray:
+def _bricks(rng: np.random.Generator, high: int, wide: int, contrast: float) -> np.ndarray:
     """Rows of bricks, each of its own brightness, in pale mortar: 256,256."""
     row, column = np.mgrid[:_TILE, :_TILE]
     course = row // high
     shifted = (column + (course % 2) * wide // 2) % _TILE
     mortar = (row % high == 0) | (shifted % wide == 0)
-    return np.where(mortar, 0.22, 0.09 * rng.standard_normal((_TILE, _TILE))[course, shifted // wide])
+    return np.where(mortar, 2 * contrast, contrast * rng.standard_normal((_TILE, _TILE))[course, shifted // wide])

@@ -43,7 +43,7 @@ def _veil(image: np.ndarray, clear: np.ndarray, mood: Mood) -> np.ndarray:
     levels = np.maximum(np.arange(256, dtype=np.float32), 1) / 255
     passed = (levels**mood.fog)[clear][..., None]
     haze = np.array(mood.hour.sky_low, np.float32) * np.float32(0.95)
-    return image * passed + haze * (1 - passed)
+    return haze + (image - haze) * passed
 
 
 def _lens(image: np.ndarray, style: Style, rng: np.random.Generator) -> np.ndarray:
@@ -57,11 +57,8 @@ def _lens(image: np.ndarray, style: Style, rng: np.random.Generator) -> np.ndarr
     curve = np.linspace(0, 1, 1024) ** gamma
     curve = (255 * (0.5 + (curve - 0.5) * contrast)).astype(np.float32)
     image = curve[np.clip(image * (1023 / 255), 0, 1023).astype(np.int16)]
-    height, width = image.shape[:2]
-    radius = (
-        np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2 + np.linspace(-1, 1, width, dtype=np.float32) ** 2
-    )
-    return image * (1 - np.float32(style.vignette) * radius / 2)[..., None]
+    down, across = (np.linspace(-1, 1, side, dtype=np.float32) ** 2 for side in image.shape[:2])
+    return image * (1 - np.float32(style.vignette / 2) * (down[:, None] + across))[..., None]
 
 
 def _rain(picture: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -1,0 +1,144 @@
+"""The main job on demo data: train, evaluate, compare; and the mistakes that are answered with one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import eval as evaluation
+import train as training
+from datasets.demo import write_demo
+from datasets.labels import CLASSES
+from engine import main as programs
+from tools import compare
+from utils.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
+METHODS = {"baseline": [], "mldg": ["--mldg"], "memory": ["--memory"], "pinmem": ["--mldg", "--memory"]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_demo(root, domains=["gtav", "synthia", "mapillary"], train=4, val=2, size=(64, 128), seed=1, workers=1)
+    return root
+
+
+def flags(data: Path, out: Path, *extra: str) -> list[str]:
+    line = (
+        f"--data_root {data} --exp_root {out} --val_dataset mapillary --mapillary_crop 0 --arch DeepR18V3PlusD "
+        "--pretrained_backbone none --crop_size 64 --bs_mult 2 --max_iter 3 --val_interval 2 --log_interval 2 "
+        "--num_workers 0 --mem_init_batches 2 --device cpu --color_aug 0.5 --gblur"
+    )
+    return [*line.split(), *extra]
+
+
+def only(paths) -> Path:
+    (path,) = paths
+    return path
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_train_and_evaluate(method: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    training.main(flags(data, tmp_path, "--exp", method, *METHODS[method]))
+    run = only((tmp_path / method).iterdir())
+    check_log(run)
+    evaluation.main(
+        f"--snapshot {run / 'last.pth'} --dataset gtav mapillary --data_root {data} --mapillary_crop 48 "
+        "--num_workers 0 --device cpu --dump_images".split()
+    )
+    check_results(run / "last", capsys.readouterr().out)
+
+
+def check_log(run: Path) -> None:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    train = [row for row in rows if row["kind"] == "train"]
+    assert [row["iteration"] for row in train] == [0, 1, 2] and train[0]["lr"] == 0.01
+    validations = [(row["iteration"], row["domain"], row["role"]) for row in rows if row["kind"] == "validation"]
+    domains = [("gtav", "seen"), ("synthia", "seen"), ("mapillary", "unseen")]
+    assert validations == [(done, *domain) for done in (2, 3) for domain in domains]
+    assert list((run / "tensorboard").iterdir())
+    last, best = (torch.load(run / f"{name}.pth", weights_only=True) for name in ("last", "best"))
+    assert last["iteration"] == 3 and best["iteration"] in (2, 3)
+    assert last["flags"]["dataset"] == ["gtav", "synthia"] and last["optimizer"]["state"]
+    assert {"flags", "code", "training data"} == json.loads((run / "flags.json").read_text()).keys()
+
+
+def check_results(out: Path, printed: str) -> None:
+    result = json.loads((out / "results.json").read_text())
+    assert list(result["domains"]) == ["gtav", "mapillary"]
+    for domain in result["domains"].values():
+        assert domain["protocol"]["images"] == 2 and domain["protocol"]["mode"] == "whole"
+        assert len(domain["protocol"]["images_hash"]) == 16
+        assert list(domain["classes"]) == list(CLASSES)
+        assert sum(row["share"] for row in domain["classes"].values()) == pytest.approx(1)
+    assert "48x48" in result["domains"]["mapillary"]["protocol"]["geometry"]
+    header, *rows = (out / "results.csv").read_text().splitlines()
+    assert header.startswith("class,gtav iou,gtav precision,gtav recall") and len(rows) == 19
+    assert "traffic light" in printed and "mean mIoU of 2 domains" in printed
+    for kind in ("colours", "overlay", "errors"):
+        assert len(list((out / "gtav_val" / kind).glob("*.png"))) == 2
+
+
+def test_same_seed_same_run(data: Path, tmp_path: Path) -> None:
+    for name, workers in (("first", "0"), ("second", "2")):
+        training.main(flags(data, tmp_path, "--exp", name, *METHODS["pinmem"], "--num_workers", workers))
+    runs = [only((tmp_path / name).iterdir()) for name in ("first", "second")]
+    first, second = (torch.load(run / "last.pth", weights_only=True)["weights"] for run in runs)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (runs[0] / "metrics.jsonl").read_text() == (runs[1] / "metrics.jsonl").read_text()
+
+
+def test_one_domain_and_a_repeated_one(data: Path, tmp_path: Path) -> None:
+    training.main(flags(data, tmp_path, "--dataset", "gtav", "--memory", "--max_iter", "1"))
+    training.main(flags(data, tmp_path, "--dataset", "gtav", "gtav", *METHODS["pinmem"], "--max_iter", "1"))
+    with pytest.raises(UsageError, match="gtav gtav"):
+        training.main(flags(data, tmp_path, "--dataset", "gtav", "--mldg"))
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_terms(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"iteration \d: a loss is not finite \(seg .*aux"):
+        training.main(flags(data, tmp_path, "--lr", "1e30"))
+    assert not list(tmp_path.rglob("last.pth"))  # nothing broken was saved
+
+
+def test_comparison(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    training.main(flags(data, tmp_path, "--exp", "a", "--max_iter", "1"))
+    snapshot = only((tmp_path / "a").rglob("last.pth"))
+    line = f"--snapshot {snapshot} --data_root {data} --num_workers 0 --device cpu --mapillary_crop 0 --out {tmp_path}/r"
+    evaluation.main([*line.split(), "--dataset", "mapillary", "gtav"])
+    compare.main([f"first={tmp_path / 'r'}", f"second={tmp_path / 'r'}", "--out", str(tmp_path / "c.md")])
+    text = (tmp_path / "c.md").read_text()
+    assert text.index("| gtav | seen |") < text.index("| mapillary | unseen |") and "| first | second |" in text
+    with pytest.raises(UsageError, match=r"no results\.json"):
+        compare.main(["x=/nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (["--data_root", "/nowhere"], "GTAV"),
+        (["--dataset", "gta5", "synthia"], "gta5"),
+        (["--mem_slot", "3", "--memory"], "--mem_slot 3"),
+        (["--device", "tpu"], "--device tpu"),
+        (["--arch", "network.deepv3plus.DeepWV3Plus"], "--arch"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(change: list[str], told: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as error:
+        training.main(flags(data, tmp_path, *change))
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_mistake_ends_the_program_with_code_2(data: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "eval.py", "--snapshot", "absent.pth"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("eval.py: error: --snapshot absent.pth: no such file")
+    (data / "text.pth").write_text("not a checkpoint")
+    with pytest.raises(UsageError, match="not a readable checkpoint"):
+        evaluation.main(["--snapshot", str(data / "text.pth")])
+    assert programs.fail("eval.py", "x") == 2

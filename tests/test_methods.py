@@ -1,0 +1,131 @@
+"""Methods: who sees what.  Their numbers are checked in test_parity.py."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import CLASSES, tiny_method
+from torch import Tensor
+
+from datasets.loaders import Batch, Domains, train_loader
+from datasets.specs import Sample, spec
+from datasets.transforms import Augmentation
+from utils.errors import UsageError
+
+KINDS = [(False, False), (True, False), (False, True), (True, True)]
+
+
+def random_batch(domains: int = 2, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, CLASSES, (domains, 2, 16, 16), generator=generator)
+    images = torch.randn(domains, 2, 3, 16, 16, generator=generator)
+    return Batch(images, labels, torch.arange(domains) > 0)
+
+
+@pytest.mark.parametrize(("mldg", "memory"), KINDS)
+def test_every_method_learns(mldg: bool, memory: bool) -> None:
+    method = tiny_method(mldg=mldg, memory=memory)
+    batch = random_batch()
+    before = [param.clone() for param in method.net.parameters()]
+    losses = [sum(method.step(batch).values()).item() for _ in range(60)]
+    assert losses[-1] < losses[0]
+    moved = [not torch.equal(old, new) for old, new in zip(before, method.net.parameters(), strict=True)]
+    assert all(moved)
+
+
+@pytest.mark.parametrize(("mldg", "memory"), KINDS)
+def test_pixels_without_a_label_do_no_harm(mldg: bool, memory: bool) -> None:
+    method = tiny_method(mldg=mldg, memory=memory)
+    batch = random_batch()
+    batch = batch._replace(labels=torch.full_like(batch.labels, 255))
+    terms = method.step(batch)
+    assert all(term.isfinite() for term in terms.values())
+    assert all(param.isfinite().all() for param in method.net.parameters())
+
+
+def flat_domain(folder: Path, split: bool) -> tuple:
+    """A domain of one image: of one colour, or (``split``) of two, left and right."""
+    folder.mkdir()
+    image = np.full((40, 40, 3), (120, 160, 90), np.uint8)
+    image[:, ::2] = (60, 90, 180) if split else image[0, 0]
+    Image.fromarray(image).save(folder / "image.png")
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(folder / "label.png")
+    return spec("idd"), [Sample(folder / "image.png", folder / "label.png", "image")]
+
+
+@pytest.mark.parametrize("meta_aug", ["role", "first_domain"])
+@pytest.mark.parametrize("memory", [False, True])
+def test_strong_jitter_follows_the_role(tmp_path: Path, meta_aug: str, memory: bool) -> None:
+    """From what the network receives: the domain by its stripes, jitter by its colours, the role by the pass."""
+    method = tiny_method(mldg=True, memory=memory)
+    received: list[Tensor] = []
+    method.net.register_forward_pre_hook(lambda module, inputs: received.append(inputs[0]))
+    plain = [flat_domain(tmp_path / "flat", False), flat_domain(tmp_path / "striped", True)]
+    domains = Domains(plain, Augmentation(crop_size=16, scale_min=1.0, scale_max=1.0), seed=5)
+    roles_seen = set()
+    for batch in train_loader(domains, batch_size=2, start=0, stop=100, meta=True, meta_aug=meta_aug):
+        received.clear()
+        method.step(batch.ready("cpu"))
+        assert len(received) == 2  # meta-train first, then meta-test at the stepped weights
+        for is_test, images in enumerate(received):
+            colours = {tuple(colour) for colour in images.permute(0, 2, 3, 1).flatten(0, 2).round(decimals=3).tolist()}
+            domain = int(bool(images.std(dim=3).max() > 0.02))
+            jittered = not colours <= untouched_colours()
+            assert jittered == (bool(is_test) if meta_aug == "role" else domain == 0)
+            roles_seen.add((domain, is_test))
+    assert roles_seen == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
+def untouched_colours() -> set[tuple[float, ...]]:
+    batch = Batch(
+        torch.tensor([[120, 160, 90], [60, 90, 180]], dtype=torch.uint8).view(1, 2, 3, 1, 1), *[torch.zeros(1)] * 2
+    )
+    return {tuple(colour) for colour in batch.ready("cpu").images.view(2, 3).round(decimals=3).tolist()}
+
+
+def test_meta_test_images_never_reach_memory_or_running_statistics() -> None:
+    stored = []
+    for seed in (0, 1):
+        method = tiny_method(mldg=True, memory=True, gumbel=False)
+        batch = random_batch()
+        batch.images[1] = random_batch(seed=seed).images[1] * (1 + seed)
+        grads = [torch.zeros_like(param) for param in method.net.parameters()]
+        method.apply = lambda _, method=method, grads=grads: type(method).apply(method, grads)  # same weights after it
+        method.step(batch)
+        stored.append({name: buffer.clone() for name, buffer in method.net.named_buffers()})
+    reading_statistics = ("memory.fuse",)  # of the meta-train pass as well, hence equal too
+    assert stored[0].keys() == stored[1].keys() and any(name.startswith(reading_statistics) for name in stored[0])
+    for name in stored[0]:
+        assert torch.equal(stored[0][name], stored[1][name]), name
+
+
+def test_items_stay_unit_vectors() -> None:
+    method = tiny_method(mldg=True, memory=True)
+    for seed in range(5):
+        method.step(random_batch(seed=seed))
+    torch.testing.assert_close(method.memory.items.norm(dim=1), torch.ones(CLASSES))
+
+
+def test_meta_learning_with_one_domain_is_told(tmp_path: Path) -> None:
+    domains = Domains([flat_domain(tmp_path / "flat", False)], Augmentation(crop_size=16), seed=5)
+    with pytest.raises(UsageError, match=r"--mldg needs two domains.*gtav gtav"):
+        train_loader(domains, batch_size=2, start=0, stop=1, meta=True, meta_aug="role")
+
+
+def test_one_domain_without_meta_learning(tmp_path: Path) -> None:
+    method = tiny_method(mldg=False, memory=True)
+    domains = Domains([flat_domain(tmp_path / "flat", False)], Augmentation(crop_size=16), seed=5)
+    for batch in train_loader(domains, batch_size=2, start=0, stop=2):
+        assert method.step(batch.ready("cpu"))["seg"].isfinite()
+
+
+def test_bf16_steps_are_close_to_single_precision() -> None:
+    terms = []
+    for half in (False, True):
+        method = tiny_method(mldg=True, memory=True, gumbel=False)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half, cache_enabled=False):
+            terms.append(method.step(random_batch()))
+    for name in terms[0]:
+        assert terms[1][name].item() == pytest.approx(terms[0][name].item(), rel=0.02), name
