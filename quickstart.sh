@@ -38,7 +38,10 @@ train_and_evaluate() {
 train_and_evaluate baseline
 train_and_evaluate pinmem --mldg --memory --inner_lr_anneal
 
-"$PYTHON" -m tools.compare "baseline=$OUT/baseline" "PinMem=$OUT/pinmem" --out "$OUT/comparison.md"
+results=("baseline=$OUT/baseline" "PinMem=$OUT/pinmem")
+"$PYTHON" -m tools.compare "${results[@]}" --out "$OUT/comparison.md"
+"$PYTHON" -m tools.visualise "$OUT/pictures.jpg" --results "${results[@]}"
 echo
 echo "The tables: $OUT/comparison.md; class by class: $OUT/baseline.txt, $OUT/pinmem.txt"
-echo "Pictures: $OUT/pinmem/<domain>_val/{colours,overlay,errors}; the same below $OUT/baseline"
+echo "A sheet of pictures: $OUT/pictures.jpg"
+echo "All pictures: $OUT/pinmem/<domain>_val/{colours,overlay,errors}; the same below $OUT/baseline"

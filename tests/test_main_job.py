@@ -108,8 +108,8 @@ def test_a_loss_that_is_not_finite_stops_with_its_terms(data: Path, tmp_path: Pa
 def test_comparison(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     training.main(flags(data, tmp_path, "--exp", "a", "--max_iter", "1"))
     snapshot = only((tmp_path / "a").rglob("last.pth"))
-    line = f"--snapshot {snapshot} --data_root {data} --num_workers 0 --device cpu --mapillary_crop 0 --out {tmp_path}/r"
-    evaluation.main([*line.split(), "--dataset", "mapillary", "gtav"])
+    line = f"--snapshot {snapshot} --data_root {data} --num_workers 0 --device cpu --out {tmp_path}/r"
+    evaluation.main([*line.split(), "--dataset", "mapillary", "gtav", "--mapillary_crop", "0"])
     compare.main([f"first={tmp_path / 'r'}", f"second={tmp_path / 'r'}", "--out", str(tmp_path / "c.md")])
     text = (tmp_path / "c.md").read_text()
     assert text.index("| gtav | seen |") < text.index("| mapillary | unseen |") and "| first | second |" in text

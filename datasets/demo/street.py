@@ -148,7 +148,7 @@ def _paint_openings(
 def paint_wall(canvas: Canvas, plot: Plot) -> None:
     """A masonry wall with courses, pillars and a coping."""
     rng, face, length = canvas.rng, plot.flank(canvas), plot.far - plot.near
-    tall, colour = rng.uniform(1.6, 3.0), tone(rng, (0.0, 0.16), (0.02, 0.45), (0.3, 0.8))
+    tall, colour = rng.uniform(1.4, 2.5), tone(rng, (0.0, 0.16), (0.02, 0.45), (0.3, 0.8))
     face.box((0, 0, length, tall), colour, WALL)
     for low in np.arange(0.3, tall - 0.2, 0.33).tolist():
         face.canvas.line(face.pixels([(0, low), (length, low)]), shade(colour, 0.72), 1.5)

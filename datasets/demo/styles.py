@@ -74,7 +74,7 @@ class Style:
 
 
 _FLEET = {"car": 10, "truck": 1.8, "bus": 1.6, "train": 0.7}
-_SIDES = {"building": 5, "wall": 1.3, "fence": 1.2, "green": 1.5, "open": 0.7}
+_SIDES = {"building": 5, "wall": 0.7, "fence": 0.8, "green": 1.5, "open": 0.7}
 
 _ROWS = (
     Style(
@@ -93,7 +93,7 @@ _ROWS = (
         hours={"day": 6, "overcast": 3, "dusk": 1.5, "night": 0.4}, fog=(0.05, 0.3), rain=0.0,
         tint=(0.98, 1.0, 1.04), contrast=(0.9, 1.1), gamma=(0.8, 1.0), saturation=1.0, vignette=0.0,
         texture=0.4, zoom=1.8, noise=1.0, blur=(0.0, 0.2), bonnet=0.0,
-        sides=_SIDES, lanes=(1, 2), gap=12, fleet=_FLEET, people=6, riders=1.5, greens=3, furniture=2.2,
+        sides=_SIDES, lanes=(1, 2), gap=12, fleet=_FLEET, people=6, riders=1.5, greens=3, furniture=1.8,
         facade_hue=(0.0, 1.0), facade_saturation=(0.0, 0.3), facade_value=(0.4, 0.85), storeys=(2, 6),
         road_value=(0.34, 0.5), soil_hue=(0.1, 0.28), leaf_hue=(0.22, 0.4),
     ),
@@ -103,7 +103,7 @@ _ROWS = (
         hours={"day": 7, "overcast": 4, "dusk": 1.5}, fog=(0.4, 1.2), rain=0.0,
         tint=(1.12, 1.0, 0.8), contrast=(0.8, 1.0), gamma=(0.85, 1.05), saturation=0.85, vignette=0.15,
         texture=1.2, zoom=0.8, noise=6.0, blur=(0.3, 1.0), bonnet=0.1,
-        sides={"building": 4, "wall": 1.6, "fence": 1.2, "green": 2, "open": 1.5},
+        sides={"building": 4, "wall": 1.2, "fence": 0.9, "green": 2, "open": 1.5},
         lanes=(1, 2), gap=10, fleet={"car": 8, "truck": 2.5, "bus": 1.5, "train": 0.4},
         people=8, riders=5, greens=3, furniture=2.2,
         facade_hue=(0.0, 1.0), facade_saturation=(0.1, 0.5), facade_value=(0.35, 0.9), storeys=(1, 4),
@@ -135,7 +135,7 @@ _ROWS = (
         hours={"day": 6, "overcast": 4, "dusk": 2, "night": 0.8}, fog=(0.0, 0.9), rain=0.08,
         tint=(1.0, 1.0, 1.0), contrast=(0.75, 1.3), gamma=(0.75, 1.25), saturation=1.0, vignette=0.15,
         texture=1.1, zoom=0.9, noise=5.0, blur=(0.0, 1.0), bonnet=0.2,
-        sides={"building": 4, "wall": 1.2, "fence": 1.3, "green": 2.5, "open": 1.2},
+        sides={"building": 4, "wall": 0.9, "fence": 1.0, "green": 2.5, "open": 1.2},
         lanes=(1, 3), gap=13, fleet=_FLEET, people=6, riders=2, greens=3.5, furniture=2.8,
         facade_hue=(0.0, 1.0), facade_saturation=(0.05, 0.6), facade_value=(0.3, 0.95), storeys=(1, 7),
         road_value=(0.25, 0.5), soil_hue=(0.05, 0.28), leaf_hue=(0.08, 0.4),

@@ -9,7 +9,8 @@ import numpy as np
 
 RGB = tuple[int, int, int]
 Range = tuple[float, float]
-SMOOTH, ASPHALT, PAVING, PLASTER, BRICK, MASONRY, LEAF, GRASS, CLOTH, GLOW = range(10)  # GLOW shines by itself at night
+# Materials, as rows of the bank; what is GLOW shines by itself at night.
+SMOOTH, ASPHALT, PAVING, PLASTER, BRICK, MASONRY, LEAF, GRASS, CLOTH, CORRUGATED, GLOW = range(11)
 DARK, GLASS = (26, 26, 30), (38, 46, 56)
 _TILE = 256
 
@@ -37,8 +38,9 @@ def bank() -> np.ndarray:
     leaf = 0.2 * small + 0.17 * medium + 0.1 * large
     grass = 0.14 * _blobs(rng, 1.6, 0.6) + 0.06 * medium + 0.06 * large
     cloth = 0.05 * small + 0.05 * medium
+    ribs = np.broadcast_to(0.16 * np.cos(np.arange(_TILE) * 2 * np.pi / 8), still.shape)
     bricks, masonry = _bricks(rng, 4, 8, 0.08), _bricks(rng, 7, 15, 0.2)
-    tiles = [still, asphalt, paving, plaster, bricks, masonry, leaf, grass, cloth, still]
+    tiles = [still, asphalt, paving, plaster, bricks, masonry, leaf, grass, cloth, ribs, still]
     return np.stack(tiles).astype(np.float32)
 
 

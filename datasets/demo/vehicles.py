@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets.demo.canvas import Canvas, Plane, surface
-from datasets.demo.textures import DARK, GLASS, GLOW, RGB, shade, tone
+from datasets.demo.textures import CORRUGATED, DARK, GLASS, GLOW, RGB, shade, tone
 
 Pane = tuple[float, float, float, float]  # left, low, right, high in parts of length and height
 
@@ -128,6 +128,7 @@ def paint_car(canvas: Canvas, at: np.ndarray, yaw: float) -> None:
 def paint_truck(canvas: Canvas, at: np.ndarray, yaw: float) -> None:
     nose = np.array([-np.sin(yaw), np.cos(yaw)])
     box, cab = Solid(canvas, CARGO, at - 1.2 * nose, yaw), Solid(canvas, CAB, at + 2.9 * nose, yaw)
+    box.skin = box.skin._replace(material=CORRUGATED)
     load, paint = (tone(canvas.rng, (0, 1), (0, 0.6), (0.3, 0.95)) for _ in range(2))
     for part in (box, cab) if box.comes else (cab, box):
         part.hull(load if part is box else paint)
@@ -137,6 +138,10 @@ def paint_truck(canvas: Canvas, at: np.ndarray, yaw: float) -> None:
             box.stripe(0.28, 0.36, (55, 55, 57))
             if box.end:
                 box.end.box((-0.02, 0.36, 0.02, 0.97), shade(load, 0.6))
+                for left in np.arange(-1, 1, 0.4).tolist():  # warning stripes
+                    box.end.polygon(
+                        [(left, 0.29), (left + 0.2, 0.36), (left + 0.4, 0.36), (left + 0.2, 0.29)], (225, 60, 40)
+                    )
         part.fittings()
 
 
