@@ -3,32 +3,33 @@
 # Memory on two of them, evaluates both on all six, and puts the numbers side by side.
 # ITERATIONS, OUT and DEVICE can be set in the environment.
 set -euo pipefail
+OUT=${OUT:+$(mkdir -p "$OUT" && cd "$OUT" && pwd)}
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tools/setup.sh
 setup_python
 
 OUT=${OUT:-quickstart}
-ITERATIONS=${ITERATIONS:-750}
+ITERATIONS=${ITERATIONS:-650}
 DEVICE=${DEVICE:-auto}
 export DG_SEG_DATASET=$OUT/data
 domains=(gtav synthia idd cityscapes bdd100k mapillary)
 
-"$PYTHON" -m datasets.demo "$DG_SEG_DATASET"
+"$PYTHON" -m datasets.demo "$DG_SEG_DATASET" --size 160 320
 
 # Flags shared by both methods: a small network from random weights, the schedule fitted to the short run.
 common=(--dataset gtav synthia --val_dataset cityscapes --arch network.deepv3plus.DeepR18V3PlusD
-    --pretrained_backbone none --output_stride 16 --crop_size 128 --scale_min 0.4 --scale_max 1.0 --bs_mult 4
-    --color_aug 0.5 --gblur --max_iter "$ITERATIONS" --val_interval "$ITERATIONS" --val_images 4 --device "$DEVICE")
+    --pretrained_backbone none --output_stride 16 --crop_size 128 --scale_min 0.75 --scale_max 1.5 --bs_mult 3
+    --color_aug 0.5 --gblur --lr 0.03 --max_iter "$ITERATIONS" --val_interval "$ITERATIONS" --val_images 4 --device "$DEVICE")
 
 # train NAME FLAGS...: train unless that was done already, then evaluate on every domain.
 train_and_evaluate() {
-    local name=$1
+    local name=$1 runs=$OUT/runs/$1_$ITERATIONS run
     shift
-    local run
-    run=$(find "$OUT/runs/$name" -name last.pth 2>/dev/null | sort | tail -n 1)
+    mkdir -p "$runs"
+    run=$(find "$runs" -name last.pth | sort | tail -n 1)
     if [ -z "$run" ]; then
-        "$PYTHON" train.py "${common[@]}" --exp_root "$OUT/runs" --exp "$name" "$@"
-        run=$(find "$OUT/runs/$name" -name last.pth | sort | tail -n 1)
+        "$PYTHON" train.py "${common[@]}" --exp_root "$OUT/runs" --exp "${runs##*/}" "$@"
+        run=$(find "$runs" -name last.pth | sort | tail -n 1)
     fi
     rm -rf "$OUT/$name"
     "$PYTHON" eval.py --snapshot "$run" --dataset "${domains[@]}" --mapillary_crop 0 --dump_images --device "$DEVICE" \

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,7 +20,8 @@ import torch
 from torch import autograd
 
 from datasets.loaders import Batch
-from engine.build import autocast, choose_device
+from engine.build import autocast, choose_device, choose_precision
+from engine.main import run_program
 from methods import Aggregate, choose_method
 from network.deeplab import build_network
 from network.memory import CategoricalMemory
@@ -69,7 +71,8 @@ class Bench:
 
     def __init__(self, name: str, args: argparse.Namespace):
         torch.manual_seed(0)
-        self.device, self.amp = choose_device(args.device), args.amp
+        self.device = choose_device(args.device)
+        self.amp = choose_precision(args.amp, self.device)
         mldg, memory = METHODS[name]
         net = build_network(args.arch, 19, memory=CategoricalMemory(19) if memory else None).to(self.device).train()
         sgd, schedule = build_optimizer(
@@ -160,7 +163,8 @@ def peak_memory(name: str, args: argparse.Namespace) -> float:
         bench.step()
     if bench.device.type == "cuda":
         return torch.cuda.max_memory_allocated(bench.device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
@@ -176,4 +180,4 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_program("benchmarks.step", main)

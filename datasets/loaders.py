@@ -183,18 +183,10 @@ def eval_loader(
     workers: int = 0,
     eval_crop: int | None = None,
     mapillary_pad: str = "ignore",
-    indices: Sequence[int] | None = None,
-    pin_memory: bool = False,
 ) -> DataLoader:
-    """Image by image: (3,H,W uint8, H,W uint8, name), in order, or those of ``indices``.
+    """Image by image: (3,H,W uint8, H,W uint8, name), in order.
 
     ``eval_crop`` overrides the square crop of the data set; 0 scores whole images.
     """
     crop = eval_crop if eval_crop is not None else images.spec.eval_crop or 0
-    return _Loader(
-        _Evaluated(images, crop, mapillary_pad),
-        batch_size=None,
-        sampler=indices,
-        num_workers=workers,
-        pin_memory=pin_memory,
-    )
+    return _Loader(_Evaluated(images, crop, mapillary_pad), batch_size=None, num_workers=workers)

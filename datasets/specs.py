@@ -132,8 +132,8 @@ _ROWS = (
     DatasetSpec(
         name="cityscapes",
         folder="cityscapes",
-        splits={"train": "train", "val": "val", "test": "test"},
-        counts={"train": 2975, "val": 500, "test": 1525},
+        splits={"train": "train", "val": "val"},
+        counts={"train": 2975, "val": 500},
         images="leftImg8bit_trainvaltest/leftImg8bit/{split}/*/*_leftImg8bit.png",
         label_rule=(_CITYSCAPES_TREE, ("_leftImg8bit.png", "_gtFine_labelIds.png")),
         table=labels.CITYSCAPES,

@@ -5,6 +5,7 @@ Laws and order are those of the published training: scale, pad, crop, flip, (rot
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -173,5 +174,11 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """Images ...,3,H,W uint8 as float32 with the mean and deviation of ImageNet taken out."""
-    scaled = functional.to_dtype(images, torch.float32, scale=True)
-    return functional.normalize(scaled, list(IMAGENET_MEAN), list(IMAGENET_STD), inplace=True)
+    mean, deviation = _statistics(images.device)
+    return images.float().sub_(mean).div_(deviation)
+
+
+@cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation on the scale of uint8, 3,1,1; copied to a device only once, since copying makes it wait."""
+    return tuple(255 * torch.tensor(x, device=device).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))

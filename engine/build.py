@@ -34,13 +34,17 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def autocast(amp: str, device: torch.device) -> AbstractContextManager:
-    """The context in which the network runs: bf16, or float32 (then TF32 is off as well)."""
-    half = amp == "bf16" or (amp == "auto" and device.type == "cuda")
-    torch.set_float32_matmul_precision("high" if half else "highest")
-    torch.backends.cudnn.allow_tf32 = half
-    # Without its cache of cast weights, which would outlive the optimizer's step within one training step.
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False)
+def choose_precision(amp: str, device: torch.device) -> str:
+    """What ``auto`` means here: 'bf16' or 'off'.  Float32 is true float32 from now on, TF32 off."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    return amp if amp != "auto" else "bf16" if device.type == "cuda" else "off"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+    """The context in which the network runs, without its cache of cast weights: that would outlive the optimizer's
+    step within one training step."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 def network_config(args: Namespace) -> dict[str, Any]:
@@ -62,7 +66,10 @@ def network_config(args: Namespace) -> dict[str, Any]:
 def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLabV3Plus:
     config = dict(config)
     memory = config.pop("memory")
-    return build_network(**config, memory=memory and CategoricalMemory(**memory), pretrained=pretrained)
+    with torch.random.fork_rng(devices=[]):  # so that networks with and without memory start from the same weights
+        memory = memory and CategoricalMemory(**memory)
+    net = build_network(**config, memory=memory, pretrained=pretrained)
+    return net.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs and GPUs
 
 
 def method_from(args: Namespace, net: DeepLabV3Plus) -> Aggregate:
@@ -104,6 +111,9 @@ def training_domains(args: Namespace) -> Domains:
 
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device) -> DataLoader:
+    smallest = args.bs_mult if args.mldg else args.bs_mult * len(domains.sources)
+    if smallest < 2:
+        raise UsageError(f"--bs_mult {args.bs_mult}: batch norm needs two images in every pass; give at least 2")
     return train_loader(
         domains,
         batch_size=args.bs_mult,

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
 from datasets.transforms import normalise
-from engine.build import autocast, evaluation_batches, fingerprint, labelled_images
+from engine.build import autocast, choose_precision, evaluation_batches, fingerprint
 from network.deeplab import DeepLabV3Plus
+from utils.errors import UsageError
 from utils.inference import whole
 from utils.metrics import ConfusionMatrix, Scores
 
@@ -36,9 +37,10 @@ def predictions(
 ) -> Iterator[Predicted]:
     """Every image of a domain with its prediction, in order; seeded, so that a noisy read is the same next time."""
     net.eval()
+    precision = choose_precision(args.amp, device)
     torch.manual_seed(0)
     for image, labels, name in tqdm(evaluation_batches(args, images), images.spec.name, leave=False, unit="image"):
-        with autocast(args.amp, device):
+        with autocast(precision, device):
             logits = whole(net, normalise(image.to(device))[None], gumbel=bool(args.gumbel_eval))[0]
         yield Predicted(name, image, labels, logits.argmax(0).to(torch.uint8))
 
@@ -57,6 +59,9 @@ def score_domain(
         matrix.update(predicted.labels.to(device), predicted.prediction)
         each(predicted)
     assert matrix.images == len(images), f"{matrix.images} images scored of {len(images)}"
+    if not matrix.counts.any():
+        name, split = images.spec.name, images.split
+        raise UsageError(f"{name} {split}: not one pixel is labelled; choose a --split with labels or check the labels")
     return matrix.scores()
 
 
@@ -78,7 +83,16 @@ def per_class(scores: Scores) -> dict[str, dict[str, float | None]]:
     }
 
 
-def protocol(args: Namespace, images: LabelledImages) -> dict[str, Any]:
+def all_road(scores: Scores) -> dict[str, float]:
+    """What calling every pixel road would score: the least that any number should be compared with."""
+    road = scores.share[CLASSES.index("road")].item()
+    return {
+        "mean_iou": road / int((scores.share > 0).sum()),
+        "mean_iou_frequent": road / int((scores.share >= FREQUENT).sum()),
+    }
+
+
+def protocol(args: Namespace, images: LabelledImages, device: torch.device) -> dict[str, Any]:
     """How a number was obtained: without it, it cannot be compared with any other."""
     crop = args.mapillary_crop if images.spec.eval_crop else 0
     return {
@@ -93,18 +107,17 @@ def protocol(args: Namespace, images: LabelledImages) -> dict[str, Any]:
         "memory_read": "gumbel" if args.gumbel_eval else "softmax",
         "geometry": f"height {crop}, centre crop {crop}x{crop}, padding {args.mapillary_pad}" if crop else "as stored",
         "gtav_labels": args.gtav_labels,
-        "amp": args.amp,
+        "precision": choose_precision(args.amp, device),
+        "device": device.type,
         "mean_iou": "over the classes that occur in labels or predictions",
         "mean_iou_frequent": f"over the classes with at least {FREQUENT:.0%} of the labelled pixels",
     }
 
 
-def evaluate_domain(
-    net: DeepLabV3Plus, args: Namespace, name: str, device: torch.device, each: Callable[[Predicted], None]
-) -> dict[str, Any]:
-    images = labelled_images(args, name, args.split, args.limit)
-    scores = score_domain(net, args, images, device, each=each)
-    return {**summary(scores), "classes": per_class(scores), "protocol": protocol(args, images)}
+def result(args: Namespace, images: LabelledImages, device: torch.device, scores: Scores) -> dict[str, Any]:
+    """All that is written about a domain."""
+    about = {"all_road": all_road(scores), "classes": per_class(scores), "protocol": protocol(args, images, device)}
+    return summary(scores) | about
 
 
 def write_csv(path: Path, domains: Mapping[str, dict[str, Any]]) -> None:

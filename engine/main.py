@@ -11,6 +11,8 @@ def run_program(name: str, main: Callable[[], None]) -> None:
         main()
     except UsageError as error:
         sys.exit(fail(name, str(error)))
+    except OSError as error:  # a full disk, a folder that went away
+        sys.exit(fail(name, f"{error.filename or 'file'}: {error.strerror or error}; mend that and start again"))
     except KeyboardInterrupt:
         sys.exit(130)
 

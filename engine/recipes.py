@@ -38,11 +38,11 @@ def apply_recipe(args: Namespace) -> Namespace:
         args.gumbel_eval = 0
     if hasattr(args, "max_iter"):
         fill(args, max_iter=args.max_iter or published_length(args))
+    if getattr(args, "lr_schedule", None) == "poly":  # RobustNet's: it ends with the run
+        fill(args, poly_exp=0.9, decay_horizon=args.max_iter)
     fill(args, **RECIPES[args.recipe])
     if hasattr(args, "lr_schedule"):
-        poly = args.lr_schedule == "poly"
-        fill(args, poly_exp=0.9 if poly else 9.0)
-        fill(args, decay_horizon=args.max_iter if poly else round(RATIO * args.max_iter))
+        fill(args, poly_exp=9.0, decay_horizon=round(RATIO * args.max_iter))
     return args
 
 

@@ -2,6 +2,7 @@
 
 import math
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from datasets.folder import LabelledImages
 from datasets.labels import colourise
-from datasets.loaders import Batch
+from datasets.loaders import Batch, Domains
 from engine import build
 from engine.evaluation import Predicted, score_domain, summary
 from methods import Aggregate
@@ -25,6 +27,7 @@ from utils.log import RunLog, code_version, create_run_folder, write_json
 def train(args: Namespace) -> Path:
     """Train as the flags say; returns the folder of the run."""
     device = build.choose_device(args.device)
+    precision = build.choose_precision(args.amp, device)
     torch.manual_seed(args.seed)
     domains = build.training_domains(args)
     held_out, unseen = validation_sets(args)
@@ -35,23 +38,27 @@ def train(args: Namespace) -> Path:
 
     folder = create_run_folder(args.exp_root, args.exp)
     flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    facts = {"flags": flags, "code": code_version(), "network": config}
     data = {row.name: {"images": len(samples), "hash": build.fingerprint(samples)} for row, samples in domains.sources}
-    write_json(folder / "flags.json", {"flags": flags, "code": code_version(), "training data": data})
+    write_json(folder / "flags.json", {**facts, "training data": data, "precision": precision})
     announce(args, method, net, folder, data)
     if args.memory:
-        start_memory(args, method, domains, device)
-    trainer = Trainer(args, method, config, flags, RunLog(folder), folder)
-    trainer.run(batches, held_out, unseen, device)
+        start_memory(args, method, domains, device, precision)
+    log = RunLog(folder)
+    try:
+        Trainer(args, method, facts, log, folder, device, precision).run(batches, held_out, unseen)
+    finally:
+        log.close()
     return folder
 
 
-def validation_sets(args: Namespace) -> tuple[list, list]:
+def validation_sets(args: Namespace) -> tuple[list[LabelledImages], list[LabelledImages]]:
     """Held-out images of the sources, by which the best checkpoint is chosen, and images of the unseen domains."""
 
-    def images(names: list[str]) -> list:
+    def images(names: list[str]) -> list[LabelledImages]:
         return [build.labelled_images(args, name, "val", args.val_images) for name in dict.fromkeys(names)]
 
-    return images(args.dataset), images(args.val_dataset)
+    return images(args.dataset), images([name for name in args.val_dataset if name not in args.dataset])
 
 
 def announce(args: Namespace, method: Aggregate, net: DeepLabV3Plus, folder: Path, data: dict[str, Any]) -> None:
@@ -61,10 +68,10 @@ def announce(args: Namespace, method: Aggregate, net: DeepLabV3Plus, folder: Pat
     print(f"{args.arch}: {parameters:,} parameters; everything is written to {folder}")
 
 
-def start_memory(args: Namespace, method: Aggregate, domains: Any, device: torch.device) -> None:
+def start_memory(args: Namespace, method: Aggregate, domains: Domains, device: torch.device, precision: str) -> None:
     batches = build.initial_batches(args, domains, device)
     progress = tqdm(batches, "first memory", total=args.mem_init_batches, leave=False)
-    with build.autocast(args.amp, device):
+    with build.autocast(precision, device):
         method.initialise_memory(progress)
 
 
@@ -83,40 +90,35 @@ class Trainer:
         self,
         args: Namespace,
         method: Aggregate,
-        config: dict[str, Any],
-        flags: dict[str, Any],
+        facts: dict[str, Any],
         log: RunLog,
         folder: Path,
+        device: torch.device,
+        precision: str,
     ):
-        self.args, self.method, self.config, self.flags, self.log, self.folder = (
-            args,
-            method,
-            config,
-            flags,
-            log,
-            folder,
-        )
+        self.args, self.method, self.log = args, method, log
+        self.facts = facts  # about the run, saved with every checkpoint
+        self.folder, self.device, self.precision = folder, device, precision
         self.pending: list[tuple[int, Terms, float]] = []
         self.best = -math.inf
 
-    def run(self, batches: Any, held_out: list, unseen: list, device: torch.device) -> None:
+    def run(self, batches: Iterable[Batch], held_out: list[LabelledImages], unseen: list[LabelledImages]) -> None:
         every = self.args.val_interval or max(1, self.args.max_iter // 10)
         progress = tqdm(batches, self.args.exp, unit="it")
         for iteration, batch in enumerate(progress):
-            self.step(iteration, batch.ready(device), device)
+            self.step(iteration, batch.ready(self.device))
             done = iteration + 1
             last = done == self.args.max_iter
             if done % self.args.log_interval == 0 or last:
                 progress.set_postfix(self.flush())
             if done % every == 0 or last:
                 self.flush()
-                self.validate(done, held_out, unseen, device)
-        self.log.close()
+                self.validate(done, held_out, unseen)
 
-    def step(self, iteration: int, batch: Batch, device: torch.device) -> None:
+    def step(self, iteration: int, batch: Batch) -> None:
         torch.manual_seed(seed_of(self.args.seed, iteration))
         rate = self.method.scheduler.get_last_lr()[0]
-        with build.autocast(self.args.amp, device):
+        with build.autocast(self.precision, self.device):
             terms = self.method.step(batch)
         self.pending.append((iteration, terms, rate))
 
@@ -138,13 +140,15 @@ class Trainer:
         self.pending.clear()
         return {name: f"{sum(row[k] for row in values) / len(values):.3f}" for k, name in enumerate(names)}
 
-    def validate(self, iteration: int, held_out: list, unseen: list, device: torch.device) -> None:
+    def validate(self, iteration: int, held_out: list[LabelledImages], unseen: list[LabelledImages]) -> None:
         """Score all domains, save ``last.pth``, and ``best.pth`` when the held-out source images say so."""
+        if not all(value.isfinite().all() for value in self.method.net.state_dict().values()):
+            raise UsageError(f"iteration {iteration}: the weights are not finite any more; try a smaller --lr")
         results = {}
         for role, group in (("seen", held_out), ("unseen", unseen)):
             for images in group:
                 first = FirstPicture()
-                scores = score_domain(self.method.net, self.args, images, device, each=first)
+                scores = score_domain(self.method.net, self.args, images, self.device, each=first)
                 name = images.spec.name
                 results[name] = scores.mean_iou
                 self.log.write("validation", iteration, summary(scores), domain=name, role=role)
@@ -159,14 +163,12 @@ class Trainer:
 
     def save(self, name: str, iteration: int, results: dict[str, float]) -> None:
         content = {
-            "network": self.config,
+            **self.facts,
             "weights": self.method.net.state_dict(),
             "optimizer": self.method.optimizer.state_dict(),
             "scheduler": self.method.scheduler.state_dict(),
             "iteration": iteration,
             "validation": results,
-            "flags": self.flags,
-            "code": code_version(),
         }
         save_checkpoint(self.folder / f"{name}.pth", content)
 

@@ -19,8 +19,6 @@ class Aggregate:
     wait.  A new method overrides what differs: ``losses``, ``observe``, ``after_update`` or ``step`` itself.
     """
 
-    meta = False  # whether the batch's domains are split into meta-train and meta-test
-
     def __init__(self, net: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, *, aux_weight: float = 0.4):
         self.net, self.optimizer, self.scheduler, self.aux_weight = net, optimizer, scheduler, aux_weight
         self.params = {name: param for name, param in net.named_parameters() if param.requires_grad}

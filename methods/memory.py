@@ -10,7 +10,7 @@ from loss.memory import classification_loss, cohesion_loss, divergence_loss
 from methods.aggregate import Aggregate, Terms
 from network.deeplab import SegOutput
 from network.memory import class_sums
-from utils.precision import at_least_single
+from utils.precision import at_least_single, full_precision
 
 
 class MemoryAggregate(Aggregate):
@@ -41,9 +41,12 @@ class MemoryAggregate(Aggregate):
     def observe(self, batch: Batch) -> Terms:
         out = self.net(batch.images, gumbel=self.gumbel)
         written = self.memory.write(out.features, batch.labels, self.memory.items)
+        with full_precision(written.device):
+            divergence = divergence_loss(written)
+            classification = classification_loss(self.memory.classifier(written))
         return self.losses(out, batch) | {
-            "div": self.divergence * divergence_loss(written),
-            "cls": self.classification * classification_loss(self.memory.classifier(written)),
+            "div": self.divergence * divergence,
+            "cls": self.classification * classification,
         }
 
     @torch.no_grad()

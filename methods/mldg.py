@@ -16,8 +16,6 @@ class MLDG(Aggregate):
     said by ``batch.meta_test``.
     """
 
-    meta = True
-
     def __init__(self, *args, inner_lr: float = 1e-3, anneal: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         self.first_inner_lr, self.anneal = inner_lr, anneal

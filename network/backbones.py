@@ -1,13 +1,13 @@
 """ResNet backbones that yield their four stages at the output stride asked for."""
 
 from collections.abc import Mapping
-from urllib.error import URLError
+from http.client import HTTPException
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from utils.errors import UsageError
+from utils.errors import UsageError, first_line
 
 BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
 CHANNELS = {"resnet18": BASIC, "resnet50": BOTTLENECK, "resnet101": BOTTLENECK}
@@ -51,6 +51,13 @@ class ResNet(nn.Module):
 
 def load_backbone(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Load ``weights`` (torchvision's key names, the classifier ``fc`` optional) strictly."""
+    shapes = {key: value.shape for key, value in net.state_dict().items()}
+    misfits = [key for key, value in weights.items() if key in shapes and value.shape != shapes[key]]
+    if misfits:
+        raise UsageError(
+            f"--pretrained_backbone: the file is of another network: {len(misfits)} of its entries have other shapes "
+            f"({', '.join(misfits[:3])}); give a file of this backbone, or 'none'"
+        )
     missing, unexpected = net.load_state_dict(weights, strict=False)
     missing = [key for key in missing if not key.startswith("fc.") and not key.endswith("num_batches_tracked")]
     if missing or unexpected:
@@ -67,13 +74,20 @@ def pretrained_weights(source: str, backbone: str) -> Mapping[str, Tensor] | Non
     if source == "imagenet":
         try:
             return torchvision.models.get_model_weights(backbone)["IMAGENET1K_V1"].get_state_dict(progress=True)
-        except (URLError, OSError) as error:
+        except (OSError, RuntimeError, HTTPException) as error:
             raise UsageError(
-                f"--pretrained_backbone imagenet: {backbone} cannot be downloaded ({error}); give the path of the "
-                "file instead, or 'none' to start from random weights"
+                f"--pretrained_backbone imagenet: {backbone} cannot be downloaded ({first_line(error)}); give the path "
+                "of the file instead, or 'none' to start from random weights"
             ) from error
     try:
         weights = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken file
-        raise UsageError(f"--pretrained_backbone {source}: not a readable weights file ({error})") from error
+        raise UsageError(
+            f"--pretrained_backbone {source}: not a readable file of weights ({first_line(error)}); give one that "
+            "torch.save wrote, with torchvision's key names"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UsageError(
+            f"--pretrained_backbone {source}: not a plain dictionary of tensors; save its state_dict alone"
+        )
     return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}

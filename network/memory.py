@@ -68,8 +68,10 @@ def gumbel_noise(like: Tensor) -> Tensor:
 
 def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Per class: the sum of ``features`` (N,C,h,w) weighted by its mask, and the weights' total; (K,C) and (K,1)."""
-    masks = class_masks(labels, features.shape[-2:], classes, features.dtype)
-    return torch.einsum("nchw,nkhw->kc", features, masks), masks.sum(dim=(0, 2, 3))[:, None]
+    with full_precision(features.device):
+        features = at_least_single(features)
+        masks = class_masks(labels, features.shape[-2:], classes, features.dtype)
+        return torch.einsum("nchw,nkhw->kc", features, masks), masks.sum(dim=(0, 2, 3))[:, None]
 
 
 def class_masks(labels: Tensor, size: tuple[int, int], classes: int, dtype: torch.dtype) -> Tensor:

@@ -62,7 +62,22 @@ def test_flags_without_effect_are_noted(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().err.count("no effect") == 2
 
 
-@pytest.mark.parametrize("line", ["--no_such_flag", "--max_iter 0", "--mem_momentum 2", "--crop_size x", "--mldg_"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--no_such_flag",
+        "--max_iter 0",
+        "--mem_momentum 2",
+        "--crop_size x",
+        "--lr nan",
+        "--seed -1",
+        "--num_workers -1",
+        "--mem_init_batches 0",
+        "--scale_min 3 --scale_max 2",
+        "--dataset gta5 synthia",
+        "--dataset gtav --mldg",
+    ],
+)
 def test_mistakes_exit_with_2(line: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse_training(line.split())

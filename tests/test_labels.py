@@ -1,23 +1,17 @@
 """The label tables against the release's own maps and against each other."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datasets import labels
-
-ROOT = Path(__file__).parent.parent
+from golden import golden_path
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict:
-    path = Path(os.environ.get("PINMEM_GOLDEN", ROOT / "../shared/golden")) / "g_transforms.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here (PINMEM_GOLDEN names its folder)")
-    return json.loads(path.read_text())
+    return json.loads(golden_path("g_transforms.json").read_text())
 
 
 def test_synthia_is_the_release_s(golden: dict) -> None:

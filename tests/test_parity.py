@@ -1,5 +1,7 @@
 """Parity with the authors' release: network forwards, losses, gradients, memory initialisation, whole iterations."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,20 @@ from utils.release_names import to_ours
 
 pytestmark = pytest.mark.parity
 ARCH = {"r18v3p": "DeepR18V3PlusD", "r50v3p": "DeepR50V3PlusD"}
-DOUBLE = {torch.float64: 1e-8}
 NOISE = "module.dsn.0.bias"  # a bias in front of a batch norm: its gradient is rounding noise around zero
+
+
+class Tolerance(NamedTuple):
+    """Relative; those of float32 are what the release differs from itself by, with other threads (golden README 5)."""
+
+    losses: float
+    items: float
+    update: float  # worst parameter
+    update_median: float
+
+
+EXACT = Tolerance(1e-8, 1e-8, 1e-8, 1e-8)
+SINGLE = {1: Tolerance(5e-6, 6e-5, 3e-3, 2e-4), 2: Tolerance(1.3e-3, 1.2e-3, 0.1, 1e-2)}
 
 
 def seeded_network(name: str, dtype: torch.dtype = torch.float32) -> DeepLabV3Plus:
@@ -81,7 +95,7 @@ def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype) -> None:
 
     exact = dtype == torch.float64
     for term, value in {**terms, "total": total}.items():
-        assert_close(value.item(), golden[mode + term], 1e-8 if exact else 2e-6, term)
+        assert_close(value.item(), golden[mode + term], 1e-8 if exact else 1e-6, term)
     if items is not None:
         assert_close(items.detach(), golden[mode + "m_items_after"], 1e-8 if exact else 1e-4, "items")
     check_gradients(net, golden, mode, exact)
@@ -107,7 +121,7 @@ def check_gradients(net: DeepLabV3Plus, golden: dict, mode: str, exact: bool) ->
         if exact:
             assert abs(probe(str(key), grad) - seen) <= 1e-8 * max(norm, abs(seen)), f"{key}: direction"
     assert len(errors) > 90
-    assert max(errors) < (1e-8 if exact else 6e-3) and np.median(errors) < (1e-8 if exact else 5e-4)
+    assert max(errors) < (1e-8 if exact else 3e-3) and np.median(errors) < (1e-8 if exact else 2e-4)
     for key in [key for key in golden if key.startswith(mode + "grad/")]:
         grad = params[to_ours(key.removeprefix(mode + "grad/"))].grad
         assert_close(grad, golden[key], 1e-8 if exact else 1e-2, key)
@@ -152,8 +166,7 @@ def build_method(kind: str, net: DeepLabV3Plus, anneal: bool = False):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single"])
 def test_iterations(kind: str, iterations: int, dtype: torch.dtype) -> None:
     exact = dtype == torch.float64
-    if not exact and iterations == 2:
-        pytest.skip("two float32 iterations amplify rounding a thousandfold; the double test covers them")
+    tolerance = EXACT if exact else SINGLE[iterations]
     golden = load(f"e_{kind}" + ("_2it" if iterations == 2 else "") + ("_f64" if exact else ""))
     net = seeded_network("r50v3p_mem" if "memory" in kind else "r50v3p_base", dtype).train()
     start = {key: value.clone() for key, value in net.state_dict().items()}
@@ -162,13 +175,13 @@ def test_iterations(kind: str, iterations: int, dtype: torch.dtype) -> None:
     for number in range(iterations):  # the recorded splits: domain 0 is meta-test in both iterations
         terms = method.step(iteration_batch(number, dtype, [True, False]))
         rows += loss_rows(terms, kind)
-    check_losses(rows, golden, 1e-8 if exact else 1e-5)
-    check_update(net, start, golden, exact)
+    check_losses(rows, golden, tolerance.losses)
+    check_update(net, start, golden, tolerance)
     assert method.scheduler.get_last_lr()[0] == pytest.approx(golden["lr_after_each_iteration"][-1], rel=1e-12)
     if "mldg" in kind and iterations == 2:
         assert method.inner_lr == pytest.approx(float(golden["inner_lr_after"]), rel=1e-12)
     if "memory" in kind:
-        assert_close(net.memory.items, golden["m_items_after"], 1e-8 if exact else 2e-3, "items")
+        assert_close(net.memory.items, golden["m_items_after"], tolerance.items, "items")
 
 
 def loss_rows(terms: dict[str, Tensor], kind: str) -> list[dict[str, float]]:
@@ -189,7 +202,7 @@ def check_losses(rows: list[dict[str, float]], golden: dict, tolerance: float) -
             assert value == pytest.approx(recorded[columns.index(name)], rel=tolerance), name
 
 
-def check_update(net: DeepLabV3Plus, start: dict[str, Tensor], golden: dict, exact: bool) -> None:
+def check_update(net: DeepLabV3Plus, start: dict[str, Tensor], golden: dict, tolerance: Tolerance) -> None:
     state = net.state_dict()
     errors = []
     for k, key in enumerate(map(str, golden["param_names"])):
@@ -198,13 +211,15 @@ def check_update(net: DeepLabV3Plus, start: dict[str, Tensor], golden: dict, exa
         moved = state[to_ours(key)] - start[to_ours(key)]
         norm = golden["delta_norm"][k]
         errors.append(abs(float(moved.double().norm()) - norm) / norm)
-        if exact:
-            assert abs(probe(key, moved) - golden["delta_probe"][k]) <= 1e-8 * norm, f"{key}: direction of the update"
+        direction = abs(probe(key, moved) - golden["delta_probe"][k]) / norm
+        assert direction <= 10 * tolerance.update, f"{key}: direction of the update"
     assert len(errors) > 190
-    assert max(errors) < (1e-8 if exact else 0.1) and np.median(errors) < (1e-8 if exact else 1e-3)
+    assert max(errors) < tolerance.update and np.median(errors) < tolerance.update_median
     for key in [key for key in golden if key.startswith("after/")]:
-        assert_close(state[to_ours(key.removeprefix("after/"))], golden[key], 1e-8 if exact else 1e-3, key)
+        assert_close(
+            state[to_ours(key.removeprefix("after/"))], golden[key], max(tolerance.items, tolerance.update_median), key
+        )
     norms = np.array([state[to_ours(str(key))].double().norm() for key in golden["buffer_names"]])
-    assert_close(norms, golden["buffer_norm_after"], 1e-8 if exact else 1e-3, "running statistics")
+    assert_close(norms, golden["buffer_norm_after"], tolerance.items, "running statistics")
     for key, count in zip(golden["num_batches_tracked_names"], golden["num_batches_tracked"], strict=True):
         assert state[to_ours(str(key))] == count, f"{key}: batches seen by the running statistics"

@@ -1,9 +1,7 @@
 """Augmentation: the cut-first crop equals resize-then-crop, labels follow images, laws are the published ones."""
 
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +11,8 @@ from PIL import Image, ImageFilter, ImageOps
 from datasets import transforms
 from datasets.labels import IGNORE, colourise
 from datasets.transforms import Augmentation, Pair, evaluation_geometry, scale_crop_flip
+from golden import golden_path
 from utils.errors import UsageError
-
-ROOT = Path(__file__).parent.parent
 
 
 def coded(width: int, height: int, cell: int = 24) -> Pair:
@@ -75,10 +72,7 @@ def test_cut_first_equals_resize_first(width: int, height: int) -> None:
 
 
 def test_geometry_of_the_release() -> None:
-    path = Path(os.environ.get("PINMEM_GOLDEN", ROOT / "../shared/golden")) / "g_transforms.json"
-    if not path.is_file():
-        pytest.skip(f"{path} is not here (PINMEM_GOLDEN names its folder)")
-    golden = json.loads(path.read_text())
+    golden = json.loads(golden_path("g_transforms.json").read_text())
     for case in golden["cases"][::2]:
         pair, crop = coded(*case["image_wh"]), golden["crop_size"]
         operations = {operation[0]: operation[2:] for operation in case["mask_ops"] if operation[3] != [crop, crop]}

@@ -57,9 +57,7 @@ def values(results: dict[str, dict[str, Any]], domain: str, measure: str) -> lis
     if missing:
         raise UsageError(f"{missing[0]}: has no result for {domain}; evaluate all with the same --dataset")
     scored = [result["domains"][domain] for result in results.values()]
-    shares = [row["share"] for row in scored[0]["classes"].values()]
-    counted = [share for share in shares if share >= (0.01 if measure == "mean_iou_frequent" else 1e-12)]
-    return [shares[0] / len(counted), *(result[measure] for result in scored)]
+    return [scored[0]["all_road"][measure], *(result[measure] for result in scored)]
 
 
 def line(domain: str, role: str, cells: Sequence[float]) -> str:

@@ -10,10 +10,10 @@ setup_python() {
             return
         fi
     done
-    if [ ! -x .venv/bin/python ]; then
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
             { echo "error: python3 is missing or older than 3.10; install Python 3.10 or newer" >&2; return 2; }
-        python3 -m venv .venv ||
+        python3 -m venv --clear .venv ||
             { echo "error: python3 cannot make a virtual environment; install its venv module" >&2; return 2; }
     fi
     PYTHON=.venv/bin/python

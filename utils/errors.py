@@ -1,6 +1,11 @@
 """Errors that are answered with one line instead of a traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without the advice that some libraries add below."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UsageError(Exception):
     """A mistake of the user; main programs print it as one line and exit with code 2.
 

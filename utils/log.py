@@ -50,12 +50,13 @@ class RunLog:
         self.rows = (folder / "metrics.jsonl").open("a", buffering=1)
         self.board = SummaryWriter(str(folder / "tensorboard"))
 
-    def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: Any) -> None:
-        """A row of ``kind`` ('train', 'validation'); ``facts`` are written, but not drawn."""
+    def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
+        """A row of ``kind`` ('train', 'validation') about what ``facts`` tell; every value is also a curve."""
         row = {"kind": kind, "iteration": iteration, **facts, **values}
         self.rows.write(json.dumps(row) + "\n")
+        curve = "/".join([kind, *facts.values()])
         for name, value in values.items():
-            self.board.add_scalar(f"{kind}/{name}", value, iteration)
+            self.board.add_scalar(f"{curve}/{name}", value, iteration)
 
     def picture(self, name: str, image: Tensor, iteration: int) -> None:
         """A picture (3,H,W uint8) for TensorBoard."""

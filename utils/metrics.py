@@ -42,7 +42,7 @@ class ConfusionMatrix:
         self.images += 1
 
     def scores(self) -> Scores:
-        counts = self.counts.double().cpu()
+        counts = self.counts.cpu().double()
         hits, labelled, predicted = counts.diag(), counts.sum(1), counts.sum(0)
         total = counts.sum()
         return Scores(

@@ -1,0 +1,65 @@
+"""The shell scripts, with a stand-in for Python that writes down what it is asked to do."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from pip._vendor.packaging.requirements import Requirement
+
+from tools.requirements import missing, satisfied
+
+ROOT = Path(__file__).parent.parent
+STAND_IN = """#!/usr/bin/env bash
+[ "$1" = tools/requirements.py ] && exit 0
+echo "$*" >> "$CALLS"
+if [ "$1" = train.py ]; then
+    while [ $# -gt 0 ]; do
+        case $1 in --exp_root) root=$2 ;; --exp) exp=$2 ;; esac
+        shift
+    done
+    mkdir -p "$root/$exp/now" && touch "$root/$exp/now/last.pth"
+fi
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python3"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "CALLS": str(tmp_path / "calls"), "OUT": "my runs"}
+
+
+def quickstart(environment: dict[str, str], folder: Path) -> list[str]:
+    """What quickstart.sh asks Python to do, started in ``folder``."""
+    calls = Path(environment["CALLS"])
+    calls.write_text("")
+    subprocess.run(["bash", str(ROOT / "quickstart.sh")], check=True, env=environment, cwd=folder, capture_output=True)
+    return calls.read_text().splitlines()
+
+
+def test_quickstart_trains_once_per_length(stand_in: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "my runs"  # relative to where it was started, with a space in its name
+    first = quickstart(stand_in, tmp_path)
+    assert [call.split()[0] for call in first] == ["-m", "train.py", "eval.py", "train.py", "eval.py", "-m", "-m"]
+    assert first[0].startswith(f"-m datasets.demo {out}/data")
+    assert "--mldg" not in first[1] and "--mldg --memory" in first[3]
+    assert f"--snapshot {out}/runs/baseline_650/now/last.pth" in first[2]
+    again = quickstart(stand_in, tmp_path)
+    assert not [call for call in again if call.startswith("train.py")]
+    longer = quickstart({**stand_in, "ITERATIONS": "700"}, tmp_path)
+    assert len([call for call in longer if "--max_iter 700" in call]) == 2
+
+
+def test_requirements_are_those_of_the_project() -> None:
+    assert missing(["test"]) == []  # this very Python runs the tests
+    assert satisfied(Requirement("torch>=2.11"))
+    assert not satisfied(Requirement("torch>=99")) and not satisfied(Requirement("no-such-package"))
+
+
+def test_shell_scripts_parse() -> None:
+    for script in ("quickstart.sh", "test.sh", "tools/setup.sh", ".ci/run"):
+        subprocess.run(["bash", "-n", str(ROOT / script)], check=True)
