@@ -9,7 +9,7 @@ source tools/setup.sh
 setup_python
 
 OUT=${OUT:-quickstart}
-ITERATIONS=${ITERATIONS:-650}
+ITERATIONS=${ITERATIONS:-700}
 DEVICE=${DEVICE:-auto}
 export DG_SEG_DATASET=$OUT/data
 domains=(gtav synthia idd cityscapes bdd100k mapillary)
@@ -19,7 +19,7 @@ domains=(gtav synthia idd cityscapes bdd100k mapillary)
 # Flags shared by both methods: a small network from random weights, the schedule fitted to the short run.
 common=(--dataset gtav synthia --val_dataset cityscapes --arch network.deepv3plus.DeepR18V3PlusD
     --pretrained_backbone none --output_stride 16 --crop_size 128 --scale_min 0.75 --scale_max 1.5 --bs_mult 3
-    --color_aug 0.5 --gblur --lr 0.03 --max_iter "$ITERATIONS" --val_interval "$ITERATIONS" --val_images 4 --device "$DEVICE")
+    --color_aug 0.5 --lr 0.05 --max_iter "$ITERATIONS" --val_interval "$ITERATIONS" --val_images 4 --device "$DEVICE")
 
 # train NAME FLAGS...: train unless that was done already, then evaluate on every domain.
 train_and_evaluate() {
@@ -41,7 +41,7 @@ train_and_evaluate pinmem --mldg --memory --inner_lr_anneal
 
 results=("baseline=$OUT/baseline" "PinMem=$OUT/pinmem")
 "$PYTHON" -m tools.compare "${results[@]}" --out "$OUT/comparison.md"
-"$PYTHON" -m tools.visualise "$OUT/pictures.jpg" --results "${results[@]}"
+"$PYTHON" -m tools.visualise "$OUT/pictures.jpg" --dataset "${domains[@]}" --results "${results[@]}"
 echo
 echo "The tables: $OUT/comparison.md; class by class: $OUT/baseline.txt, $OUT/pinmem.txt"
 echo "A sheet of pictures: $OUT/pictures.jpg"

@@ -2,6 +2,7 @@
 
 import math
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ class Trainer:
         self.pending.append((iteration, terms, rate))
 
     def flush(self) -> dict[str, str]:
-        """Fetch and write the losses since the last time; returns their means for the progress bar.
+        """Fetch and write the losses since the last time; returns their mean sums for the progress bar.
 
         Losses are fetched here only, so that a GPU is not made to wait in every step.
         """
@@ -138,7 +139,10 @@ class Trainer:
                 raise UsageError(f"iteration {iteration}: a loss is not finite ({shown}); try a smaller --lr")
             self.log.write("train", iteration, terms | {"lr": rate})
         self.pending.clear()
-        return {name: f"{sum(row[k] for row in values) / len(values):.3f}" for k, name in enumerate(names)}
+        sums: dict[str, float] = defaultdict(float)
+        for name, mean in zip(names, torch.tensor(values).mean(dim=0).tolist(), strict=True):
+            sums[name.partition("/")[0] if "/" in name else "loss"] += mean
+        return {name: f"{value:.3f}" for name, value in sums.items()}
 
     def validate(self, iteration: int, held_out: list[LabelledImages], unseen: list[LabelledImages]) -> None:
         """Score all domains, save ``last.pth``, and ``best.pth`` when the held-out source images say so."""

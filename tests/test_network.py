@@ -66,8 +66,14 @@ def test_backbone_from_a_file(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "broken.pth")
     with pytest.raises(UsageError, match=r"1 keys missing.*layer1\.0\.conv1"):
         build_network("DeepR18V3PlusD", 19, pretrained=str(tmp_path / "broken.pth"))
-    with pytest.raises(UsageError, match="not a readable weights file"):
-        build_network("DeepR18V3PlusD", 19, pretrained=str(tmp_path / "absent.pth"))
+    torch.save({"state_dict": weights}, tmp_path / "nested.pth")
+    for name, arch, told in [
+        ("absent.pth", "DeepR18V3PlusD", "not a readable file of weights"),
+        ("nested.pth", "DeepR18V3PlusD", "not a plain dictionary"),
+        ("backbone.pth", "DeepR50V3PlusD", "have other shapes"),
+    ]:
+        with pytest.raises(UsageError, match=told):
+            build_network(arch, 19, pretrained=str(tmp_path / name))
 
 
 def test_no_network_no_download(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ class Tolerance(NamedTuple):
     """Relative; those of float32 are what the release differs from itself by, with other threads (golden README 5)."""
 
     losses: float
-    items: float
+    items: float  # absolute
     update: float  # worst parameter
     update_median: float
 
@@ -181,7 +181,8 @@ def test_iterations(kind: str, iterations: int, dtype: torch.dtype) -> None:
     if "mldg" in kind and iterations == 2:
         assert method.inner_lr == pytest.approx(float(golden["inner_lr_after"]), rel=1e-12)
     if "memory" in kind:
-        assert_close(net.memory.items, golden["m_items_after"], tolerance.items, "items")
+        difference = (net.memory.items.double() - torch.from_numpy(golden["m_items_after"])).abs()
+        assert difference.max() <= tolerance.items  # absolute: the rows have unit length
 
 
 def loss_rows(terms: dict[str, Tensor], kind: str) -> list[dict[str, float]]:

@@ -47,11 +47,11 @@ def test_quickstart_trains_once_per_length(stand_in: dict[str, str], tmp_path: P
     assert [call.split()[0] for call in first] == ["-m", "train.py", "eval.py", "train.py", "eval.py", "-m", "-m"]
     assert first[0].startswith(f"-m datasets.demo {out}/data")
     assert "--mldg" not in first[1] and "--mldg --memory" in first[3]
-    assert f"--snapshot {out}/runs/baseline_650/now/last.pth" in first[2]
+    assert f"--snapshot {out}/runs/baseline_700/now/last.pth" in first[2]
     again = quickstart(stand_in, tmp_path)
     assert not [call for call in again if call.startswith("train.py")]
-    longer = quickstart({**stand_in, "ITERATIONS": "700"}, tmp_path)
-    assert len([call for call in longer if "--max_iter 700" in call]) == 2
+    longer = quickstart({**stand_in, "ITERATIONS": "710"}, tmp_path)
+    assert len([call for call in longer if "--max_iter 710" in call]) == 2
 
 
 def test_requirements_are_those_of_the_project() -> None:
