@@ -20,11 +20,9 @@ import torch
 from torch import autograd
 
 from datasets.loaders import Batch
-from engine.build import autocast, choose_device, choose_precision
+from engine.build import autocast, choose_device, choose_precision, network_from
 from engine.main import run_program
 from methods import Aggregate, choose_method
-from network.deeplab import build_network
-from network.memory import CategoricalMemory
 from optimizer import build_optimizer
 
 METHODS = {"baseline": (False, False), "MLDG": (True, False), "memory": (False, True), "PinMem": (True, True)}
@@ -74,7 +72,9 @@ class Bench:
         self.device = choose_device(args.device)
         self.amp = choose_precision(args.amp, self.device)
         mldg, memory = METHODS[name]
-        net = build_network(args.arch, 19, memory=CategoricalMemory(19) if memory else None).to(self.device).train()
+        slots = {"slots": 19} if memory else None
+        config = {"arch": args.arch, "num_classes": 19, "memory": slots}
+        net = network_from(config).to(self.device).train()
         sgd, schedule = build_optimizer(
             net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000
         )

@@ -1,5 +1,6 @@
 """Meta-learning for domain generalisation (Li et al., AAAI 2018), first order."""
 
+import torch
 from torch import Tensor
 from torch.func import functional_call
 
@@ -43,9 +44,12 @@ class MLDG(Aggregate):
         train, test = batch.pool(~batch.meta_test), batch.pool(batch.meta_test)
         inner = self.observe(train)
         grads = self.gradients(inner)
-        stepped = {name: param - self.inner_lr * g for (name, param), g in zip(self.params.items(), grads, strict=True)}
+        stepped = {
+            name: torch.sub(param, g, alpha=self.inner_lr)
+            for (name, param), g in zip(self.params.items(), grads, strict=True)
+        }
         outer = self.meta_test(stepped, train, test)
-        self.apply([i + o for i, o in zip(grads, self.gradients(outer), strict=True)])
+        self.apply([i.add_(o) for i, o in zip(grads, self.gradients(outer), strict=True)])
         self.after_update(train)
         self.scheduler.step()
         return detached(inner, "inner/") | detached(outer, "outer/")
