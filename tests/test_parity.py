@@ -46,7 +46,10 @@ def stats(x: Tensor) -> np.ndarray:
     return np.array([x.mean(), x.std(correction=0), x.abs().sum()])
 
 
-@pytest.mark.parametrize("name", ["r18v3p_mem", "r50v3p_mem", "r50v3p_base"])
+MEMORY_NETS = ("r18v3p_mem", "r50v3p_mem")
+
+
+@pytest.mark.parametrize("name", [*MEMORY_NETS, "r50v3p_base"])
 @torch.no_grad()
 def test_forward(name: str) -> None:
     golden = load(f"a_{name}")
@@ -69,14 +72,18 @@ def over_positions(scores: Tensor) -> Tensor:
     return scores.flatten(0, 2).softmax(0).view_as(scores)
 
 
-@pytest.mark.parametrize("name", ["r18v3p_mem", "r50v3p_mem", "r50v3p_base"])
-@pytest.mark.parametrize("mode", ["nowrite_", "write_detach_", "write_nodetach_"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single"])
+MODES = ("nowrite_", "write_detach_", "write_nodetach_")
+GRADIENT_CASES = [
+    *(pytest.param(name, mode, torch.float64, id=f"double-{name}-{mode}") for name in MEMORY_NETS for mode in MODES),
+    *(pytest.param("r18v3p_mem", mode, torch.float32, id=f"single-r18v3p_mem-{mode}") for mode in MODES),
+    pytest.param("r50v3p_mem", "write_nodetach_", torch.float32, id="single-r50v3p_mem-write_nodetach_"),
+    pytest.param("r50v3p_base", "", torch.float64, id="double-r50v3p_base"),
+    pytest.param("r50v3p_base", "", torch.float32, id="single-r50v3p_base"),
+]
+
+
+@pytest.mark.parametrize(("name", "mode", "dtype"), GRADIENT_CASES)
 def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype) -> None:
-    if name.endswith("base") or (dtype == torch.float32 and name.startswith("r50")):
-        if mode != "nowrite_":
-            pytest.skip("one mode tells it all")
-        mode = "" if name.endswith("base") else mode
     golden = load(f"b_{name}_f64" if dtype == torch.float64 else f"b_{name}")
     net = seeded_network(name, dtype).train()
     images = torch.from_numpy(make_images(77, 4, 129, 161)).to(dtype)
