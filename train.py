@@ -1,5 +1,6 @@
 """Train on source domains, validate on domains never seen: ``python train.py --help``."""
 
+import shlex
 from collections.abc import Sequence
 
 from engine.flags import parse_training
@@ -11,9 +12,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from engine.training import train  # torch is loaded only once the flags are right
 
     folder = train(args)
-    print(
-        f"done; score it with: python eval.py --snapshot {folder / 'last.pth'} --dataset {' '.join(args.val_dataset)}"
-    )
+    command = ["python", "eval.py", "--snapshot", str(folder / "last.pth"), "--recipe", args.recipe]
+    command += ["--data_root", str(args.data_root), "--dataset", *(args.val_dataset or args.dataset)]
+    print(f"done; score it with: {shlex.join(command)}")
 
 
 if __name__ == "__main__":
