@@ -18,7 +18,7 @@ ARCH = "network.deepv3plus.DeepR50V3PlusD"
 WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off; the number of their values
     "--sgd": 0, "--syncbn": 0, "--adam": 0, "--amsgrad": 0, "--fp16": 0, "--freeze_trunk": 0, "--hardnm": 1,
     "--trunk": 1, "--rescale": 1, "--repoly": 1, "--scf": 0, "--start_epoch": 1, "--epoch_per_val": 1,
-    "--maxSkip": 1, "--cv": 1, "--city_mode": 1, "--date": 1,
+    "--maxSkip": 1, "--date": 1,
 }  # fmt: skip
 
 
