@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.flags import parse_evaluation
+from engine.eval_flags import parse_evaluation
 from engine.main import run_program
 from utils.errors import UsageError
 

@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Sequence
 
-from engine.flags import parse_training
 from engine.main import run_program
+from engine.train_flags import parse_training
 
 
 def main(argv: Sequence[str] | None = None) -> None:

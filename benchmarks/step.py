@@ -23,7 +23,7 @@ from datasets.loaders import Batch
 from engine.build import autocast, choose_device, choose_precision, network_from
 from engine.main import run_program
 from methods import Aggregate, choose_method
-from optimizer import build_optimizer
+from optimizer.sgd import build_optimizer
 
 METHODS = {"baseline": (False, False), "MLDG": (True, False), "memory": (False, True), "PinMem": (True, True)}
 PHASES = {  # methods of a method -> what the table calls them; the rest is "other"

@@ -17,7 +17,7 @@ from datasets.transforms import Augmentation
 from methods import Aggregate, choose_method
 from network.deeplab import DeepLabV3Plus, build_network
 from network.memory import CategoricalMemory
-from optimizer import build_optimizer
+from optimizer.sgd import build_optimizer
 from utils.errors import UsageError
 
 

@@ -46,7 +46,17 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("module", ["engine.flags", "datasets.labels", "datasets.specs", "datasets.demo.__main__"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "engine.train_flags",
+        "engine.eval_flags",
+        "optimizer.schedules",
+        "datasets.labels",
+        "datasets.specs",
+        "datasets.demo.__main__",
+    ],
+)
 def test_answers_without_torch(module: str) -> None:
     done = run("-c", f"import sys, {module}; sys.exit('torch' in sys.modules)")
     assert done.returncode == 0, done.stderr or f"{module} imports torch"

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from engine.flags import parse_evaluation, parse_training
+from engine.eval_flags import parse_evaluation
+from engine.train_flags import parse_training
 from optimizer.schedules import decay_factor
 from utils.errors import UsageError
 

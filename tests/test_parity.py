@@ -14,7 +14,7 @@ from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from methods import choose_method
 from network.deeplab import DeepLabV3Plus, build_network
 from network.memory import CategoricalMemory
-from optimizer import build_optimizer
+from optimizer.sgd import build_optimizer
 from utils.release_names import to_ours
 
 pytestmark = pytest.mark.parity

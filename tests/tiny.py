@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from methods import Aggregate, choose_method
 from network.deeplab import Encoding, SegOutput
 from network.memory import CategoricalMemory
-from optimizer import build_optimizer
+from optimizer.sgd import build_optimizer
 
 DIM, CLASSES = 8, 19
 

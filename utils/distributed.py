@@ -1,0 +1,77 @@
+"""Several processes that train as one, started by ``torchrun``; with a single process all of this does nothing.
+
+Every process ("rank") holds a share of each loss; the sum over the ranks is what is minimised.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    """The number of this process, from 0; known before ``start``."""
+    return int(os.environ.get("RANK", 0))
+
+
+def local_rank() -> int:
+    """Its number on this machine."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def world_size() -> int:
+    """How many processes there are; known before ``start``."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def start(device: torch.device) -> None:
+    """Meet the other processes.  CPU tensors go by gloo, those on CUDA devices by NCCL."""
+    if world_size() == 1 or dist.is_initialized():
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+class _AllSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return _AllSum.apply(grad)
+
+
+def all_sum(x: Tensor) -> Tensor:
+    """The sum of ``x`` over all ranks, on every rank.  Differentiable: a rank's ``x`` gets the gradient of the sum of
+    all ranks' losses."""
+    return _AllSum.apply(x) if world_size() > 1 else x
+
+
+def all_sum_(tensors: list[Tensor]) -> None:
+    """Replace ``tensors``, all of one type, by their sums over all ranks; one message for all of them."""
+    if world_size() == 1:
+        return
+    flat = torch.cat([x.reshape(-1) for x in tensors])
+    dist.all_reduce(flat)
+    for x, total in zip(tensors, flat.split([x.numel() for x in tensors]), strict=True):
+        x.copy_(total.view_as(x))
+
+
+def share(x: Tensor) -> Tensor:
+    """This rank's share of a loss that every rank computes in full."""
+    return x / world_size()
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on some rank."""
+    return bool(all_sum(torch.tensor(int(flag))))
