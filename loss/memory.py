@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loss.segmentation import cross_entropy
+from loss.segmentation import Reduce, alone, cross_entropy
 
 
 def divergence_loss(items: Tensor) -> Tensor:
@@ -17,13 +17,13 @@ def divergence_loss(items: Tensor) -> Tensor:
     return (cosine.sum() - cosine.trace()) / (slots * (slots - 1))
 
 
-def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
+def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0, reduce: Reduce = alone) -> Tensor:
     """Feature cohesion: every pixel should be closest to its own class's item.
 
     L_coh = cross-entropy of ``scores`` (N,S,h,w) / temperature, resized to ``labels`` (N,H,W).
     """
     scores = F.interpolate(scores / temperature, labels.shape[-2:], mode="bilinear", align_corners=True)
-    return cross_entropy(scores, labels)
+    return cross_entropy(scores, labels, reduce=reduce)
 
 
 def classification_loss(logits: Tensor) -> Tensor:

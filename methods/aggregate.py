@@ -7,6 +7,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from datasets.loaders import Batch
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from network.deeplab import SegOutput
+from utils.distributed import all_sum, all_sum_
 
 Terms = dict[str, Tensor]
 
@@ -24,10 +25,11 @@ class Aggregate:
         self.params = {name: param for name, param in net.named_parameters() if param.requires_grad}
 
     def losses(self, out: SegOutput, batch: Batch) -> Terms:
-        """Weighted loss terms of one flat batch; their sum is minimised."""
-        terms = {"seg": cross_entropy(out.logits, batch.labels)}
+        """Weighted loss terms of one flat batch, this process's share of each; their sum over terms and processes is
+        minimised."""
+        terms = {"seg": cross_entropy(out.logits, batch.labels, reduce=all_sum)}
         if out.aux is not None:
-            terms["aux"] = self.aux_weight * auxiliary_cross_entropy(out.aux, batch.labels)
+            terms["aux"] = self.aux_weight * auxiliary_cross_entropy(out.aux, batch.labels, reduce=all_sum)
         return terms
 
     def observe(self, batch: Batch) -> Terms:
@@ -38,10 +40,11 @@ class Aggregate:
         """Called with the batch that was observed, once the weights have changed."""
 
     def gradients(self, terms: Terms) -> list[Tensor]:
-        """The gradient of the terms' sum for every parameter, zeros where none arrives."""
+        """The gradient of the terms' sum over all processes for every parameter, zeros where none arrives."""
         total = sum(terms.values())
-        grads = autograd.grad(total, self.params.values(), allow_unused=True, materialize_grads=True)
-        return list(grads)
+        grads = list(autograd.grad(total, self.params.values(), allow_unused=True, materialize_grads=True))
+        all_sum_(grads)
+        return grads
 
     def apply(self, grads: list[Tensor]) -> None:
         for param, grad in zip(self.params.values(), grads, strict=True):

@@ -10,6 +10,7 @@ from loss.memory import classification_loss, cohesion_loss, divergence_loss
 from methods.aggregate import Aggregate, Terms
 from network.deeplab import SegOutput
 from network.memory import class_sums
+from utils.distributed import all_sum, share
 from utils.precision import at_least_single, full_precision
 
 
@@ -35,18 +36,18 @@ class MemoryAggregate(Aggregate):
         self.memory = self.net.memory
 
     def losses(self, out: SegOutput, batch: Batch) -> Terms:
-        cohesion = cohesion_loss(out.reading.scores, batch.labels, temperature=self.temperature)
+        cohesion = cohesion_loss(out.reading.scores, batch.labels, temperature=self.temperature, reduce=all_sum)
         return super().losses(out, batch) | {"coh": self.cohesion * cohesion}
 
     def observe(self, batch: Batch) -> Terms:
         out = self.net(batch.images, gumbel=self.gumbel)
-        written = self.memory.write(out.features, batch.labels, self.memory.items)
+        written = self.memory.write(out.features, batch.labels, self.memory.items, reduce=all_sum)
         with full_precision(written.device):
             divergence = divergence_loss(written)
             classification = classification_loss(self.memory.classifier(written))
         return self.losses(out, batch) | {
-            "div": self.divergence * divergence,
-            "cls": self.classification * classification,
+            "div": share(self.divergence * divergence),
+            "cls": share(self.classification * classification),
         }
 
     @torch.no_grad()
@@ -54,7 +55,7 @@ class MemoryAggregate(Aggregate):
         """Store what the updated network writes, with the running statistics of batch norm, as in the release."""
         self.net.eval()
         features = self.net.encoder(batch.images).features
-        self.memory.items.copy_(self.memory.write(features, batch.labels, self.memory.items))
+        self.memory.items.copy_(self.memory.write(features, batch.labels, self.memory.items, reduce=all_sum))
         self.net.train()
 
     @torch.no_grad()
@@ -67,5 +68,6 @@ class MemoryAggregate(Aggregate):
             features = F.normalize(at_least_single(self.net.encoder(flat.images).features), dim=1)
             batch_sums, batch_mass = class_sums(features, flat.labels, len(items))
             sums, mass = sums + batch_sums, mass + batch_mass
+        sums, mass = all_sum(sums), all_sum(mass)
         items.copy_(torch.where(mass > 0, F.normalize(sums, dim=1), items))
         self.net.train()

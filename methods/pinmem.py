@@ -8,6 +8,7 @@ from datasets.loaders import Batch
 from methods.aggregate import Terms
 from methods.memory import MemoryAggregate
 from methods.mldg import MLDG
+from utils.distributed import all_sum
 
 
 class PinMem(MemoryAggregate, MLDG):
@@ -28,7 +29,8 @@ class PinMem(MemoryAggregate, MLDG):
         with torch.no_grad():
             features = functional_call(self.net.encoder, scoped(state, "encoder."), (batch.images,)).features
         memory = scoped(state, "memory.")
-        return functional_call(self.memory, memory, (features, batch.labels, memory["items"]))
+        arguments = features, batch.labels, memory["items"]
+        return functional_call(self.memory, memory, arguments, {"reduce": all_sum})
 
 
 def scoped(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """The categorical memory: one unit vector per class, read by every pixel, written from labelled features."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -45,16 +46,25 @@ class CategoricalMemory(nn.Module):
             recalled = torch.einsum("nshw,sc->nchw", weights, items)
         return Reading(self.fuse(torch.cat([query, recalled], dim=1)), scores, weights)
 
-    def write(self, features: Tensor, labels: Tensor, items: Tensor) -> Tensor:
+    def write(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        items: Tensor,
+        *,
+        reduce: Callable[[Tensor], Tensor] = lambda x: x,
+    ) -> Tensor:
         """``items`` (S,C) moved towards the mean key of every class present in ``labels`` (N,H,W); others stay.
 
         m_n <- normalise(momentum * m_n + (1 - momentum) * mean of class n's keys), a key being a pixel's feature
-        after the residual update network, at unit length.
+        after the residual update network, at unit length.  ``reduce`` sums over all processes, each of which has a part
+        of the keys.
         """
         with full_precision(features.device):
             features = at_least_single(features)
             keys = F.normalize(F.relu(features + self.update(features)), dim=1)
-            sums, mass = class_sums(keys, labels, len(items))
+            joint = reduce(torch.cat(class_sums(keys, labels, len(items)), dim=1))
+            sums, mass = joint[:, :-1], joint[:, -1:]
             moved = self.momentum * items + (1 - self.momentum) * sums / mass.clamp_min(1e-12)
             return F.normalize(torch.where(mass > 0, moved, items), dim=1)
 

@@ -1,0 +1,32 @@
+"""Functions run in several processes that train as one, as torchrun would start them."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import multiprocessing
+
+from utils import distributed
+
+
+def run_ranks(function: Callable[..., Any], world: int, folder: Path, *args: Any) -> list[Any]:
+    """What ``function(*args)`` returns in each of ``world`` processes; ``folder`` is for passing it on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_rank, (world, port, folder, function, args), nprocs=world)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
+
+
+def _rank(rank: int, world: int, port: int, folder: Path, function: Callable[..., Any], args: tuple) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    distributed.start(torch.device("cpu"))
+    try:
+        torch.save(function(*args), folder / f"{rank}.pt")
+    finally:
+        distributed.stop()

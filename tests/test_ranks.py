@@ -1,0 +1,104 @@
+"""Several processes equal one that has all of their images: weights, batch-norm statistics, memory, losses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from ranks import run_ranks
+from torch import Tensor, nn
+
+from datasets.loaders import Batch
+from methods import choose_method
+from network.deeplab import DeepLabV3Plus, conv_norm
+from network.memory import CategoricalMemory
+from network.norms import join_batch_norms
+from optimizer.sgd import build_optimizer
+from utils.distributed import all_sum, any_rank, rank, world_size
+
+KINDS = [(mldg, memory) for mldg in (False, True) for memory in (False, True)]
+IMAGES, SIDE, ONLY_HERE = 6, 33, 7  # per domain; a class that a single rank sees
+
+
+def joint_batch(iteration: int, per_rank: int) -> Batch:
+    """Two domains; 40 % of the first rank's pixels are ignored, none of the others'."""
+    generator = torch.Generator().manual_seed(iteration)
+    images = torch.randn(2, IMAGES, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
+    images = images + torch.arange(IMAGES)[:, None, None, None]  # ranks differ in their statistics
+    labels = torch.randint(0, 19, (2, IMAGES, 11, 11), generator=generator)
+    labels = labels.repeat_interleave(3, dim=2).repeat_interleave(3, dim=3)
+    labels[:, per_rank:][labels[:, per_rank:] == ONLY_HERE] = 0
+    labels[:, 0, :12, :12] = ONLY_HERE
+    ignored = torch.rand(2, per_rank, SIDE, SIDE, generator=generator) < 0.4
+    labels[:, :per_rank][ignored] = 255
+    return Batch(images, labels, torch.tensor([iteration % 2 == 0, iteration % 2 == 1]))
+
+
+class FourStages(nn.Module):
+    """A backbone small enough to train in double precision within a second."""
+
+    channels = (8, 8, 16, 16)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            conv_norm(cin, cout, 3) for cin, cout in zip((3, 8, 8, 16), self.channels, strict=True)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x, maps = nn.functional.avg_pool2d(images, 4, ceil_mode=True), []
+        for stage in self.stages:
+            maps.append(x := stage(x))
+        return maps
+
+
+def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
+    """The state after three iterations, and the sums of the losses over the ranks."""
+    torch.manual_seed(0)
+    net = DeepLabV3Plus(FourStages(), 19, memory=CategoricalMemory(19) if memory else None)
+    for module in net.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+    net = net.double().train()
+    if world_size() > 1:
+        net = join_batch_norms(net, torch.device("cpu"))
+    options = {"gumbel": False} if memory else {}
+    sgd = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100)
+    method = choose_method(mldg=mldg, memory=memory)(net, *sgd, **options)
+    own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
+    found = {}
+    if memory:
+        method.initialise_memory([part(joint_batch(9, per_rank), own)])
+        found["first memory"] = net.memory.items.clone()
+    for iteration in range(3):
+        terms = method.step(part(joint_batch(iteration, per_rank), own))
+        found |= {f"{iteration} {name}": all_sum(term) for name, term in terms.items()}
+    return net.state_dict() | found
+
+
+def part(batch: Batch, own: slice) -> Batch:
+    return Batch(batch.images[:, own], batch.labels[:, own], batch.meta_test)
+
+
+def train_all(per_rank: int) -> list[dict[str, Tensor]]:
+    return [train(mldg, memory, per_rank) for mldg, memory in KINDS]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_equal_one_process(world: int, tmp_path: Path) -> None:
+    ranks = run_ranks(train_all, world, tmp_path, IMAGES // world)
+    for kind, expected in enumerate(train_all(IMAGES // world)):
+        for results in ranks:
+            assert results[kind].keys() == expected.keys()
+            for key, value in expected.items():
+                # A bias in front of a batch norm has no gradient but rounding noise: hence the least scale.
+                difference = (results[kind][key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
+                assert difference < 1e-9, f"{KINDS[kind]} {key}: {difference:.1e}"
+
+
+def somewhere() -> tuple[bool, bool, bool]:
+    return any_rank(rank() == 1), any_rank(True), any_rank(False)
+
+
+def test_a_flag_of_any_rank_is_known_to_all(tmp_path: Path) -> None:
+    assert run_ranks(somewhere, 2, tmp_path) == [(True, True, False)] * 2
+    assert any_rank(True) and not any_rank(False)
