@@ -31,7 +31,7 @@ train_and_evaluate() {
         "$PYTHON" train.py "${common[@]}" --exp_root "$OUT/runs" --exp "${runs##*/}" "$@"
         run=$(find "$runs" -name last.pth | sort | tail -n 1)
     fi
-    rm -rf "$OUT/$name"
+    rm -rf "${OUT:?}/$name"
     "$PYTHON" eval.py --snapshot "$run" --dataset "${domains[@]}" --mapillary_crop 0 --dump_images --device "$DEVICE" \
         --out "$OUT/$name" > "$OUT/$name.txt"
 }

@@ -1,12 +1,13 @@
 """Images from disk: labelled ones of a data set, or whatever lies in a folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from datasets.specs import DatasetSpec, Sample
-from utils.errors import UsageError
+from utils.errors import UsageError, first_line
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -15,9 +16,17 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     """An image file as RGB; ``upright`` turns it as its camera says (EXIF), which labelled images never are."""
     try:
         with Image.open(path) as image:
-            return (ImageOps.exif_transpose(image) if upright else image).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{path}: unreadable image ({error}): fetch the file again or take it away") from error
+            image = ImageOps.exif_transpose(image) if upright else image
+            return eight_bit(image).convert("RGB")
+    except Exception as error:  # Pillow raises many kinds for a broken or enormous file
+        raise UsageError(
+            f"{path}: unreadable image ({first_line(error)}): fetch the file again or take it away"
+        ) from error
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """An image of 16 bits per pixel by its high bytes, where Pillow would make almost everything white."""
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
 
 
 def read_pair(spec: DatasetSpec, sample: Sample) -> tuple[Image.Image, np.ndarray]:
@@ -49,13 +58,19 @@ class LabelledImages:
 
 
 class ImageFolder:
-    """The images of a folder and its subfolders, sorted, or one image file; ``skipped`` lists the other files."""
+    """The images of a folder and its subfolders, sorted, or one image file; ``skipped`` lists the other files.
 
-    def __init__(self, path: Path | str) -> None:
+    What lies in the folders ``apart_from`` is passed over, and ``limit`` > 0 keeps the first images.
+    """
+
+    def __init__(self, path: Path | str, *, apart_from: Sequence[Path] = (), limit: int = 0) -> None:
         path = Path(path).expanduser()
         self.root = path if path.is_dir() else path.parent
+        apart = [folder.resolve() for folder in apart_from]
         files = sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-        self.paths = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        files = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in apart)]
+        images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        self.paths = images[: limit or None]
         self.skipped = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
         if not self.paths:
             raise UsageError(f"{path}: no image here: name a folder with images ({', '.join(sorted(IMAGE_SUFFIXES))})")
@@ -64,5 +79,8 @@ class ImageFolder:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, str]:
-        path = self.paths[index]
-        return read_image(path, upright=True), path.relative_to(self.root).as_posix()
+        return read_image(self.paths[index], upright=True), self.name(index)
+
+    def name(self, index: int) -> str:
+        """The path of an image below the folder."""
+        return self.paths[index].relative_to(self.root).as_posix()

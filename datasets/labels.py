@@ -96,6 +96,9 @@ SYNTHIA = table(_SYNTHIA)  # README of SYNTHIA-RAND-CITYSCAPES; lane marking (22
 MAPILLARY = table(_MAPILLARY)  # the published map; other papers join more classes
 IDENTITY = table({train_id: train_id for train_id in range(len(CLASSES))})
 
+# Train ids back to the ids of Cityscapes, which its server wants; everything else is 0, unlabelled.
+CITYSCAPES_IDS = _constant([*_CITYSCAPES, *[0] * (256 - len(_CITYSCAPES))])
+
 _COLOURS = np.zeros((256, 3), dtype=np.uint8)
 _COLOURS[: len(PALETTE)] = PALETTE
 _COLOURS.flags.writeable = False

@@ -3,6 +3,7 @@
 What is to be loaded travels with each request, so that workers hold no state and any iteration can be rebuilt.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.folder import LabelledImages, read_pair
+from datasets.folder import ImageFolder, LabelledImages, read_pair
+from datasets.pyramid import Pyramid
 from datasets.specs import DatasetSpec, Sample
 from datasets.transforms import Augmentation, evaluation_geometry, normalise, to_tensor
-from utils.errors import UsageError
+from utils.errors import UsageError, first_line
 
 _ROLES, _SAMPLE = range(2)  # purposes of random streams
 
@@ -124,8 +126,19 @@ class IterationSampler:
         return map(self.requests, range(self.start, self.stop))
 
 
+def _leave_signals_to_main(worker: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class _Loader(DataLoader):
-    """A loader that lets its workers go when one of them meets a mistake of the user."""
+    """A loader that lets its workers go when one of them meets a mistake of the user.
+
+    The workers leave it to the main process to answer Ctrl-C and SIGTERM, which often reach the whole group.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, worker_init_fn=_leave_signals_to_main, **kwargs)
 
     def __iter__(self) -> Iterator:
         try:
@@ -136,6 +149,13 @@ class _Loader(DataLoader):
             # The error that was passed on refers to itself by its traceback and so keeps the workers: exit would wait
             # for them for seconds.
             error.__traceback__ = None
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            message = (
+                f"--num_workers {self.num_workers}: a process that loads data died ({first_line(error)}); give the "
+                "machine or container more memory (docker: --ipc=host), or use fewer, 0 for none"
+            )
         raise UsageError(message)
 
 
@@ -166,15 +186,16 @@ class _Evaluated(Dataset):
     images: LabelledImages
     crop: int  # 0: whole images
     pad_label: str
+    pyramid: Pyramid
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
+    def __getitem__(self, index: int) -> tuple:
         image, label, name = self.images[index]
         if self.crop:
             image, label = evaluation_geometry(image, label, self.crop, pad_label=self.pad_label)
-        return to_tensor(image), torch.from_numpy(label.copy()), name
+        return to_tensor(image), torch.from_numpy(label.copy()), name, *self.pyramid(image)
 
 
 def eval_loader(
@@ -183,10 +204,37 @@ def eval_loader(
     workers: int = 0,
     eval_crop: int | None = None,
     mapillary_pad: str = "ignore",
+    pyramid: Pyramid | None = None,
+    indices: Sequence[int] | None = None,
 ) -> DataLoader:
-    """Image by image: (3,H,W uint8, H,W uint8, name), in order.
+    """Image by image: (3,H,W uint8, H,W uint8, name), then the image at the scales of ``pyramid``.
 
-    ``eval_crop`` overrides the square crop of the data set; 0 scores whole images.
+    All images in order, or those with ``indices``.  ``eval_crop`` overrides the square crop of the data set; 0 scores
+    whole images.
     """
     crop = eval_crop if eval_crop is not None else images.spec.eval_crop or 0
-    return _Loader(_Evaluated(images, crop, mapillary_pad), batch_size=None, num_workers=workers)
+    return _one_by_one(_Evaluated(images, crop, mapillary_pad, pyramid or Pyramid()), indices, workers)
+
+
+@dataclass(frozen=True)
+class _Pictures(Dataset):
+    """Images without labels as tensors; a broken one is no image but what is wrong with it."""
+
+    images: ImageFolder
+    pyramid: Pyramid
+
+    def __getitem__(self, index: int) -> str | list[Tensor]:
+        try:
+            image, _ = self.images[index]
+        except UsageError as error:
+            return str(error)
+        return [to_tensor(image), *self.pyramid(image)]
+
+
+def picture_loader(images: ImageFolder, *, indices: Sequence[int], pyramid: Pyramid, workers: int = 0) -> DataLoader:
+    """For each of ``indices`` the image (3,H,W uint8), then its further sizes; or, for a broken one, a message."""
+    return _one_by_one(_Pictures(images, pyramid), indices, workers)
+
+
+def _one_by_one(data: Dataset, indices: Sequence[int] | None, workers: int) -> DataLoader:
+    return _Loader(data, batch_size=None, sampler=indices, num_workers=workers)

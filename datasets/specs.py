@@ -33,6 +33,7 @@ class DatasetSpec:
     images: str  # glob below the folder; {split} is their name of the split
     label_rule: tuple[tuple[str, str], ...]  # replacements from the path of an image to that of its label
     table: np.ndarray  # uint8[256]: stored id -> train id
+    ids: int  # how many ids there are: 0, 1, ..., and 255 for what is not labelled
     palette: np.ndarray | None = None  # colours of the indices, where labels are also found stored as colours
     sixteen_bit: bool = False
     eval_crop: int | None = None  # evaluated on a square crop of this side
@@ -77,6 +78,13 @@ class DatasetSpec:
             raise UsageError(f"{path}: unreadable label ({error}): fetch or convert the file again") from error
         if stored.ndim == 3:
             stored = self._indices(stored, path)
+        unknown = (stored >= self.ids) & (stored != labels.IGNORE)
+        if unknown.any():
+            found = ", ".join(map(str, np.unique(stored[unknown])[:5]))
+            raise UsageError(
+                f"{path}: holds the ids {found}, but {self.name} has 0 to {self.ids - 1} and {labels.IGNORE}: give the "
+                "labels of this data set in the version that the README names"
+            )
         return self.table[stored]
 
     def _indices(self, colours: np.ndarray, path: Path | str) -> np.ndarray:
@@ -137,6 +145,7 @@ _ROWS = (
         images="leftImg8bit_trainvaltest/leftImg8bit/{split}/*/*_leftImg8bit.png",
         label_rule=(_CITYSCAPES_TREE, ("_leftImg8bit.png", "_gtFine_labelIds.png")),
         table=labels.CITYSCAPES,
+        ids=34,
     ),
     DatasetSpec(
         name="gtav",
@@ -146,6 +155,7 @@ _ROWS = (
         images="images/{split}/**/*.png",
         label_rule=(_IMAGES_TO_LABELS,),
         table=labels.GTAV_IDS,
+        ids=len(labels.GTAV_PALETTE),
         palette=labels.GTAV_PALETTE,
     ),
     DatasetSpec(
@@ -156,6 +166,7 @@ _ROWS = (
         images="RGB/{split}/*.png",
         label_rule=(("RGB/", "GT/LABELS/"),),
         table=labels.SYNTHIA,
+        ids=23,
         sixteen_bit=True,
     ),
     DatasetSpec(
@@ -166,6 +177,7 @@ _ROWS = (
         images="images/{split}/*.jpg",
         label_rule=(_IMAGES_TO_LABELS, (".jpg", "_train_id.png")),
         table=labels.IDENTITY,
+        ids=len(labels.CLASSES),
     ),
     DatasetSpec(
         name="mapillary",
@@ -175,6 +187,7 @@ _ROWS = (
         images="{split}/images/*.jpg",
         label_rule=(_IMAGES_TO_LABELS, (".jpg", ".png")),
         table=labels.MAPILLARY,
+        ids=len(labels.MAPILLARY_CLASSES),
         eval_crop=1536,
     ),
     DatasetSpec(
@@ -185,6 +198,7 @@ _ROWS = (
         images="leftImg8bit_trainvaltest/leftImg8bit/{split}/*/*_leftImg8bit.png",
         label_rule=(_CITYSCAPES_TREE, ("_leftImg8bit.png", "_gtFine_labelcsTrainIds.png")),
         table=labels.IDENTITY,
+        ids=len(labels.CLASSES),
     ),
 )
 

@@ -12,18 +12,23 @@ from torch.utils.data import DataLoader
 from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
 from datasets.loaders import Batch, Domains, eval_loader, train_loader
+from datasets.pyramid import Pyramid
 from datasets.specs import Sample, spec
 from datasets.transforms import Augmentation
 from methods import Aggregate, choose_method
 from network.deeplab import DeepLabV3Plus, build_network
 from network.memory import CategoricalMemory
 from optimizer.sgd import build_optimizer
+from utils.distributed import local_rank, rank, world_size
 from utils.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:
+    """The device of this process: under ``torchrun`` every process of a machine has a GPU of its own."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world_size() > 1:
+        name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -107,17 +112,18 @@ def training_domains(args: Namespace) -> Domains:
         color_aug=args.color_aug,
         gblur=args.gblur,
     )
-    return Domains([(row, row.pairs(args.data_root, "train")) for row in specs], augmentation, args.seed)
+    return Domains([(row, row.pairs(args.data_root, "train")) for row in specs], augmentation, args.seed, rank())
 
 
-def training_batches(args: Namespace, domains: Domains, device: torch.device) -> DataLoader:
-    smallest = args.bs_mult if args.mldg else args.bs_mult * len(domains.sources)
+def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:
+    """The batches of the iterations from ``start`` on."""
+    smallest = args.bs_mult * world_size() * (1 if args.mldg else len(domains.sources))
     if smallest < 2:
         raise UsageError(f"--bs_mult {args.bs_mult}: batch norm needs two images in every pass; give at least 2")
     return train_loader(
         domains,
         batch_size=args.bs_mult,
-        start=0,
+        start=start,
         stop=args.max_iter,
         meta=args.mldg,
         meta_aug=args.meta_aug if args.mldg else None,
@@ -138,9 +144,18 @@ def labelled_images(args: Namespace, name: str, split: str, limit: int) -> Label
     return LabelledImages(spec(name, gtav_labels=args.gtav_labels), args.data_root, split, limit=limit)
 
 
-def evaluation_batches(args: Namespace, images: LabelledImages) -> DataLoader:
-    crop = args.mapillary_crop if images.spec.eval_crop else None
-    return eval_loader(images, workers=args.num_workers, eval_crop=crop, mapillary_pad=args.mapillary_pad)
+def evaluation_batches(
+    args: Namespace, images: LabelledImages, *, indices: Sequence[int], pyramid: Pyramid
+) -> DataLoader:
+    """The images with ``indices``, one by one, each in the further sizes that ``pyramid`` tells."""
+    return eval_loader(
+        images,
+        workers=args.num_workers,
+        eval_crop=args.mapillary_crop if images.spec.eval_crop else None,
+        mapillary_pad=args.mapillary_pad,
+        indices=indices,
+        pyramid=pyramid,
+    )
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:

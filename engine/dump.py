@@ -1,13 +1,10 @@
-"""Pictures of every image that is evaluated."""
+"""Pictures of every labelled image that is evaluated."""
 
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from datasets.labels import CLASSES, colourise
 from engine.evaluation import Predicted
-from utils.pictures import errors, overlay
+from utils.pictures import errors, overlay, save_picture
 
 KINDS = ("colours", "overlay", "errors")
 
@@ -17,14 +14,11 @@ class PictureWriter:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for kind in KINDS:
-            (folder / kind).mkdir(parents=True, exist_ok=True)
 
     def __call__(self, predicted: Predicted) -> None:
         image = predicted.image.permute(1, 2, 0).numpy()
         labels, prediction = predicted.labels.numpy(), predicted.prediction.cpu().numpy()
         colours = colourise(prediction)
         wrong = errors(image, labels, prediction, len(CLASSES))
-        pictures: tuple[np.ndarray, ...] = (colours, overlay(image, colours), wrong)
-        for kind, picture in zip(KINDS, pictures, strict=True):
-            Image.fromarray(picture).save(self.folder / kind / f"{predicted.name}.png", compress_level=1)
+        for kind, picture in zip(KINDS, (colours, overlay(image, colours), wrong), strict=True):
+            save_picture(self.folder / kind / f"{predicted.name}.png", picture)

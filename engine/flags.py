@@ -4,22 +4,53 @@ Nothing here imports torch, so that ``--help`` and mistakes are answered at once
 """
 
 import argparse
+import difflib
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from datasets.specs import SPECS
 from engine.recipes import RECIPES
+
+
+def process() -> int:
+    """The number of this process among those that torchrun started; known without torch."""
+    return int(os.environ.get("RANK", 0))
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a mistake with one line, from the first process only."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(formatter_class=Formatter, allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            names = [name for name in self._option_string_actions if name.startswith("--")]
+            close = difflib.get_close_matches(unknown[0].partition("=")[0], names, n=1)
+            self.error(f"{unknown[0]}: no such flag" + (f"; did you mean {close[0]}?" if close else ""))
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, None if process() else f"{self.prog}: error: {message} (all flags: {self.prog} --help)\n")
 
 
 class WithoutEffect(argparse.Action):
     """Accepts a flag of the release that changes nothing, with one note."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        print(f"note: {option_string} has no effect here, as in the authors' release", file=sys.stderr)
+        if process() == 0:  # one note, however many processes torchrun starts
+            print(f"note: {option_string} has no effect here; the authors' release knows it", file=sys.stderr)
+
+
+def add_without_effect(parser: argparse.ArgumentParser, flags: Mapping[str, int]) -> None:
+    """Accept ``flags``, each with its number of values, and let --help not speak of them."""
+    for flag, count in flags.items():
+        parser.add_argument(flag, nargs=count, action=WithoutEffect, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -34,17 +65,23 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
 def number(kind: type, low: float, high: float = math.inf) -> Any:
     """An argparse type: a finite number from ``low`` to ``high``."""
 
+    kinds = {int: "whole number", float: "number"}
+
     def parse(text: str) -> Any:
-        value = kind(text)
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
         if not (low <= value <= high and math.isfinite(value)):
             told = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
-            raise argparse.ArgumentTypeError(f"{text}: give a number {told}")
+            raise argparse.ArgumentTypeError(f"{text}: give a {kinds[kind]} {told}")
         return value
 
     parse.__name__ = kind.__name__
     return parse
 
 
+EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
 COUNT, ANY = number(int, 1), number(int, 0)
 FACTOR, WEIGHT, SHARE = number(float, 1e-12), number(float, 0), number(float, 0, 1)
 
@@ -85,8 +122,9 @@ def add_reading_flags(group: Any) -> None:
     )
     group.add_argument("--mapillary_pad", choices=("ignore", "road"), help="its label of padded pixels [recipe]")
     group.add_argument(
-        "--gumbel_eval", type=int, choices=(0, 1), help="1: noisy memory read in evaluation, 0: plain [recipe]"
-    )
+        "--gumbel_eval", type=ANY, metavar="K",
+        help="memory reads in evaluation: 0 plain, 1 with noise, K above 1: K times with noise [recipe]",
+    )  # fmt: skip
 
 
 def add_machine(group: Any) -> None:

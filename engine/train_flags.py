@@ -8,18 +8,22 @@ from datasets.specs import SPECS
 from engine import flags
 from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, user_path
 from engine.recipes import apply_recipe
+from engine.resume import flags_of_run, refuse_changes
 
 ARCH = "network.deepv3plus.DeepR50V3PlusD"
 WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off; the number of their values
     "--sgd": 0, "--syncbn": 0, "--adam": 0, "--amsgrad": 0, "--fp16": 0, "--freeze_trunk": 0, "--hardnm": 1,
     "--trunk": 1, "--rescale": 1, "--repoly": 1, "--scf": 0, "--start_epoch": 1, "--epoch_per_val": 1,
-    "--maxSkip": 1, "--date": 1,
+    "--maxSkip": 1, "--date": 1, "--dist_url": 1,
 }  # fmt: skip
 
 
 def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags in full; those of a run that goes on are its own."""
     parser = training_parser()
-    args = parser.parse_args(argv)
+    before = flags_of_run(argv)
+    args = parser.parse_args(argv, namespace=argparse.Namespace(**before))
+    refuse_changes(args, before)
     if args.scale_min > args.scale_max:
         parser.error(f"--scale_min {args.scale_min} is above --scale_max {args.scale_max}: exchange them")
     if args.mldg and len(args.dataset) < 2:
@@ -29,13 +33,12 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def training_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = flags.Parser(
         prog="train.py",
-        formatter_class=flags.Formatter,
-        allow_abbrev=False,
         description="Train on source domains, validate on domains never seen. Methods: none of --mldg and --memory is "
         "the baseline, --mldg meta-learning, --memory the memory alone, both are Pin the Memory.",
     )
+    parser.set_defaults(checkpoint=None)  # where --resume leads
     flags.add_recipe(parser)
     add_training_data(parser)
     flags.add_reading_flags(parser.add_argument_group("evaluation"))
@@ -44,10 +47,8 @@ def training_parser() -> argparse.ArgumentParser:
     add_optimisation(parser.add_argument_group("optimisation"))
     add_run(parser.add_argument_group("run"))
     flags.add_machine(parser.add_argument_group("machine"))
-    for flag, count in WITHOUT_EFFECT.items():
-        parser.add_argument(
-            flag, nargs=count, action=flags.WithoutEffect, help=argparse.SUPPRESS, default=argparse.SUPPRESS
-        )
+    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch
+    flags.add_without_effect(parser, WITHOUT_EFFECT)
     return parser
 
 
@@ -114,9 +115,14 @@ def add_optimisation(group: Any) -> None:
 
 def add_run(group: Any) -> None:
     group.add_argument("--exp", default="default", metavar="NAME", help="name of the experiment")
+    group.add_argument("--exp_root", type=user_path, default=flags.EXPERIMENTS, metavar="DIR", help="all runs")
     group.add_argument(
-        "--exp_root", type=user_path, default=user_path("~/experiment_pinmem"), metavar="DIR", help="all runs"
-    )
+        "--resume", metavar="auto|PATH", help="go on with a run: the newest of --exp, or that folder or checkpoint; "
+        "its flags need not be repeated"
+    )  # fmt: skip
+    group.add_argument("--save_interval", type=COUNT, default=500, metavar="N", help="iterations between checkpoints")
+    group.add_argument("--keep", type=COUNT, default=2, metavar="K", help="checkpoints that stay, beside the best")
+    group.add_argument("--plan", action="store_true", help="say what would be done, and end")
     group.add_argument("--val_interval", type=ANY, default=0, metavar="N", help="iterations between validations; "
                        "0: a tenth of the run")  # fmt: skip
     group.add_argument("--val_images", type=ANY, default=100, metavar="N", help="images per domain in these; 0: all")

@@ -51,13 +51,13 @@ def test_train_and_evaluate(method: str, data: Path, tmp_path: Path, capsys: pyt
         f"--snapshot {run / 'last.pth'} --dataset gtav mapillary --data_root {data} --mapillary_crop 48 "
         "--num_workers 0 --device cpu --dump_images".split()
     )
-    check_results(run / "last_results", capsys.readouterr().out)
+    check_results(run / "last" / "whole", capsys.readouterr().out)
 
 
 def check_log(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     train = [row for row in rows if row["kind"] == "train"]
-    assert [row["iteration"] for row in train] == [0, 1, 2] and train[0]["lr"] == 0.01
+    assert [row["iteration"] for row in train] == [1, 2, 3] and train[0]["lr"] == 0.01
     validations = [(row["iteration"], row["domain"], row["role"]) for row in rows if row["kind"] == "validation"]
     domains = [("gtav", "seen"), ("synthia", "seen"), ("mapillary", "unseen")]
     assert validations == [(done, *domain) for done in (2, 3) for domain in domains]
@@ -90,7 +90,8 @@ def check_results(out: Path, printed: str) -> None:
         assert sum(row["share"] for row in domain["classes"].values()) == pytest.approx(1)
     assert "48x48" in result["domains"]["mapillary"]["protocol"]["geometry"]
     header, *rows = (out / "results.csv").read_text().splitlines()
-    assert header.startswith("class,gtav iou,gtav precision,gtav recall") and len(rows) == 19
+    assert header.startswith("class,gtav iou,gtav precision,gtav recall") and header.endswith(",mean")
+    assert len(rows) == 19 + 3 and rows[19].startswith("mean_iou,") and result["mean"]["mean_iou"] > 0
     assert "traffic light" in printed and "mean mIoU of 2 domains" in printed
     for kind in ("colours", "overlay", "errors"):
         assert len(list((out / "gtav_val" / kind).glob("*.png"))) == 2

@@ -11,7 +11,7 @@ from tools.requirements import missing, satisfied
 
 ROOT = Path(__file__).parent.parent
 STAND_IN = """#!/usr/bin/env bash
-[ "$1" = tools/requirements.py ] && exit 0
+case $1 in */tools/requirements.py) exit 0 ;; esac
 echo "$*" >> "$CALLS"
 if [ "$1" = train.py ]; then
     while [ $# -gt 0 ]; do

@@ -89,9 +89,14 @@ def test_mistakes_are_told_with_the_remedy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cityscapes", "bdd100k", "mapillary", "idd"])
 def test_indices_go_through_the_table(name: str, tmp_path: Path) -> None:
-    stored = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    row = spec(name)
+    stored = np.array([[*range(row.ids), labels.IGNORE]], dtype=np.uint8)
     path = save(Image.fromarray(stored), tmp_path / "label.png")
-    assert (spec(name).decode(path) == SPECS[name].table.reshape(16, 16)).all()
+    assert (row.decode(path) == SPECS[name].table[stored]).all()
+    assert (row.table[row.ids :] == labels.IGNORE).all()  # every id that counts is one of them
+    path = save(Image.fromarray(stored + np.uint8(1)), tmp_path / "label.png")  # 255 becomes 0, the last id is too high
+    with pytest.raises(UsageError, match=f"label.png: holds the ids {row.ids}, but {name} has 0 to {row.ids - 1} and"):
+        row.decode(path)
 
 
 def test_gtav_as_palette_and_as_colours(tmp_path: Path) -> None:

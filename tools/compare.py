@@ -1,4 +1,4 @@
-"""Put results of ``eval.py`` side by side: ``python -m tools.compare baseline=RUN/last PinMem=RUN/last``."""
+"""Put results of ``eval.py`` side by side: ``python -m tools.compare A=RUN/last/whole B=RUN/last/whole``."""
 
 import argparse
 import json

@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, read without running code that is inside them."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,35 +11,73 @@ from torch import nn
 from utils.errors import UsageError, first_line
 
 ENTRIES = {"network", "weights", "iteration", "flags", "code"}  # what every checkpoint holds, and readers rely on
+NAME = "iteration_{:07d}.pth"
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write to a temporary file beside ``path`` and rename it, so that ``path`` is never half a file."""
     partial = path.with_suffix(".partial")
     try:
-        torch.save(content, partial)
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
         partial.unlink(missing_ok=True)
         raise UsageError(
-            f"{path}: cannot be written ({first_line(error)}); what was saved before is whole; make room or name "
-            "another --exp_root"
+            f"{path}: cannot be written ({first_line(error)}); what was saved before is whole; make room, then go on "
+            f"with --resume {path.parent}"
         ) from error
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def save_numbered(folder: Path, content: dict[str, Any], *, keep: int, best: bool) -> None:
+    """Save into ``folder`` under the iteration's number, the newest ``keep`` of which stay, and as ``last.pth``; with
+    ``best`` as ``best.pth`` too."""
+    path = folder / NAME.format(content["iteration"])
+    save_checkpoint(path, content)
+    publish(path, best=best)
+    for old in numbered(folder)[:-keep]:
+        old.unlink()
+
+
+def publish(path: Path, *, best: bool) -> None:
+    """Let ``last.pth``, and with ``best`` also ``best.pth``, be the file ``path``; it takes no room twice."""
+    for name in ("best", "last") if best else ("last",):
+        link = path.with_name(f"{name}.partial")
+        link.unlink(missing_ok=True)
+        try:
+            os.link(path, link)
+        except OSError:  # not every file system has hard links
+            shutil.copyfile(path, link)
+        os.replace(link, path.with_name(f"{name}.pth"))
+
+
+def remove_partial(folder: Path) -> None:
+    """Take away what a killed process had begun to write."""
+    for path in folder.glob("*.partial"):
+        path.unlink()
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The numbered checkpoints in ``folder``, oldest first."""
+    return sorted(folder.glob(NAME.format(0).replace("0000000", "*")))
+
+
+def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:
+    """What ``flag`` names: nothing in the file is executed."""
     if not path.is_file():
-        raise UsageError(f"--snapshot {path}: no such file; give the path of a checkpoint, e.g. RUN/last.pth")
+        raise UsageError(f"{flag} {path}: no such file; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken or foreign file
         raise UsageError(
-            f"--snapshot {path}: not a readable checkpoint ({first_line(error)}); give a file that train.py wrote"
+            f"{flag} {path}: not a readable checkpoint ({first_line(error)}); give a file that train.py wrote"
         ) from error
     missing = ENTRIES - content.keys() if isinstance(content, dict) else ENTRIES
     if missing:
         raise UsageError(
-            f"--snapshot {path}: not a checkpoint of train.py, without {', '.join(sorted(missing))}; give RUN/last.pth"
+            f"{flag} {path}: not a checkpoint of train.py, without {', '.join(sorted(missing))}; give RUN/last.pth"
         )
     return content
 

@@ -4,6 +4,9 @@ Every process ("rank") holds a share of each loss; the sum over the ranks is wha
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -70,6 +73,24 @@ def all_sum_(tensors: list[Tensor]) -> None:
 def share(x: Tensor) -> Tensor:
     """This rank's share of a loss that every rank computes in full."""
     return x / world_size()
+
+
+def from_first(x: Any) -> Any:
+    """What the first rank has as ``x``, on every rank."""
+    held = [x]
+    if world_size() > 1:
+        dist.broadcast_object_list(held)
+    return held[0]
+
+
+@contextmanager
+def first_on_machine() -> Iterator[None]:
+    """The other processes of a machine enter once its first one has left: what it fetched need not be fetched again."""
+    if world_size() > 1 and local_rank() > 0:
+        dist.barrier()
+    yield
+    if world_size() > 1 and local_rank() == 0:
+        dist.barrier()
 
 
 def any_rank(flag: bool) -> bool:

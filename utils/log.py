@@ -1,13 +1,17 @@
 """The folder of a run, and what is written there while it runs."""
 
 import json
+import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import image, scalar
 from torch import Tensor
 
 from utils.errors import UsageError
@@ -40,15 +44,34 @@ def code_version() -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    write_whole(path, json.dumps(content, indent=1, default=str) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write ``path`` in full or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 class RunLog:
-    """One JSON line per logged iteration or validation in ``metrics.jsonl``, the same as TensorBoard scalars."""
+    """One JSON line per iteration or validation in ``metrics.jsonl``, the same as TensorBoard curves and pictures.
 
-    def __init__(self, folder: Path):
-        self.rows = (folder / "metrics.jsonl").open("a", buffering=1)
-        self.board = SummaryWriter(str(folder / "tensorboard"))
+    ``iteration`` counts the iterations that were done.  With ``start`` above 0 the log of a run that was stopped goes
+    on: what lies behind ``start``, and validations behind ``validated``, were lost with the run and will come again.
+    Events are written without a thread in between, so that a full disk is told at once.
+    """
+
+    def __init__(self, folder: Path, *, start: int = 0, validated: int = 0):
+        path = folder / "metrics.jsonl"
+        if start:
+            write_whole(path, "".join(rows_until(path, start, validated)))
+        self.rows = path.open("a", buffering=1)
+        (folder / "tensorboard").mkdir(exist_ok=True)
+        self.events = EventsWriter(str(folder / "tensorboard" / "events"), f".{os.getpid()}")
+        if start:  # readers forget the events from this step on, which other files of the folder may hold
+            purge = {"step": start + 1, "wall_time": time.time()}
+            self.events.write_event(Event(session_log=SessionLog(status=SessionLog.START), **purge))
 
     def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
         """A row of ``kind`` ('train', 'validation') about what ``facts`` tell; every value is also a curve."""
@@ -56,12 +79,31 @@ class RunLog:
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])
         for name, value in values.items():
-            self.board.add_scalar(f"{curve}/{name}", value, iteration)
+            self.event(iteration, scalar(f"{curve}/{name}", value))
 
-    def picture(self, name: str, image: Tensor, iteration: int) -> None:
+    def picture(self, name: str, picture: Tensor, iteration: int) -> None:
         """A picture (3,H,W uint8) for TensorBoard."""
-        self.board.add_image(name, image, iteration)
+        self.event(iteration, image(name, picture.numpy()))
+
+    def event(self, iteration: int, summary: Summary) -> None:
+        self.events.write_event(Event(step=iteration, wall_time=time.time(), summary=summary))
+
+    def flush(self) -> None:
+        """Bring all rows and events to the disk: a checkpoint must not be ahead of its log."""
+        self.rows.flush()
+        self.events.flush()
 
     def close(self) -> None:
         self.rows.close()
-        self.board.close()
+        self.events.close()
+
+
+def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:
+    """The lines of a log up to ``iteration``; a last line that was not written in full is left out."""
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if row["iteration"] <= (validated if row["kind"] == "validation" else iteration):
+            yield line

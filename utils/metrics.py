@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from utils.distributed import all_sum_
+
 
 @dataclass
 class Scores:
@@ -40,6 +42,12 @@ class ConfusionMatrix:
         pairs = labels[valid].long() * self.num_classes + predictions[valid].long()
         self.counts += torch.bincount(pairs, minlength=self.num_classes**2).view_as(self.counts)
         self.images += 1
+
+    def gather(self) -> None:
+        """Add up what all processes have counted, each for itself so far."""
+        images = torch.tensor(self.images, device=self.counts.device)
+        all_sum_([self.counts, images])
+        self.images = int(images)
 
     def scores(self) -> Scores:
         counts = self.counts.cpu().double()

@@ -1,0 +1,95 @@
+"""What ``eval.py`` does with a checkpoint: score it on labelled domains, or label a folder of images with it."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from engine.build import choose_device, labelled_images, network_from
+from engine.dump import PictureWriter
+from engine.evaluation import ignore, score_reads
+from engine.folder import label_folder
+from engine.prediction import Inference, Predictor
+from engine.results import class_table, mean_of, percent, result, scoring_protocol, write_csv
+from utils.checkpoint import load_checkpoint, load_weights
+from utils.distributed import rank, start
+from utils.errors import UsageError
+from utils.log import code_version, write_json
+
+
+def evaluate(args: Namespace) -> Path:
+    """Do what the flags say; returns the folder of the results."""
+    device = choose_device(args.device)
+    start(device)
+    content = load_checkpoint(args.snapshot)
+    check_network(args, content["network"])
+    net = network_from(content["network"])
+    load_weights(net, content["weights"], args.snapshot)
+    predict = Predictor(net.to(device), args, device=device, inference=inference_from(args))
+    out = args.out or default_folder(args.snapshot) / predict.inference.tag
+    if args.images is not None:
+        about = {"snapshot": str(args.snapshot.resolve()), "iteration": content["iteration"]}
+        return label_folder(predict, args, out=out, about=about | {"protocol": predict.describe()})
+    trained = {key: content[key] for key in ("iteration", "flags", "code")}
+    about = {"label": args.exp, "snapshot": str(args.snapshot), "trained": trained, "code": code_version()}
+    score(predict, args, out=out, about=about)
+    return out
+
+
+def score(predict: Predictor, args: Namespace, *, out: Path, about: dict[str, Any]) -> None:
+    """Score every domain; the first process prints tables and writes JSON and CSV as it goes."""
+    sets = {name: labelled_images(args, name, args.split, args.limit) for name in args.dataset}
+    make_folder(out)
+    reads = reads_of(predict, args)
+    domains: dict[str, dict[str, Any]] = {}
+    for name, images in sets.items():
+        each = PictureWriter(out / f"{name}_{args.split}") if args.dump_images else ignore
+        scores = score_reads(predict, images, args=args, reads=reads, each=each)
+        domains[name] = result(scores, scoring_protocol(args, images, reads=reads) | predict.describe())
+        if rank() == 0:
+            print(f"\n{name} ({args.split}, {len(images)} images)\n{class_table(domains[name])}")
+            mean = mean_of(domains) if len(domains) > 1 else None
+            write_json(out / "results.json", about | {"domains": domains} | ({"mean": mean} if mean else {}))
+            write_csv(out / "results.csv", domains, mean=mean)
+    if rank() == 0:
+        if mean:
+            print(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
+        print(f"written to {out}")
+
+
+def reads_of(predict: Predictor, args: Namespace) -> int:
+    """How often the images are read; more than once makes sense with noise only."""
+    if args.gumbel_eval > 1 and not predict.noisy and rank() == 0:
+        print(f"note: --gumbel_eval {args.gumbel_eval}: this network has no memory to be read with noise; scored once")
+    return max(1, args.gumbel_eval) if predict.noisy else 1
+
+
+def inference_from(args: Namespace) -> Inference:
+    return Inference(
+        mode=args.inference_mode,
+        scales=args.scales,
+        flip=args.inference_mode != "whole" and not args.no_flip,
+        crop_size=args.crop_size,
+        overlap=args.sliding_overlap,
+        counts=args.sliding_counts,
+    )
+
+
+def check_network(args: Namespace, config: dict[str, Any]) -> None:
+    """That the checkpoint is what ``--arch`` and ``--memory`` say, where they say something."""
+    stored = config["arch"].rpartition(".")[2]
+    if args.arch and args.arch.rpartition(".")[2] != stored:
+        raise UsageError(f"--arch {args.arch}: {args.snapshot} holds a {stored}; drop --arch or give --arch {stored}")
+    if args.memory and not config["memory"]:
+        raise UsageError(f"--memory: {args.snapshot} holds none; drop --memory or name a checkpoint trained with it")
+
+
+def default_folder(snapshot: Path) -> Path:
+    """Beside the snapshot, named like it."""
+    return snapshot.with_suffix("") if snapshot.suffix else snapshot.with_name(f"{snapshot.name}_results")
+
+
+def make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {path}: cannot be made a folder ({error.strerror}); name another") from error

@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM: save first, then end."""
+
+import signal
+import sys
+import threading
+from types import FrameType
+
+
+class Interrupted(Exception):  # noqa: N818 (no error, but an end)
+    """A signal ended the program after all was saved; the message says how to go on."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.code = 128 + number
+
+
+class Interruption:
+    """Within this context SIGINT and SIGTERM are only remembered, the first one as ``number``.
+
+    A second Ctrl-C acts at once.  A second SIGTERM is passed over: a cluster sends it to every process, and the
+    launcher of the processes once more to each of them.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.before: dict[int, object] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            self.before = {number: signal.signal(number, self.remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def remember(self, number: int, frame: FrameType | None) -> None:
+        if self.number == 0:
+            self.number = number
+            print(f"\n{signal.Signals(number).name}: saving, then ending; Ctrl-C: ends at once", file=sys.stderr)
+        signal.signal(signal.SIGINT, self.before[signal.SIGINT])

@@ -1,0 +1,87 @@
+"""What a training run would do, told before anything is done and without torch."""
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from itertools import chain
+
+from datasets.folder import LabelledImages
+from datasets.specs import spec
+from engine.recipes import RECIPES
+from optimizer.schedules import decay_factor
+
+METHODS = {  # (--mldg, --memory)
+    (False, False): "the baseline",
+    (True, False): "MLDG",
+    (False, True): "the memory without meta-learning",
+    (True, True): "Pin the Memory",
+}
+
+
+def plan(args: Namespace) -> str:
+    """The plan as text; images are counted, so that missing data is an error here already."""
+    paragraphs = what(args), data(args), schedule(args), validation(args), output(args), recipe(args)
+    return "\n".join(chain.from_iterable(paragraphs))
+
+
+def what(args: Namespace) -> Iterator[str]:
+    yield f"method      {METHODS[args.mldg, args.memory]}, {args.arch.rpartition('.')[2]}, seed {args.seed}"
+    if args.checkpoint:
+        yield f"goes on     from {args.checkpoint}"
+    elif args.memory:
+        yield f"memory      first written from {args.mem_init_batches:,} batches that training does not see"
+
+
+def data(args: Namespace) -> Iterator[str]:
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    per_iteration = args.bs_mult * processes
+    told = f"{args.bs_mult} images per domain" + (f" in each of {processes} processes" if processes > 1 else "")
+    yield f"batch       {told}, {per_iteration * len(args.dataset)} images in all, crop {args.crop_size}"
+    for name in args.dataset:
+        count = len(spec(name, gtav_labels=args.gtav_labels).pairs(args.data_root, "train"))
+        epochs = args.max_iter * per_iteration / count
+        yield f"source      {name}: {count:,} images, {epochs:,.2f} epochs"
+    if args.mldg:
+        who = {"role": "the domains that are meta-test in an iteration", "first_domain": f"{args.dataset[0]}, always"}
+        yield f"roles       drawn anew in every iteration; strong jitter: {who[args.meta_aug]}"
+
+
+def schedule(args: Namespace) -> Iterator[str]:
+    settings = {"schedule": args.lr_schedule, "exponent": args.poly_exp, "horizon": args.decay_horizon}
+    start, half, end = (
+        args.lr * decay_factor(iteration, **settings) for iteration in (0, args.max_iter // 2, args.max_iter)
+    )
+    yield f"iterations  {args.max_iter:,}"
+    yield f"lr          {start:.3g} at the start, {half:.3g} half way, {end:.3g} at the end ({args.lr_schedule})"
+
+
+def validation(args: Namespace) -> Iterator[str]:
+    yield f"validated   every {validation_interval(args):,} iterations and at the end"
+    for role, names in (("seen", args.dataset), ("unseen", args.val_dataset)):
+        for name in dict.fromkeys(names):
+            if role == "seen" or name not in args.dataset:
+                row = spec(name, gtav_labels=args.gtav_labels)
+                used = len(LabelledImages(row, args.data_root, "val", limit=args.val_images))
+                whole = len(row.pairs(args.data_root, "val"))
+                best = ", decides which checkpoint is best" if role == "seen" else ""
+                yield f"            {name} ({role}): {used:,} of {whole:,} images{best}"
+
+
+def validation_interval(args: Namespace) -> int:
+    return args.val_interval or max(1, args.max_iter // 10)
+
+
+def output(args: Namespace) -> Iterator[str]:
+    folder = args.checkpoint.parent if args.checkpoint else args.exp_root / args.exp / "<time>"
+    yield f"written     to {folder}: flags.json, metrics.jsonl (every iteration), tensorboard/,"
+    yield f"            a checkpoint every {args.save_interval:,} iterations, at each validation and at the end: the"
+    yield f"            newest {args.keep} as iteration_*.pth, the newest as last.pth too, the best as best.pth"
+
+
+def recipe(args: Namespace) -> Iterator[str]:
+    yield f"recipe      {args.recipe}"
+    for name, usual in RECIPES[args.recipe].items():
+        value = getattr(args, name, usual)  # some are for eval.py only
+        yield f"            --{name} {value}" + ("" if value == usual else f" (not the recipe's {usual})")
+    if "decay_horizon" not in RECIPES[args.recipe]:
+        yield f"            --decay_horizon {args.decay_horizon}"

@@ -1,0 +1,90 @@
+"""How a network looks at an image in evaluation, and what it makes of it."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL.Image import Resampling
+from torch import Tensor
+
+from datasets.pyramid import Pyramid
+from datasets.transforms import normalise
+from engine.build import autocast, choose_precision
+from network.deeplab import DeepLabV3Plus
+from utils.inference import Logits, pooled, sliding, whole
+from utils.seeds import seed_of
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The way an image is looked at; by default whole and once, as in validation."""
+
+    mode: str = "whole"  # or sliding, pooling
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    crop_size: int = 768  # the rest concerns sliding only
+    overlap: float = 1 / 3
+    counts: str = "pixel"
+
+    @property
+    def pyramid(self) -> Pyramid:
+        """The views that are to be made of an image; it needs none at scale 1."""
+        resample = Resampling.BICUBIC if self.mode == "pooling" else Resampling.BILINEAR
+        return Pyramid(tuple(scale for scale in self.scales if scale != 1), resample)
+
+    @property
+    def tag(self) -> str:
+        """Its name as a folder's: whole, sliding_1.0_flip, pooling_0.5,1.0,2.0."""
+        scales = ",".join(map(str, self.scales))
+        return "whole" if self.mode == "whole" else f"{self.mode}_{scales}{'_flip' if self.flip else ''}"
+
+    def describe(self) -> dict[str, object]:
+        about: dict[str, object] = {"mode": self.mode, "scales": list(self.scales), "flip": self.flip}
+        if self.mode == "sliding":
+            about |= {"window": self.crop_size, "overlap": self.overlap, "window_counts": self.counts}
+        return about
+
+    def __call__(self, logits: Logits, image: Tensor, resized: Sequence[Tensor]) -> Tensor:
+        """Averaged logits or probabilities (K,H,W) of an image (3,H,W), ``resized`` as ``pyramid`` says."""
+        if self.mode == "whole":
+            return whole(logits, image)
+        others = iter(resized)
+        views = {scale: image if scale == 1 else next(others) for scale in self.scales}
+        size = tuple(image.shape[-2:])
+        if self.mode == "pooling":
+            return pooled(logits, views, size=size, flip=self.flip)
+        options = {"tile": self.crop_size, "overlap": self.overlap, "counts": self.counts}
+        return sliding(logits, views, size=size, flip=self.flip, **options)
+
+
+class Predictor:
+    """Labels images with a network, in evaluation mode from now on."""
+
+    def __init__(self, net: DeepLabV3Plus, args: Namespace, *, device: torch.device, inference: Inference):
+        self.net, self.device, self.inference = net.eval(), device, inference
+        self.noisy = bool(args.gumbel_eval) and net.memory is not None
+        self.precision = choose_precision(args.amp, device)
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, resized: Sequence[Tensor], *, index: int, read: int = 0) -> Tensor:
+        """Train ids (H,W uint8, on the device) of an image (3,H,W uint8) and its further sizes.
+
+        The noise of a noisy memory read depends on the numbers of image and read only, so that results are the same
+        next time, and for any number of processes.
+        """
+        if self.noisy:
+            torch.manual_seed(seed_of(read, index))
+        views = [view.to(self.device, non_blocking=True) for view in (image, *resized)]
+        return self.inference(self.logits, views[0], views[1:]).argmax(0).to(torch.uint8)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (N,K,h,w) of images (N,3,h,w uint8)."""
+        with autocast(self.precision, self.device):
+            return self.net(normalise(images), gumbel=self.noisy).logits
+
+    def describe(self) -> dict[str, object]:
+        """How a prediction comes about."""
+        read = "none" if self.net.memory is None else "gumbel" if self.noisy else "softmax"
+        about = {"memory_read": read, "precision": self.precision, "device": self.device.type}
+        return self.inference.describe() | about

@@ -1,0 +1,117 @@
+"""What is written about scores: numbers by name with the protocol by which they were obtained."""
+
+import csv
+import io
+import math
+import statistics
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets.folder import LabelledImages
+from datasets.labels import CLASSES
+from engine.build import fingerprint
+from engine.evaluation import FREQUENT, summary
+from utils.log import write_whole
+from utils.metrics import Scores
+
+MEASURES = ("iou", "precision", "recall")  # of a class
+OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
+Numbers = dict[str, float]
+
+
+def result(scores: Sequence[Scores], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """All that is written about a domain, of which there is one score for each read."""
+    about = {"all_road": all_road(scores[0]), "classes": per_class(scores), "protocol": protocol}
+    return over_reads([summary(x) for x in scores]) | about
+
+
+def over_reads(rows: Sequence[Numbers]) -> dict[str, Any]:
+    """Each number's mean over the reads; of several also the sample standard deviation, and every read's own."""
+    means: dict[str, Any] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
+    if len(rows) > 1:
+        deviations = {name: statistics.stdev(row[name] for row in rows) for name in rows[0]}
+        means |= {"standard_deviation": deviations, "reads": list(rows)}
+    return means
+
+
+def mean_of(domains: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The mean over domains of the numbers by which they are known, read by read."""
+    reads = zip(*(domain.get("reads", [domain]) for domain in domains.values()), strict=True)
+    rows = [{name: statistics.fmean(row[name] for row in read) for name in OVERALL} for read in reads]
+    return over_reads(rows) | {"domains": list(domains)}
+
+
+def per_class(scores: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
+    """IoU, precision, recall and share of the pixels by class name; None where there is nothing to divide by."""
+    columns = {key: torch.stack([getattr(x, key) for x in scores]).nanmean(0).tolist() for key in (*MEASURES, "share")}
+    return {
+        name: {key: None if math.isnan(values[k]) else values[k] for key, values in columns.items()}
+        for k, name in enumerate(CLASSES)
+    }
+
+
+def all_road(scores: Scores) -> Numbers:
+    """What calling every pixel road would score: the least that any number should be compared with."""
+    road = scores.share[CLASSES.index("road")].item()
+    return {
+        "mean_iou": road / int((scores.share > 0).sum()),
+        "mean_iou_frequent": road / int((scores.share >= FREQUENT).sum()),
+    }
+
+
+def scoring_protocol(args: Namespace, images: LabelledImages, *, reads: int) -> dict[str, Any]:
+    """How predictions are scored: without it, a number cannot be compared with any other."""
+    crop = args.mapillary_crop if images.spec.eval_crop else 0
+    return {
+        "recipe": args.recipe,
+        "split": images.split,
+        "images": len(images),
+        "images_hash": fingerprint(images.samples),
+        "images_expected": images.spec.counts.get(images.split),
+        "reads": reads,
+        "geometry": f"height {crop}, centre crop {crop}x{crop}, padding {args.mapillary_pad}" if crop else "as stored",
+        "gtav_labels": args.gtav_labels,
+        "mean_iou": "over the classes that occur in labels or predictions",
+        "mean_iou_frequent": f"over the classes with at least {FREQUENT:.0%} of the labelled pixels",
+    }
+
+
+def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mapping[str, Any] | None) -> None:
+    """A row per class with IoU, precision and recall of every domain, then the overall numbers below the IoUs, those of
+    the mean over the domains in a last column."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    columns = [f"{domain} {measure}" for domain in domains for measure in MEASURES]
+    table.writerow(["class", *columns, *(["mean"] if mean else [])])
+    for name in CLASSES:
+        row = [domain["classes"][name][measure] for domain in domains.values() for measure in MEASURES]
+        table.writerow([name, *cells([*row, *([None] if mean else [])])])
+    for name in OVERALL:
+        row = [value for domain in domains.values() for value in (domain[name], None, None)]
+        table.writerow([name, *cells([*row, *([mean[name]] if mean else [])])])
+    write_whole(path, text.getvalue())
+
+
+def cells(values: Iterable[float | None]) -> list[str]:
+    return ["" if value is None else f"{value:.4f}" for value in values]
+
+
+def class_table(result: dict[str, Any]) -> str:
+    """Class by class for the screen, in percent."""
+    lines = [f"{'class':<14}{'IoU':>7}{'prec.':>7}{'recall':>7}{'pixels':>8}"]
+    for name, row in result["classes"].items():
+        shown = ["-" if value is None else f"{100 * value:.1f}" for value in row.values()]
+        lines.append(f"{name:<14}{shown[0]:>7}{shown[1]:>7}{shown[2]:>7}{shown[3]:>8}")
+    frequent = f"{percent(result, 'mean_iou_frequent')} over the classes with {FREQUENT:.0%} of the pixels or more"
+    lines.append(f"mIoU {percent(result, 'mean_iou')}   ({frequent})   accuracy {percent(result, 'accuracy')}")
+    return "\n".join(lines)
+
+
+def percent(result: Mapping[str, Any], name: str) -> str:
+    """A number in percent, after several reads with their deviation."""
+    deviation = result.get("standard_deviation")
+    return f"{100 * result[name]:.1f}" + (f" ± {100 * deviation[name]:.1f}" if deviation else "")

@@ -1,0 +1,79 @@
+"""Which run ``--resume`` means, and with what flags it was started.  Imports no torch."""
+
+import argparse
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.flags import EXPERIMENTS, process, user_path
+from utils.errors import UsageError
+
+FREE = {  # flags that may differ from those of the run: they change neither weights nor their order of change
+    "resume", "plan", "local_rank", "data_root", "device", "num_workers", "exp", "exp_root", "max_iter",
+    "save_interval", "keep", "log_interval", "val_dataset", "val_interval", "val_images", "mapillary_crop",
+    "mapillary_pad", "gumbel_eval",
+}  # fmt: skip
+PATHS = {"data_root", "exp_root"}
+
+
+def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
+    """The flags of the run that the command line continues, with ``resume`` as its newest checkpoint; {} for none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train.py", usage=argparse.SUPPRESS)
+    parser.add_argument("--resume")
+    parser.add_argument("--exp", default="default")
+    parser.add_argument("--exp_root", type=user_path, default=EXPERIMENTS)
+    asked, _ = parser.parse_known_args(argv)
+    if asked.resume is None:
+        return {}
+    if asked.resume != "auto":
+        checkpoint = newest_of(user_path(asked.resume))
+    elif (checkpoint := newest_run(asked.exp_root / asked.exp)) is None:
+        place = asked.exp_root / asked.exp
+        if process() == 0:
+            print(f"note: --resume auto: no checkpoint below {place}; a new run starts", file=sys.stderr)
+        return {}
+    path = checkpoint.with_name("flags.json")
+    try:
+        flags = json.loads(path.read_text())["flags"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
+    paths = {key: Path(flags[key]) for key in PATHS & flags.keys()}
+    return {key: value for key, value in flags.items() if key != "plan"} | paths | {"checkpoint": checkpoint}
+
+
+def newest_run(experiment: Path) -> Path | None:
+    """The newest checkpoint of the newest run of an experiment that has one."""
+    runs = sorted({path.parent for path in experiment.glob("*/iteration_*.pth")})
+    return checkpoints(runs[-1])[-1] if runs else None
+
+
+def newest_of(path: Path) -> Path:
+    """The checkpoint from which the run goes on that ``path``, its folder or its newest checkpoint, names."""
+    folder = path if path.is_dir() else path.parent
+    found = checkpoints(folder)
+    if not path.exists() or not found:
+        raise UsageError(f"--resume {path}: no checkpoint there; give the folder of a run, or one of its checkpoints")
+    if path != folder and path.name != "last.pth" and not path.samefile(found[-1]):
+        raise UsageError(
+            f"--resume {path}: the run is already at {found[-1].name}; give its folder to go on from there, or "
+            "move the newer checkpoints away"
+        )
+    return found[-1]
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("iteration_*.pth"))
+
+
+def refuse_changes(args: Namespace, before: dict[str, Any]) -> None:
+    """A run that goes on is the run that was started: nothing that shapes it may differ."""
+    for name, old in before.items():
+        new = getattr(args, name)
+        if new != old and name not in FREE and name != "checkpoint":
+            raise UsageError(
+                f"--{name}: the run {before['checkpoint'].parent} was started with {old}, not {new}; leave the flag "
+                "out, or start a new run without --resume"
+            )

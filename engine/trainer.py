@@ -1,0 +1,199 @@
+"""The training loop: one for all methods."""
+
+import math
+import shlex
+import signal
+from argparse import Namespace
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datasets.folder import LabelledImages
+from datasets.labels import colourise
+from datasets.loaders import Batch
+from engine import build
+from engine.evaluation import Predicted, score_domain, summary
+from engine.interruption import Interrupted, Interruption
+from engine.plan import validation_interval
+from methods import Aggregate
+from methods.aggregate import Terms
+from utils.checkpoint import save_numbered
+from utils.distributed import all_sum, any_rank, rank, world_size
+from utils.errors import UsageError
+from utils.log import RunLog
+from utils.seeds import seed_of
+
+
+@dataclass
+class Progress:
+    """How far a run is; saved with every checkpoint."""
+
+    iteration: int = 0  # iterations done
+    validated: int = 0  # the iteration after which all domains were scored last
+    validation: dict[str, float] = field(default_factory=dict)  # mIoU by domain, then
+    best: float = -math.inf  # mean mIoU of the held-out source images, the highest so far
+    best_iteration: int = 0
+
+
+class ValidationStopped(Exception):  # noqa: N818 (no error, but an end)
+    """A signal came while domains were being scored."""
+
+
+class Trainer:
+    """Steps, logs, validates and saves.
+
+    Noise and dropout of an iteration are seeded by (seed, iteration, rank): any iteration can be repeated alone, and a
+    run that goes on does what it would have done.
+    """
+
+    def __init__(
+        self,
+        args: Namespace,
+        method: Aggregate,
+        facts: dict[str, Any],
+        log: RunLog | None,
+        folder: Path,
+        device: torch.device,
+        precision: str,
+        progress: Progress,
+    ):
+        self.args, self.method, self.progress = args, method, progress
+        self.facts = facts  # about the run, saved with every checkpoint
+        self.log = log  # the first process has one
+        self.folder, self.device, self.precision = folder, device, precision
+        self.pending: list[tuple[Terms, float]] = []
+        self.validation_interval = validation_interval(args)
+
+    def run(self, batches: Iterable[Batch], held_out: list[LabelledImages], unseen: list[LabelledImages]) -> None:
+        """Train to the end, or to the first SIGINT or SIGTERM, which ends with ``Interrupted`` once all is saved."""
+        self.validation_sets = {"seen": held_out, "unseen": unseen}
+        start, end = self.progress.iteration, self.args.max_iter
+        bar = tqdm(batches, self.args.exp, initial=start, total=end, unit="it", disable=rank() > 0)
+        with Interruption() as self.interruption:
+            if start and self.due(self.validation_interval) and self.progress.validated < start:
+                self.conclude()  # the run was stopped while it validated
+            for batch in bar:
+                self.step(batch.ready(self.device))
+                if self.due(self.args.log_interval):
+                    bar.set_postfix(self.flush())
+                stop = self.stopping()
+                if stop or self.due(self.validation_interval) or self.due(self.args.save_interval):
+                    self.conclude(stop=stop)
+
+    def stopping(self) -> bool:
+        """Whether a signal reached any of the processes; they stop together."""
+        return any_rank(self.interruption.number > 0)
+
+    def due(self, interval: int) -> bool:
+        return self.progress.iteration % interval == 0 or self.progress.iteration == self.args.max_iter
+
+    def step(self, batch: Batch) -> None:
+        torch.manual_seed(seed_of(self.args.seed, self.progress.iteration, rank()))
+        rate = self.method.scheduler.get_last_lr()[0]
+        with build.autocast(self.precision, self.device):
+            terms = self.method.step(batch)
+        self.pending.append((terms, rate))
+        self.progress.iteration += 1
+
+    def flush(self) -> dict[str, str]:
+        """Fetch and write the losses since the last time; returns their mean sums for the progress bar.
+
+        Losses are fetched here only, so that a GPU is not made to wait in every step.
+        """
+        if not self.pending:
+            return {}
+        names = list(self.pending[0][0])
+        shares = torch.stack([torch.stack([terms[name] for name in names]) for terms, _ in self.pending])
+        values = all_sum(shares).tolist()
+        first = self.progress.iteration - len(values) + 1
+        for iteration, (_, rate), row in zip(range(first, first + len(values)), self.pending, values, strict=True):
+            terms = dict(zip(names, row, strict=True))
+            if not all(map(math.isfinite, row)):
+                shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+                raise UsageError(f"iteration {iteration}: a loss is not finite ({shown}); try a smaller --lr")
+            if self.log:
+                self.log.write("train", iteration, terms | {"lr": rate})
+        self.pending.clear()
+        sums: dict[str, float] = defaultdict(float)
+        for name, mean in zip(names, torch.tensor(values).mean(dim=0).tolist(), strict=True):
+            sums[name.partition("/")[0] if "/" in name else "loss"] += mean
+        return {name: f"{value:.3f}" for name, value in sums.items()}
+
+    def conclude(self, *, stop: bool = False) -> None:
+        """Validate if that is due, save, and end the run if a signal asks for it."""
+        self.flush()
+        iteration = self.progress.iteration
+        if not all(value.isfinite().all() for value in self.method.net.state_dict().values()):
+            raise UsageError(f"iteration {iteration}: the weights are not finite any more; try a smaller --lr")
+        if self.due(self.validation_interval) and not stop:
+            try:
+                self.validate()
+            except ValidationStopped:
+                stop = True
+        self.save()
+        if stop:
+            told = f"stopped after iteration {iteration} of {self.args.max_iter}, all is saved; go on with: "
+            how = "python" if world_size() == 1 else f"torchrun --nproc_per_node {world_size()}"
+            number = self.interruption.number or signal.SIGTERM
+            raise Interrupted(f"{told}{how} train.py --resume {shlex.quote(str(self.folder))}", number)
+
+    def validate(self) -> None:
+        """Score all domains; the mean of the held-out source images says whether this is the best so far."""
+        iteration, results = self.progress.iteration, {}
+        for role, images in [(role, images) for role, group in self.validation_sets.items() for images in group]:
+            first = FirstPicture(self.interruption)
+            scores = score_domain(self.method.net, self.args, images, self.device, each=first)
+            if self.stopping():
+                raise ValidationStopped
+            name = images.spec.name
+            results[name] = scores.mean_iou
+            if self.log:
+                self.log.write("validation", iteration, summary(scores), domain=name, role=role)
+                self.log.picture(f"{role}/{name}", first.strip(), iteration)
+        self.method.net.train()
+        self.progress.validated, self.progress.validation = iteration, results
+        seen = [results[images.spec.name] for images in self.validation_sets["seen"]]
+        if (mean := sum(seen) / len(seen)) > self.progress.best:
+            self.progress.best, self.progress.best_iteration = mean, iteration
+        if rank() == 0:
+            told = ", ".join(f"{name} {100 * value:.1f}" for name, value in results.items())
+            tqdm.write(f"{iteration}: mIoU {told}")
+
+    def save(self) -> None:
+        """Save, after the log has reached the disk; only the first process does."""
+        if not self.log:
+            return
+        self.log.flush()
+        content = {
+            **self.facts,
+            "weights": self.method.net.state_dict(),
+            "optimizer": self.method.optimizer.state_dict(),
+            "scheduler": self.method.scheduler.state_dict(),
+            **asdict(self.progress),
+        }
+        best = self.progress.best_iteration == self.progress.iteration
+        save_numbered(self.folder, content, keep=self.args.keep, best=best)
+
+
+class FirstPicture:
+    """Remembers the first image of a domain, to be looked at."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
+        self.seen: Predicted | None = None
+
+    def __call__(self, predicted: Predicted) -> None:
+        if self.interruption.number and world_size() == 1:  # several processes must agree first
+            raise ValidationStopped
+        self.seen = self.seen or predicted
+
+    def strip(self) -> Tensor:
+        """Image, labels and prediction side by side: 3,H,3W uint8."""
+        maps = (colourise(x.cpu().numpy()) for x in (self.seen.labels, self.seen.prediction))
+        return torch.cat([self.seen.image, *(torch.from_numpy(x).permute(2, 0, 1) for x in maps)], dim=2)

@@ -1,0 +1,104 @@
+"""eval.py --images: a folder of images, whatever lies in it, labelled once each."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from snapshots import write_snapshot
+
+import eval as evaluation
+from datasets.folder import ImageFolder
+from datasets.labels import CITYSCAPES, CITYSCAPES_IDS, colourise
+from utils.errors import UsageError
+
+KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("folder")
+    write_snapshot(home / "memory.pth", memory=True)
+    write_snapshot(home / "plain.pth", memory=False)
+    return home
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Nine files below a folder, five of which are images; one of them was taken with the camera turned."""
+    root = tmp_path / "my pictures"
+    (root / "deep" / "er").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, size in (("a.jpg", (40, 70)), ("a.png", (37, 53)), ("deep/er/b.PNG", (1, 1)), ("deep/c.bmp", (300, 5))):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / name)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(rng.integers(0, 256, (30, 60, 3), dtype=np.uint8)).save(root / "turned.jpg", exif=turned)
+    (root / "broken.jpg").write_bytes((root / "a.jpg").read_bytes()[:200])
+    for name in ("notes.txt", "deep/film.mp4", "Thumbs.db"):
+        (root / name).write_text("no image")
+    return root
+
+
+IMAGES = {"a.jpg": (70, 40), "a.png": (53, 37), "deep/er/b.PNG": (1, 1), "deep/c.bmp": (5, 300), "turned.jpg": (30, 60)}
+
+
+def label(home: Path, pictures: Path, *more: str, snapshot: str = "memory.pth") -> None:
+    flags = ["--snapshot", str(home / snapshot), "--device", "cpu", "--num_workers", "1", "--images", str(pictures)]
+    evaluation.main([*flags, *more])
+
+
+def test_images_of_a_folder(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    label(home, pictures, "--out", str(tmp_path / "out"))
+    told = capsys.readouterr()
+    assert "3 files are no images and are skipped: Thumbs.db, film.mp4, notes.txt" in told.out
+    assert "broken.jpg: unreadable image" in told.err
+    assert "5 images labelled" in told.out and "1 could not be read" in told.out and "s each" in told.out
+    folder = tmp_path / "out" / "my pictures"
+    for name, size in IMAGES.items():
+        colours, overlay, train_ids, ids = (Image.open(folder / kind / f"{name}.png") for kind in KINDS)
+        assert colours.size == overlay.size == train_ids.size == ids.size == size
+        assert (colours.mode, train_ids.mode, ids.mode) == ("RGB", "L", "L")
+        train_ids, ids = np.asarray(train_ids), np.asarray(ids)
+        assert train_ids.max() < 19 and np.array_equal(colourise(train_ids), colours)
+        assert np.array_equal(CITYSCAPES[ids], train_ids)
+    assert len(list(folder.rglob("*.*"))) == 4 * len(IMAGES) + 1
+
+
+def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "out"
+    label(home, pictures, "--out", str(out), "--limit", "2")
+    assert "2 images labelled" in capsys.readouterr().out
+    folder = out / "my pictures"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    assert len(before) == 2 * 4
+    missing = next(path for path in before if path.parent.name == "overlay" and path.name == "a.png.png")
+    missing.unlink()  # as after a kill
+    label(home, pictures, "--out", str(out))
+    assert "4 images labelled" in (told := capsys.readouterr().out) and "1 were finished before" in told
+    kept = {path for path, time in before.items() if path.exists() and path.stat().st_mtime_ns == time}
+    assert {path.name for path in kept} == {"a.jpg.png"} and missing.exists()
+    label(home, pictures, "--out", str(out), "--limit", "1", snapshot="plain.pth")
+    assert "memory.pth (iteration 0) or in another way: all of it is done anew" in capsys.readouterr().out
+    assert {path.name for path in folder.rglob("*.png")} == {"a.jpg.png"}
+    (folder / "snapshot.json").unlink()
+    with pytest.raises(UsageError, match="nothing tells what made it; name another --out"):
+        label(home, pictures, "--out", str(out))
+
+
+def test_results_inside_the_folder_are_no_images(home: Path, pictures: Path, capsys: pytest.CaptureFixture) -> None:
+    for _ in range(2):
+        label(home, pictures, "--out", str(pictures.parent), "--inference_mode", "pooling", "--scales", "0.5")
+    assert "0 images labelled; 5 were finished before; 1 could not be read" in capsys.readouterr().out
+    label(home, pictures / "a.jpg")
+    assert (home / "memory" / "whole" / "my pictures" / "colours" / "a.jpg.png").exists()
+
+
+def test_sixteen_bits_are_not_white(tmp_path: Path) -> None:
+    Image.fromarray(np.full((2, 3), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    assert np.asarray(ImageFolder(tmp_path)[0][0]).tolist() == [[[40_000 >> 8] * 3] * 3] * 2
+
+
+def test_cityscapes_ids() -> None:
+    assert CITYSCAPES_IDS[:3].tolist() == [7, 8, 11] and CITYSCAPES_IDS[255] == 0 and CITYSCAPES_IDS.shape == (256,)
+    assert CITYSCAPES[CITYSCAPES_IDS[:19]].tolist() == list(range(19))

@@ -1,0 +1,208 @@
+"""Ways to look at an image: equal to the release's, covering every pixel, fit for any size."""
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from datasets.pyramid import Pyramid
+from datasets.transforms import normalise, to_tensor
+from engine.prediction import Inference
+from golden import assert_close, load, seed_weights
+from network.deeplab import build_network
+from network.memory import CategoricalMemory
+from utils.inference import average, pooled, sliding, whole, windows
+from utils.metrics import ConfusionMatrix
+from utils.seeds import seed_of
+
+CASES = [
+    f"{mode}/{scales}/{flip}"
+    for mode, group in (("sliding", ("1.0", "1.5", "0.5,1.0,1.5", "0.5,1.0,2.0")),
+                        ("pooling", ("1.0", "0.5,1.0,1.5", "0.5,1.0,2.0")))
+    for scales in group
+    for flip in ("flip", "noflip")
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def release_logits() -> Callable[[Tensor], Tensor]:
+    """The network with which the release was evaluated; what it has seen before is remembered."""
+    load("f_eval")  # without it the tests are skipped before anything is built
+    net = seed_weights(build_network("DeepR50V3PlusD", 19, memory=CategoricalMemory(19))).eval()
+    seen: dict[bytes, Tensor] = {}
+
+    @torch.no_grad()
+    def logits(images: Tensor) -> Tensor:
+        key = str(images.shape).encode() + images.numpy().tobytes()
+        if key not in seen:
+            seen[key] = net(normalise(images)).logits
+        return seen[key]
+
+    return logits
+
+
+def golden_inference(case: str, counts: str = "row") -> Inference:
+    mode, scales, flip = case.split("/")
+    scales = tuple(map(float, scales.split(",")))
+    return Inference(mode, scales, flip == "flip", crop_size=96, overlap=1 / 3, counts=counts)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_release(case: str, release_logits: Callable[[Tensor], Tensor]) -> None:
+    golden = {key.removeprefix(f"{case}/"): value for key, value in load("f_eval").items() if key.startswith(case)}
+    image, label = Image.fromarray(load("f_eval")["image"]), torch.from_numpy(load("f_eval")["label"])
+    inference = golden_inference(case)
+    result = inference(release_logits, to_tensor(image), inference.pyramid(image))
+    name = "avg_logits" if case.startswith("sliding") else "probs"
+    assert_close(result[:, ::4, ::4], golden[f"{name}_sub"], 2e-6, name)
+    exact = result.double()
+    stats = torch.stack([exact.mean(), exact.std(correction=0), exact.abs().sum()])
+    assert (stats - torch.from_numpy(golden[f"{name}_stats"])).abs().div(stats).max() < 1e-6
+    argmax = result.argmax(0)
+    safe = np.unpackbits(golden["safe"], count=argmax.numel()).astype(bool).reshape(argmax.shape)
+    assert safe.mean() > 0.98 and (argmax.numpy() == golden["argmax"])[safe].all()
+    matrix = ConfusionMatrix(19)
+    matrix.update(label, argmax)
+    assert (matrix.counts.numpy() == golden["hist"]).all()
+    assert 100 * matrix.scores().mean_iou == pytest.approx(float(golden["miou_pct"]), rel=1e-12)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("sliding")])
+def test_windows_of_the_release(case: str) -> None:
+    for scale, (size, boxes, shape) in zip(
+        golden_inference(case).scales, json.loads(str(load("f_eval")[f"{case}/windows_json"])), strict=True
+    ):
+        ours = windows(*size, tile=int(96 * max(scale, 1.0)), overlap=1 / 3)
+        assert [list(box) for box in ours] == boxes
+        assert [len(ours), 3, ours[0].bottom - ours[0].top, ours[0].right - ours[0].left] == shape
+
+
+@pytest.mark.parity
+def test_scores_of_the_release() -> None:
+    golden = {key.removeprefix("metrics/"): value for key, value in load("f_eval").items() if "metrics/" in key}
+    matrix = ConfusionMatrix(19)
+    matrix.update(torch.from_numpy(golden["gt"]), torch.from_numpy(golden["pred"]))
+    scores = matrix.scores()
+    assert (matrix.counts.numpy() == golden["hist"]).all()
+    np.testing.assert_allclose(scores.iou, golden["iou"], rtol=1e-12)
+    assert scores.iou.isnan().any() and scores.mean_iou == pytest.approx(float(golden["mean_iu"]), rel=1e-12)
+    assert scores.accuracy == pytest.approx(float(golden["acc"]), rel=1e-12)
+    assert scores.recall.nanmean().item() == pytest.approx(float(golden["acc_cls"]), rel=1e-12)
+    assert (scores.share * scores.iou).nansum().item() == pytest.approx(float(golden["fwavacc"]), rel=1e-12)
+
+
+def test_windows_cover_every_pixel() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        width, height, tile = (int(x) for x in rng.integers(1, 200, 3))
+        overlap = float(rng.uniform(0, 0.95))
+        boxes = windows(width, height, tile=tile, overlap=overlap)
+        number = np.zeros((height, width), int)
+        for left, top, right, bottom in boxes:
+            assert 0 <= left < right <= width and 0 <= top < bottom <= height
+            assert (right - left, bottom - top) == (min(tile, width), min(tile, height))
+            number[top:bottom, left:right] += 1
+        assert number.min() >= 1 and len(set(boxes)) == len(boxes)
+    assert len(windows(2048, 1024, tile=768, overlap=1 / 3)) == 4 * 2
+    assert windows(7, 5, tile=768, overlap=0.0) == [(0, 0, 7, 5)]
+
+
+def local(images: Tensor) -> Tensor:
+    """Logits that look at a small neighbourhood."""
+    weights = torch.linspace(-1, 1, 4 * 3 * 9, dtype=torch.float64).sin().view(4, 3, 3, 3)
+    return F.conv2d(images.double() / 255, weights, padding=1)
+
+
+def picture(height: int, width: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def test_one_window_is_the_whole_image() -> None:
+    image = to_tensor(picture(20, 33))
+    for counts in ("pixel", "row"):
+        seen = sliding(local, {1.0: image}, size=(20, 33), tile=40, counts=counts)
+        assert torch.equal(seen, whole(local, image))
+    assert torch.equal(pooled(local, {1.0: image}, size=(20, 33)), whole(local, image).softmax(0))
+
+
+def test_a_mirror_image_is_seen_mirrored() -> None:
+    image = to_tensor(picture(24, 8 + 2 * 6))  # three windows fit exactly, so that they are their own mirror images
+    size = tuple(image.shape[-2:])
+    for way in (pooled, lambda *given, **options: sliding(*given, tile=8, overlap=0.25, **options)):
+        straight, mirrored = (way(local, {1.0: x}, size=size, flip=True) for x in (image, image.flip(-1)))
+        torch.testing.assert_close(mirrored.flip(-1), straight, rtol=0, atol=1e-12)
+        once = way(local, {1.0: image}, size=size)
+        assert not torch.allclose(once, straight)
+
+
+def test_averages_of_a_constant_are_that_constant() -> None:
+    """Whatever the windows, scales and sizes: what is 'row' about the published count shows here."""
+    image = picture(30, 50)
+    for seen in (Inference("sliding", (0.5, 1.0, 1.7), True, 16), Inference("sliding", (2.0,), False, 7, 0.6)):
+        result = seen(constant, to_tensor(image), seen.pyramid(image))
+        torch.testing.assert_close(result, constant(result[None])[0], rtol=0, atol=1e-5)
+    published = Inference("sliding", (1.0,), False, 16, counts="row")
+    assert published(constant, to_tensor(image), []).unique().numel() > 3
+    upright = published(constant, to_tensor(picture(50, 30)), [])  # higher than wide: rows beyond the width
+    assert upright.isfinite().all()
+
+
+def constant(images: Tensor) -> Tensor:
+    return torch.arange(1.0, 5)[:, None, None].expand(len(images), 4, *images.shape[-2:])
+
+
+def test_pooling_needs_no_scale_of_one() -> None:
+    image = picture(30, 51)
+    seen = Inference("pooling", (0.5, 1.5), True)
+    assert seen.pyramid.scales == (0.5, 1.5) and [x.shape[1:] for x in seen.pyramid(image)] == [(15, 25), (45, 76)]
+    result = seen(local, to_tensor(image), seen.pyramid(image))
+    assert result.shape == (4, 30, 51) and torch.allclose(result.sum(0), torch.ones(30, 51).double())
+
+
+def test_views_are_in_the_order_of_the_scales() -> None:
+    image = picture(10, 20)
+    seen = Inference("pooling", (2.0, 1.0, 0.5))
+    widths = []
+
+    def logits(images: Tensor) -> Tensor:
+        widths.append(images.shape[-1])
+        return local(images)
+
+    seen(logits, to_tensor(image), seen.pyramid(image))
+    assert widths == [40, 20, 10]
+    assert Pyramid((0.1,))(picture(1, 3))[0].shape == (3, 1, 1)
+
+
+def test_the_average_keeps_one_sum() -> None:
+    first = torch.ones(2, 2)
+    assert torch.equal(average(x for x in (first, 3 * torch.ones(2, 2), 5 * torch.ones(2, 2))), torch.full((2, 2), 3.0))
+    assert first[0, 0] == 3  # its memory holds the result
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 5), (37, 53)])
+@torch.no_grad()
+def test_pictures_of_any_size(size: tuple[int, int], stride_32: Callable[[Tensor], Tensor]) -> None:
+    image = picture(*size)
+    for seen in (Inference(), Inference("sliding", (0.5, 1.0), True, 64), Inference("pooling", (0.5, 2.0), True)):
+        result = seen(stride_32, to_tensor(image), seen.pyramid(image))
+        assert result.shape == (19, *size) and result.isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def stride_32() -> Callable[[Tensor], Tensor]:
+    net = build_network("DeepR18V3PlusD", 19, memory=CategoricalMemory(19)).eval()
+    return lambda images: net(normalise(images)).logits
+
+
+def test_tags_and_seeds() -> None:
+    assert Inference().tag == "whole"
+    assert Inference("sliding", flip=True).tag == "sliding_1.0_flip"
+    assert Inference("pooling", (0.5, 1.0, 2.0)).tag == "pooling_0.5,1.0,2.0"
+    assert len({seed_of(read, index) for read in range(30) for index in range(30)}) == 900

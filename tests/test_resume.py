@@ -1,0 +1,217 @@
+"""Runs that were stopped go on as if nothing had been: by a signal, by a kill at any moment, by a full disk."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+import train as training
+from datasets.demo import write_demo
+from engine.interruption import Interrupted
+from engine.trainer import Trainer
+from utils.checkpoint import numbered
+from utils.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
+ITERATIONS = 8
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_demo(root, domains=["gtav", "synthia", "mapillary"], train=4, val=2, size=(64, 128), seed=1, workers=1)
+    return root
+
+
+def flags(data: Path, out: Path, *extra: str) -> list[str]:
+    """Pin the Memory with Gumbel noise and dropout, small."""
+    line = (
+        f"--data_root {data} --exp_root {out} --exp run --val_dataset mapillary --mapillary_crop 0 --device cpu "
+        f"--arch DeepR18V3PlusD --pretrained_backbone none --crop_size 64 --bs_mult 2 --max_iter {ITERATIONS} "
+        "--val_interval 4 --log_interval 3 --save_interval 3 --num_workers 2 --mem_init_batches 2 --color_aug 0.5 "
+        "--mldg --memory --inner_lr_anneal"
+    )
+    return [*line.split(), *extra]
+
+
+def run_of(out: Path) -> Path:
+    (run,) = (out / "run").iterdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("uninterrupted")
+    training.main(flags(data, out))
+    return run_of(out)
+
+
+def tensors(entry: object, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors in a checkpoint with the way to them."""
+    if isinstance(entry, torch.Tensor):
+        yield name, entry
+    pairs = entry.items() if isinstance(entry, dict) else enumerate(entry) if isinstance(entry, list | tuple) else ()
+    for key, value in pairs:
+        yield from tensors(value, f"{name}/{key}")
+
+
+def check_equal(run: Path, expected: Path) -> None:
+    for name in ("last.pth", "best.pth"):
+        ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (run, expected))
+        found, wanted = dict(tensors(ours)), dict(tensors(theirs))
+        assert found.keys() == wanted.keys() and len(wanted) > 200
+        assert [key for key, value in wanted.items() if not torch.equal(found[key], value)] == []
+        for key in ("iteration", "validation", "validated", "best", "best_iteration", "scheduler"):
+            assert ours[key] == theirs[key]
+    assert (run / "metrics.jsonl").read_text() == (expected / "metrics.jsonl").read_text()
+    assert curves(run) == curves(expected)
+    assert not list(run.glob("*.partial"))
+
+
+def curves(run: Path) -> list[tuple[str, int, float]]:
+    """The scalars that TensorBoard shows: those of all event files, without what later files take back."""
+    found: list[tuple[str, int, float]] = []
+    for path in sorted((run / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime):
+        content, place = path.read_bytes(), 0
+        while place + 12 <= len(content):
+            size = int.from_bytes(content[place : place + 8], "little")
+            event = Event.FromString(content[place + 12 : place + 12 + size])
+            place += 16 + size
+            if event.session_log.status == SessionLog.START:
+                found = [row for row in found if row[1] < event.step]
+            values = [value for value in event.summary.value if value.HasField("simple_value")]
+            found += [(value.tag, event.step, value.simple_value) for value in values]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("moment", [1, 4])  # in the middle of nothing, and where a validation is due
+def test_a_signal_saves_and_the_run_goes_on(
+    moment: int, data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Trainer.step
+
+    def interrupted_step(trainer: Trainer, batch: object) -> None:
+        step(trainer, batch)
+        if trainer.progress.iteration == moment:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", interrupted_step)
+        with pytest.raises(Interrupted, match=f"after iteration {moment} of {ITERATIONS}.*--resume") as end:
+            training.main(flags(data, tmp_path))
+    assert end.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    run = run_of(tmp_path)
+    assert numbered(run)[-1].name == f"iteration_{moment:07d}.pth"
+    training.main(["--resume", str(run), "--num_workers", "0"])
+    check_equal(run, uninterrupted)
+
+
+def start(data: Path, out: Path, *extra: str, **options) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "train.py"), *flags(data, out, "--resume", "auto", *extra)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def killed(process: subprocess.Popen, out: Path, moment: float | None) -> list[Path]:
+    """SIGKILL after ``moment`` seconds of training, or while a checkpoint is written; what was half written then."""
+    while process.poll() is None and not list(out.glob("run/*/tensorboard")):
+        time.sleep(0.01)
+    begun = time.monotonic()
+    while process.poll() is None:
+        if moment is None and list(out.glob("run/*/iteration_*.partial")):
+            break
+        if moment is not None and time.monotonic() > begun + moment:
+            break
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    return list(out.glob("run/*/iteration_*.partial"))
+
+
+def test_kill_at_any_moment(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """PINMEM_KILLS=3 in the environment kills at three random moments instead of one."""
+    moments = [random.SystemRandom().uniform(0, 4) for _ in range(int(os.environ.get("PINMEM_KILLS", "1")))]
+    assert killed(start(data, tmp_path), tmp_path, None), "no checkpoint was being written"
+    for moment in moments:
+        killed(start(data, tmp_path), tmp_path, moment)
+    for _ in range(2):  # the second call finds nothing left to do
+        process = start(data, tmp_path)
+        told, complaint = process.communicate()
+        assert process.returncode == 0 and "done" in told, complaint
+    run = sorted((tmp_path / "run").iterdir())[-1]  # those that were killed before their first checkpoint came before
+    check_equal(run, uninterrupted)
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_saved(data: Path, tmp_path: Path) -> None:
+    """The largest file that the process may write is smaller than a checkpoint, from its second start on."""
+    training.main(flags(data, tmp_path, "--max_iter", "2", "--save_interval", "1"))
+    run = run_of(tmp_path)
+    before = {path.name: path.stat().st_size for path in run.glob("*.pth")}
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+
+    process = start(data, tmp_path, "--max_iter", "4", preexec_fn=little_room)
+    _, told = process.communicate()
+    assert process.returncode == 2 and "Traceback" not in told
+    error = [line for line in told.splitlines() if "error:" in line]
+    assert len(error) == 1 and "cannot be written" in error[0] and f"--resume {run}" in error[0]
+    assert {path.name: path.stat().st_size for path in run.glob("*.pth")} == before and not list(run.glob("*.partial"))
+    for name in before:
+        torch.load(run / name, weights_only=True)
+
+
+def test_the_newest_checkpoints_stay(uninterrupted: Path) -> None:
+    assert [path.name for path in numbered(uninterrupted)] == ["iteration_0000006.pth", "iteration_0000008.pth"]
+    assert (uninterrupted / "last.pth").samefile(uninterrupted / "iteration_0000008.pth")
+    rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows if row["kind"] == "train"] == list(range(1, ITERATIONS + 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (["--lr", "0.5"], "--lr: the run .* was started with 0.01, not 0.5"),
+        (["--dataset", "gtav"], "--dataset: the run"),
+        (["--recipe", "published"], "--recipe: the run"),
+    ],
+)
+def test_a_run_that_goes_on_keeps_its_flags(change: list[str], told: str, uninterrupted: Path) -> None:
+    with pytest.raises(UsageError, match=told):
+        training.main(["--resume", str(uninterrupted), *change])
+
+
+def test_what_resume_may_name(uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("", "last.pth", "iteration_0000008.pth"):
+        training.main(["--resume", str(uninterrupted / name), "--plan"])
+        assert "goes on     from" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"already at iteration_0000008\.pth"):
+        training.main(["--resume", str(uninterrupted / "iteration_0000006.pth"), "--plan"])
+    with pytest.raises(UsageError, match="no checkpoint there"):
+        training.main(["--resume", str(tmp_path)])
+    with pytest.raises(UsageError, match="no checkpoint there"):
+        training.main(["--resume", str(tmp_path / "absent.pth")])
+
+
+def test_other_images_are_not_the_same_run(data: Path, uninterrupted: Path) -> None:
+    extra = sorted((data / "GTAV/images/train").rglob("*.png"))[0]
+    label = Path(str(extra).replace("images", "labels"))
+    copies = [path.with_name("zz.png") for path in (extra, label)]
+    for path, copy in zip((extra, label), copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    try:
+        with pytest.raises(UsageError, match="other images of gtav"):
+            training.main(["--resume", str(uninterrupted)])
+    finally:
+        for copy in copies:
+            copy.unlink()

@@ -1,0 +1,61 @@
+# shellcheck shell=bash
+# Sourced by the scripts that train and evaluate as published.  They run from any folder, and flags behind a script's
+# name win over those inside.  Paths are relative to the folder that one is in.  Environment variables:
+#   DATA_ROOT  the folder of all data sets, as --data_root
+#   GPUS       run so many processes, one per GPU (default: 1)
+#   SNAPSHOT   evaluate this checkpoint instead of the authors' one
+set -euo pipefail
+# shellcheck source=tools/setup.sh
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/setup.sh"
+
+fail() {
+    echo "${0##*/}: error: $1" >&2
+    exit 2
+}
+
+# train FLAGS...
+train() {
+    local told code
+    choose_command train.py "$@"
+    case " $* " in
+        *" --plan "* | *" --help "* | *" -h "*) exec env WORLD_SIZE="$GPUS" "${command[@]}" ;;
+    esac
+    # A mistake is told once and in one line, before there are several processes that would all tell it.
+    [ "$GPUS" = 1 ] || told=$(WORLD_SIZE=$GPUS "${command[@]}" --plan 2>&1 >/dev/null) ||
+        { code=$? && echo "$told" >&2 && exit "$code"; }
+    run_command
+}
+
+# evaluate FILE FLAGS...: FILE is the authors' checkpoint, below the folder of their README or that of their scripts
+evaluate() {
+    local snapshot=$ROOT/pretrained_model/$1 other=$ROOT/pretrained_models/$1
+    shift
+    [ -e "$snapshot" ] || [ ! -e "$other" ] || snapshot=$other
+    [ -z "${SNAPSHOT:-}" ] || snapshot=$(absolute "$SNAPSHOT")
+    case " $* " in
+        *" --snapshot"* | *" --help "* | *" -h "*) ;;
+        *) [ -e "$snapshot" ] || fail "no file $snapshot: put the authors' weights there, or set SNAPSHOT=FILE" ;;
+    esac
+    choose_command eval.py --snapshot "$snapshot" "$@"
+    run_command
+}
+
+# In one process, or in as many as GPUS says.
+run_command() {
+    [ "$GPUS" != 1 ] || exec "${command[@]}"
+    exec "$PYTHON" -m torch.distributed.run --standalone --nproc_per_node "$GPUS" "${command[@]:1}"
+}
+
+# choose_command PROGRAM FLAGS...: sets command.  It runs in the folder that one is in, where relative paths are meant.
+choose_command() {
+    local program=$ROOT/$1
+    shift
+    case ${GPUS:=1} in *[!0-9]* | 0*) fail "GPUS=$GPUS: give a number of processes, 1 or more" ;; esac
+    [ -z "${DATA_ROOT:-}" ] || set -- --data_root "$(absolute "$DATA_ROOT")" "$@"
+    setup_python
+    command=("$PYTHON" "$program" "$@")
+}
+
+absolute() {
+    case $1 in /* | "~"*) printf '%s\n' "$1" ;; *) printf '%s\n' "$PWD/$1" ;; esac
+}
