@@ -6,4 +6,4 @@ source tools/setup.sh
 setup_python test
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-exec "$PYTHON" -m pytest "$@"
+exec "$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope "$@"

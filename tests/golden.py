@@ -29,6 +29,7 @@ def load(name: str) -> dict[str, np.ndarray]:
     return dict(np.load(golden_path(f"{name}.npz"), allow_pickle=False))
 
 
+@cache  # drawing the 45 million numbers of a network takes seconds
 def seeded(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """The value of the release's entry ``key``: a function of name and shape only."""
     r = np.random.RandomState(zlib.crc32(key.encode())).randn(*shape)

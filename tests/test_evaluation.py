@@ -5,11 +5,11 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from snapshots import write_snapshot
 
 import eval as evaluation
@@ -148,7 +148,7 @@ def test_repeated_noisy_reads(home: Path, capsys: pytest.CaptureFixture) -> None
     assert "has no memory" in capsys.readouterr().out
 
 
-def test_processes_share_the_images(home: Path) -> None:
+def test_processes_share_the_images(home: Path, threads: Callable[[int], None]) -> None:
     """Two processes write what one writes, bit for bit: three images, the read noisy, and a folder."""
     images = home / "data" / "bdd-100k" / "images" / "val"
     line = f"--snapshot {home}/memory.pth --gumbel_eval"
@@ -160,11 +160,9 @@ def test_processes_share_the_images(home: Path) -> None:
         ]
         for out in ("one", "two")
     }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    threads(1)
     for argv in lines["one"]:
         evaluation.main(argv)
-    torch.set_num_threads(threads)
     imports = "from engine.eval_flags import parse_evaluation; from engine.assessment import evaluate"
     first, second = torchrun(f"{imports}; [evaluate(parse_evaluation(argv)) for argv in {lines['two']!r}]")
     assert "mean mIoU of 2 domains" in first and "3 images labelled" in first and not second

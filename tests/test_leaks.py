@@ -1,10 +1,10 @@
 """Nothing piles up in a long run: memory, open files, processes."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from tiny import TinyNet
 
 import train as training
@@ -29,7 +29,9 @@ def usage() -> dict[str, int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells what a process holds")
-def test_a_long_run_holds_no_more_than_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_run_holds_no_more_than_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]
+) -> None:
     write_demo(tmp_path / "data", domains=["gtav", "synthia"], train=2, val=1, size=(32, 64), seed=1, workers=1)
     held = {}
     step = Trainer.step
@@ -46,11 +48,8 @@ def test_a_long_run_holds_no_more_than_a_short_one(tmp_path: Path, monkeypatch: 
         f"--max_iter {ITERATIONS} --val_interval 100 --save_interval 50 --num_workers 1 --mem_init_batches 2 --mldg "
         "--memory --color_aug 0.5"
     )
-    torch.set_num_threads(1)
-    try:
-        training.main(line.split())
-    finally:
-        torch.set_num_threads(2)
+    threads(1)  # the network is too small for more
+    training.main(line.split())
     early, late = held[SETTLED], held[ITERATIONS - 1]
     assert late["memory"] - early["memory"] < 16e6, f"{(late['memory'] - early['memory']) / 1e6:.0f} MB more"
     for name in ("files", "threads", "children"):
