@@ -11,7 +11,6 @@ from PIL import Image
 
 import eval as evaluation
 import train as training
-from datasets.demo import write_demo
 from datasets.labels import CLASSES
 from engine import main as programs
 from tools import compare, visualise
@@ -19,13 +18,6 @@ from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 METHODS = {"baseline": [], "mldg": ["--mldg"], "memory": ["--memory"], "pinmem": ["--mldg", "--memory"]}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_demo(root, domains=["gtav", "synthia", "mapillary"], train=4, val=2, size=(64, 128), seed=1, workers=1)
-    return root
 
 
 def flags(data: Path, out: Path, *extra: str) -> list[str]:

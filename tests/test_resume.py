@@ -16,7 +16,6 @@ import torch
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 import train as training
-from datasets.demo import write_demo
 from engine.interruption import Interrupted
 from engine.trainer import Trainer
 from utils.checkpoint import numbered
@@ -24,13 +23,6 @@ from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 ITERATIONS = 8
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_demo(root, domains=["gtav", "synthia", "mapillary"], train=4, val=2, size=(64, 128), seed=1, workers=1)
-    return root
 
 
 def flags(data: Path, out: Path, *extra: str) -> list[str]:
