@@ -1,5 +1,6 @@
 """Images from disk: labelled ones of a data set, or whatever lies in a folder."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,6 +72,7 @@ class ImageFolder:
         files = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in apart)]
         images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         self.paths = images[: limit or None]
+        self._stems = Counter(image.with_suffix("") for image in images)
         self.skipped = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
         if not self.paths:
             raise UsageError(f"{path}: no image here: name a folder with images ({', '.join(sorted(IMAGE_SUFFIXES))})")
@@ -84,3 +86,9 @@ class ImageFolder:
     def name(self, index: int) -> str:
         """The path of an image below the folder."""
         return self.paths[index].relative_to(self.root).as_posix()
+
+    def stem(self, index: int) -> str:
+        """The same without its suffix, if that names no other image too: a.jpg is a, but beside a.png it is a.jpg."""
+        path = self.paths[index]
+        stem = path.with_suffix("")
+        return (stem if self._stems[stem] == 1 else path).relative_to(self.root).as_posix()

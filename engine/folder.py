@@ -38,7 +38,7 @@ def label_folder(predict: Predictor, args: Namespace, *, out: Path, about: dict[
         prepare(folder, {"images": str(root.resolve()), **about})
     from_first(None)  # the others wait until the folder is as it should be
     mine = range(rank(), len(images), world_size())
-    todo = [index for index in mine if not all(path.exists() for path in targets(folder, images.name(index)))]
+    todo = [index for index in mine if not all(path.exists() for path in targets(folder, images.stem(index)))]
     start = time.perf_counter()
     broken = label(predict, images, todo=todo, folder=folder, workers=args.num_workers)
     tally = all_sum(torch.tensor([len(todo) - broken, len(mine) - len(todo), broken])).tolist()
@@ -59,12 +59,12 @@ def label(predict: Predictor, images: ImageFolder, *, todo: Sequence[int], folde
         else:
             image, *resized = loaded
             prediction = predict(image, resized, index=index)
-            write(targets(folder, images.name(index)), image, prediction=prediction)
+            write(targets(folder, images.stem(index)), image, prediction=prediction)
     return broken
 
 
 def targets(folder: Path, name: str) -> list[Path]:
-    """The files of one image, finished when all are there; its own suffix stays, for a.jpg and a.png are two images."""
+    """The files of one image, which is finished when all are there."""
     return [folder / kind / f"{name}.png" for kind in KINDS]
 
 

@@ -1,15 +1,15 @@
-"""Test-wide settings: as many threads as fit the smallest machine that must do, and the repository importable."""
+"""Test-wide settings and what several files of tests share."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # side by side, tests have a core each
+from datasets.demo import write_demo
+
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # side by side, tests have a core each, of two
 torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for the programs that tests start
 
@@ -25,8 +25,6 @@ def threads() -> Iterator[Callable[[int], None]]:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three demo domains of four training and two validation images, to be left as they are."""
-    from datasets.demo import write_demo
-
     root = tmp_path_factory.mktemp("data")
     write_demo(root, domains=["gtav", "synthia", "mapillary"], train=4, val=2, size=(64, 128), seed=1, workers=1)
     return root
