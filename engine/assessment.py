@@ -10,6 +10,7 @@ from engine.evaluation import ignore, score_reads
 from engine.folder import label_folder
 from engine.prediction import Inference, Predictor
 from engine.results import class_table, mean_of, percent, result, scoring_protocol, write_csv
+from network.backbones import NO_NORMS
 from utils.checkpoint import load_checkpoint, load_weights
 from utils.distributed import rank, start
 from utils.errors import UsageError
@@ -75,10 +76,14 @@ def inference_from(args: Namespace) -> Inference:
 
 
 def check_network(args: Namespace, config: dict[str, Any]) -> None:
-    """That the checkpoint is what ``--arch`` and ``--memory`` say, where they say something."""
+    """That the checkpoint is what ``--arch``, ``--wt_layer`` and ``--memory`` say, where they say something."""
     stored = config["arch"].rpartition(".")[2]
     if args.arch and args.arch.rpartition(".")[2] != stored:
         raise UsageError(f"--arch {args.arch}: {args.snapshot} holds a {stored}; drop --arch or give --arch {stored}")
+    norms = list(config.get("wt_layer", NO_NORMS))
+    if args.wt_layer not in (None, norms):
+        held, asked = (" ".join(map(str, numbers)) for numbers in (norms, args.wt_layer))
+        raise UsageError(f"--wt_layer {asked}: {args.snapshot} holds {held}; drop --wt_layer or give these")
     if args.memory and not config["memory"]:
         raise UsageError(f"--memory: {args.snapshot} holds none; drop --memory or name a checkpoint trained with it")
 

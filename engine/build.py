@@ -16,7 +16,7 @@ from datasets.pyramid import Pyramid
 from datasets.specs import Sample, spec
 from datasets.transforms import Augmentation
 from methods import Aggregate, choose_method
-from network.deeplab import DeepLabV3Plus, build_network
+from network.deeplab import DeepLab, build_network
 from network.memory import CategoricalMemory
 from optimizer.sgd import build_optimizer
 from utils.distributed import local_rank, rank, world_size
@@ -63,12 +63,13 @@ def network_config(args: Namespace) -> dict[str, Any]:
         "num_classes": len(CLASSES),
         "output_stride": args.output_stride,
         "aux": not args.no_aux_loss,
+        "wt_layer": args.wt_layer,
         "dim": args.mem_dim,
         "memory": memory if args.memory else None,
     }
 
 
-def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLabV3Plus:
+def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLab:
     config = dict(config)
     memory = config.pop("memory")
     with torch.random.fork_rng(devices=[]):  # so that networks with and without memory start from the same weights
@@ -77,7 +78,7 @@ def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLab
     return net.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPUs and GPUs
 
 
-def method_from(args: Namespace, net: DeepLabV3Plus) -> Aggregate:
+def method_from(args: Namespace, net: DeepLab) -> Aggregate:
     optimizer, scheduler = build_optimizer(
         net,
         lr=args.lr,

@@ -48,6 +48,7 @@ def evaluation_parser() -> ArgumentParser:
 def add_subject(group: Any) -> None:
     group.add_argument("--snapshot", type=user_path, required=True, metavar="FILE", help="the checkpoint to evaluate")
     group.add_argument("--arch", metavar="NAME", help="what network it must hold (default: any)")
+    flags.add_layer_norms(group, default=None, told="the snapshot must hold these (default: any)")
     group.add_argument("--dataset", nargs="+", metavar="NAME", help=f"of {', '.join(SPECS)} (default: cityscapes)")
     group.add_argument(
         "--images", "--videopath", type=user_path, metavar="DIR|FILE", help="label these images instead: any sizes, "

@@ -12,7 +12,7 @@ from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
 from engine.build import evaluation_batches
 from engine.prediction import Inference, Predictor
-from network.deeplab import DeepLabV3Plus
+from network.deeplab import DeepLab
 from utils.distributed import rank, world_size
 from utils.errors import UsageError
 from utils.metrics import ConfusionMatrix, Scores
@@ -37,7 +37,7 @@ def ignore(predicted: Predicted) -> None:
 
 
 def score_domain(
-    net: DeepLabV3Plus, args: Namespace, images: LabelledImages, device: torch.device, *, each: Each = ignore
+    net: DeepLab, args: Namespace, images: LabelledImages, device: torch.device, *, each: Each = ignore
 ) -> Scores:
     """The scores of a domain as in validation: images whole, read once; ``each`` is called with every image."""
     (scores,) = score_reads(Predictor(net, args, device=device, inference=Inference()), images, args=args, each=each)

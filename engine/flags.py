@@ -81,6 +81,7 @@ def number(kind: type, low: float, high: float = math.inf) -> Any:
     return parse
 
 
+WT_LAYERS = 7  # the stem's three convolutions, four stages
 EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
 COUNT, ANY = number(int, 1), number(int, 0)
 FACTOR, WEIGHT, SHARE = number(float, 1e-12), number(float, 0), number(float, 0, 1)
@@ -124,6 +125,15 @@ def add_reading_flags(group: Any) -> None:
     group.add_argument(
         "--gumbel_eval", type=ANY, metavar="K",
         help="memory reads in evaluation: 0 plain, 1 with noise, K above 1: K times with noise [recipe]",
+    )  # fmt: skip
+
+
+def add_layer_norms(group: Any, *, default: list[int] | None, told: str) -> None:
+    group.add_argument(
+        "--wt_layer", type=number(int, 0, 5), nargs=WT_LAYERS, default=default, metavar=("STEM",) * 3 + ("LAYER",) * 4,
+        help=f"seven norms, behind the stem's convolutions and at the end of each stage: 0 none, 1 instance whitening, "
+        f"2 selective whitening, 3 instance norm, 4 the same with scale and shift (IBN-Net), 5 switchable whitening; "
+        f"{told}",
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from datasets.pyramid import Pyramid
 from datasets.transforms import normalise
 from engine.build import autocast, choose_precision
-from network.deeplab import DeepLabV3Plus
+from network.deeplab import DeepLab
 from utils.inference import Logits, pooled, sliding, whole
 from utils.seeds import seed_of
 
@@ -61,7 +61,7 @@ class Inference:
 class Predictor:
     """Labels images with a network, in evaluation mode from now on."""
 
-    def __init__(self, net: DeepLabV3Plus, args: Namespace, *, device: torch.device, inference: Inference):
+    def __init__(self, net: DeepLab, args: Namespace, *, device: torch.device, inference: Inference):
         self.net, self.device, self.inference = net.eval(), device, inference
         self.noisy = bool(args.gumbel_eval) and net.memory is not None
         self.precision = choose_precision(args.amp, device)

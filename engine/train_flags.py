@@ -81,6 +81,7 @@ def add_network(group: Any) -> None:
     group.add_argument(
         "--pretrained_backbone", default="imagenet", metavar="imagenet|none|FILE", help="where the backbone starts"
     )
+    flags.add_layer_norms(group, default=[0] * flags.WT_LAYERS, told="IBN-Net's networks have 0 0 4 4 4 0 0")
     group.add_argument("--memory", action="store_true", help="add the categorical memory")
     group.add_argument("--mem_slot", type=COUNT, metavar="N", help="memory items (default: one per class)")
     group.add_argument("--mem_dim", type=COUNT, default=256, metavar="N", help="width of an item")

@@ -1,1 +1,1 @@
-"""Networks: backbones of four stages, DeepLabV3+ with its auxiliary head, and the categorical memory."""
+"""Networks: backbones of four stages with their norms, DeepLab V2, V3 and V3+, and the categorical memory."""

@@ -1,14 +1,16 @@
-"""DeepLabV3+ (Chen et al. 2018) over any backbone of four stages, with a memory between encoder and decoder."""
+"""DeepLabV3+ (Chen et al. 2018), V3 (2017) and V2 (2016) over any backbone of four stages, with a memory between
+encoder and decoder."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network.backbones import ResNet, pretrained_weights
+from network.backbones import NO_NORMS, Backbone
+from network.layer_norms import WhiteningNorm
 from network.memory import CategoricalMemory, Reading
 from utils.errors import UsageError
 
@@ -21,12 +23,14 @@ class SegOutput:
     aux: Tensor | None  # N,K,h',w'  the auxiliary head, in training only
     features: Tensor  # N,C,h,w  the encoder's output before the memory
     reading: Reading | None = None
+    whitened: list[Tensor] = field(default_factory=list)  # N,c,y,x each: normalised maps, for a loss to whiten
 
 
 class Encoding(NamedTuple):
     low: Tensor  # N,C1,H/4,W/4  first stage, for the decoder
     mid: Tensor  # N,C3,h',w'  third stage, for the auxiliary head
     features: Tensor  # N,C,h,w
+    whitened: Sequence[Tensor] = ()  # N,c,y,x each
 
 
 def resize(x: Tensor, size: torch.Size) -> Tensor:
@@ -52,35 +56,56 @@ class ASPP(nn.Module):
         return torch.cat([pooled, *(conv(x) for conv in self.convs)], dim=1)
 
 
+class SummedPyramid(nn.Module):
+    """The release's DeepLabV2 head: the sum of four dilated 3x3 convolutions, each with norm and activation."""
+
+    def __init__(self, cin: int, cout: int, rates: tuple[int, ...]):
+        super().__init__()
+        self.branches = nn.ModuleList([conv_norm(cin, cout, 3, dilation=rate) for rate in rates])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([branch(x) for branch in self.branches]).sum(0)
+
+
 class Encoder(nn.Module):
     """Backbone, ASPP and projection: everything in front of the memory."""
 
-    def __init__(self, backbone: ResNet, output_stride: int, dim: int):
+    def __init__(self, backbone: Backbone, output_stride: int, dim: int, *, summed: bool = False):
         super().__init__()
         self.backbone = backbone
-        self.aspp = ASPP(backbone.channels[3], 256, tuple(rate * 16 // output_stride for rate in (6, 12, 18)))
-        self.project = conv_norm(5 * 256, dim)
+        rates = (12, 24, 36, 48) if summed else (12, 24, 36)  # at stride 8, where the release's V2 has half of them
+        rates = tuple(rate * (4 if summed else 8) // output_stride for rate in rates)
+        self.aspp = (SummedPyramid if summed else ASPP)(backbone.channels[3], dim if summed else 256, rates)
+        self.project = nn.Identity() if summed else conv_norm(5 * 256, dim)
+        self.whitening = [module for module in backbone.modules() if isinstance(module, WhiteningNorm)]
 
     def forward(self, images: Tensor) -> Encoding:
         low, _, mid, high = self.backbone(images)
-        return Encoding(low, mid, self.project(self.aspp(high)))
+        features = self.project(self.aspp(high))
+        return Encoding(low, mid, features, [norm.take() for norm in self.whitening])
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLab(nn.Module):
+    """The networks of the three papers; ``head`` is "v3plus", "v3" (without the skip) or "v2" (summed pyramid)."""
+
     def __init__(
         self,
-        backbone: ResNet,
+        backbone: Backbone,
         num_classes: int,
         *,
+        head: str = "v3plus",
         output_stride: int = 16,
         dim: int = 256,
         memory: CategoricalMemory | None = None,
         aux: bool = True,
     ):
         super().__init__()
-        self.encoder = Encoder(backbone, output_stride, dim)
-        self.shallow = conv_norm(backbone.channels[0], 48)
-        self.decoder = nn.Sequential(*conv_norm(dim + 48, 256, 3), *conv_norm(256, 256, 3))
+        self.encoder = Encoder(backbone, output_stride, dim, summed=head == "v2")
+        if head == "v3plus":
+            self.shallow = conv_norm(backbone.channels[0], 48)
+            self.decoder = nn.Sequential(*conv_norm(dim + 48, 256, 3), *conv_norm(256, 256, 3))
+        else:
+            self.shallow, self.decoder = None, conv_norm(dim, 256, 3)
         self.classifier = nn.Conv2d(256, num_classes, 1)
         self.aux = auxiliary_head(backbone.channels[2], num_classes) if aux else None
         self.memory = memory
@@ -101,14 +126,16 @@ class DeepLabV3Plus(nn.Module):
 
     def forward(self, images: Tensor, *, items: Tensor | None = None, gumbel: bool = False) -> SegOutput:
         """Segment ``images`` (N,3,H,W, normalised), reading ``items`` (S,C) instead of the stored ones if given."""
-        low, mid, features = self.encoder(images)
+        low, mid, features, whitened = self.encoder(images)
         reading = None
         if self.memory is not None:
             reading = self.memory.read(features, self.memory.items if items is None else items, gumbel=gumbel)
         x = features if reading is None else reading.features
-        x = self.decoder(torch.cat([self.shallow(low), resize(x, low.shape[-2:])], dim=1))
+        if self.shallow is not None:
+            x = torch.cat([self.shallow(low), resize(x, low.shape[-2:])], dim=1)
+        x = self.decoder(x)
         aux = self.aux(mid) if self.training and self.aux is not None else None
-        return SegOutput(resize(self.classifier(x), images.shape[-2:]), aux, features, reading)
+        return SegOutput(resize(self.classifier(x), images.shape[-2:]), aux, features, reading, list(whitened))
 
 
 def auxiliary_head(cin: int, num_classes: int) -> nn.Sequential:
@@ -117,26 +144,57 @@ def auxiliary_head(cin: int, num_classes: int) -> nn.Sequential:
 
 
 class Arch(NamedTuple):
+    head: str
     backbone: str
     output_stride: int
 
 
-ARCHS: Mapping[str, Arch] = {  # the release's constructors: "D" dilates to stride 16, except on ResNet-18
-    "DeepR18V3PlusD": Arch("resnet18", 32),
-    "DeepR50V3PlusD": Arch("resnet50", 16),
-    "DeepR50V3PlusD_OS8": Arch("resnet50", 8),
-    "DeepR101V3PlusD": Arch("resnet101", 16),
-    "DeepR101V3PlusD_OS8": Arch("resnet101", 8),
+BACKBONE_ROWS = {  # as the release names them: the backbone, and its output stride
+    "R18": ("resnet18", 32),
+    "R50": ("resnet50", 16),
+    "R50_OS8": ("resnet50", 8),
+    "R101": ("resnet101", 16),
+    "R101_OS8": ("resnet101", 8),
+    "R152_OS8": ("resnet152", 8),
+    "ResNext50": ("resnext50", 16),
+    "ResNext101": ("resnext101", 16),
+    "ResNext101_OS8": ("resnext101", 8),
+    "ResNext101_OS4": ("resnext101", 4),
+    "WideResNet50": ("wide_resnet50", 16),
+    "WideResNet50_OS8": ("wide_resnet50", 8),
+    "WideResNet101": ("wide_resnet101", 16),
+    "WideResNet101_OS8": ("wide_resnet101", 8),
+    "MNASNet05": ("mnasnet05", 16),
+    "MNASNet10": ("mnasnet10", 16),
+    "MobileNet": ("mobilenet_v2", 16),
+    "MobileNet_OS8": ("mobilenet_v2", 8),
+    "ShuffleNet": ("shufflenet_v2", 16),
+    "ShuffleNet_OS8": ("shufflenet_v2", 8),
+    "ShuffleNet_OS32": ("shufflenet_v2", 32),
+    "R101DeepStem_OS8": ("resnet101_deep_stem", 8),  # ours: the release cannot build the network of RobustNet's files
+}
+
+
+def constructor(backbone: str, version: str) -> str:
+    """The release's constructor: 'R50_OS8' and 'V3PlusD' make DeepR50V3PlusD_OS8."""
+    name, _, stride = backbone.partition("_")
+    return f"Deep{name}{version}" + (f"_{stride}" if stride else "")
+
+
+ARCHS: Mapping[str, Arch] = {  # what --arch may name
+    **{f"network.deepv3plus.{constructor(k, 'V3PlusD')}": Arch("v3plus", *row) for k, row in BACKBONE_ROWS.items()},
+    **{f"network.deepv3.{constructor(k, 'V3D')}": Arch("v3", *row) for k, row in BACKBONE_ROWS.items()},
+    "network.deepv2.DeepR50V2D": Arch("v2", "resnet50_early", 8),
+    "network.deepv2.DeepR101V2D": Arch("v2", "resnet101_early", 8),
 }
 
 
 def lookup_arch(name: str) -> Arch:
-    """The row that ``--arch`` names, with or without the release's prefix ``network.deepv3plus.``."""
-    row = ARCHS.get(name.removeprefix("network.deepv3plus."))
-    if row is None:
-        known = ", ".join(f"network.deepv3plus.{key}" for key in ARCHS)
-        raise UsageError(f"--arch {name}: no such network; known are {known}")
-    return row
+    """The row that ``--arch`` names, with or without the release's prefix, e.g. ``network.deepv3plus.``."""
+    for known, row in ARCHS.items():
+        if name in (known, known.rpartition(".")[2]):
+            return row
+    raise UsageError(f"--arch {name}: no such network; known are {', '.join(ARCHS)}")
 
 
 def build_network(
@@ -146,11 +204,12 @@ def build_network(
     memory: CategoricalMemory | None = None,
     dim: int = 256,
     output_stride: int | None = None,
+    wt_layer: Sequence[int] = NO_NORMS,
     pretrained: str = "none",
     aux: bool = True,
-) -> DeepLabV3Plus:
+) -> DeepLab:
     """The network that ``arch`` names; ``output_stride`` (8, 16, 32) overrides the row's own."""
     row = lookup_arch(arch)
     stride = output_stride or row.output_stride
-    backbone = ResNet(row.backbone, stride, pretrained_weights(pretrained, row.backbone))
-    return DeepLabV3Plus(backbone, num_classes, output_stride=stride, dim=dim, memory=memory, aux=aux)
+    backbone = Backbone(row.backbone, stride, pretrained=pretrained, wt_layer=wt_layer)
+    return DeepLab(backbone, num_classes, head=row.head, output_stride=stride, dim=dim, memory=memory, aux=aux)

@@ -13,7 +13,7 @@ from golden import assert_close, load, make_images, make_labels, probe, seed_wei
 from loss.memory import classification_loss, cohesion_loss, divergence_loss
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from methods import choose_method
-from network.deeplab import DeepLabV3Plus, build_network
+from network.deeplab import DeepLab, build_network
 from network.memory import CategoricalMemory
 from optimizer.sgd import build_optimizer
 from utils.release_names import to_ours
@@ -36,7 +36,7 @@ EXACT = Tolerance(1e-8, 1e-8, 1e-8, 1e-8)
 SINGLE = {1: Tolerance(5e-6, 6e-5, 3e-3, 2e-4), 2: Tolerance(1.3e-3, 1.2e-3, 0.1, 1e-2)}
 
 
-def seeded_network(name: str, dtype: torch.dtype = torch.float32) -> DeepLabV3Plus:
+def seeded_network(name: str, dtype: torch.dtype = torch.float32) -> DeepLab:
     arch, kind = name.split("_")
     memory = CategoricalMemory(19) if kind == "mem" else None
     return seed_weights(build_network(ARCH[arch], 19, memory=memory)).to(dtype)
@@ -115,7 +115,7 @@ def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype) -> None:
     assert_close(norms, np.array(list(buffers.values())), 1e-8 if exact else 1e-5, "running statistics")
 
 
-def check_gradients(net: DeepLabV3Plus, golden: dict, mode: str, exact: bool) -> None:
+def check_gradients(net: DeepLab, golden: dict, mode: str, exact: bool) -> None:
     params = dict(net.named_parameters())
     errors = []
     for key, norm, seen in zip(
@@ -160,7 +160,7 @@ def test_memory_initialisation(dtype: torch.dtype) -> None:
     assert net.training and seen.sum() >= 18
 
 
-def build_method(kind: str, net: DeepLabV3Plus, anneal: bool = False):
+def build_method(kind: str, net: DeepLab, anneal: bool = False):
     sgd, schedule = build_optimizer(
         net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000
     )
@@ -213,7 +213,7 @@ def check_losses(rows: list[dict[str, float]], golden: dict, tolerance: float) -
             assert value == pytest.approx(recorded[columns.index(name)], rel=tolerance), name
 
 
-def check_update(net: DeepLabV3Plus, start: dict[str, Tensor], golden: dict, tolerance: Tolerance) -> None:
+def check_update(net: DeepLab, start: dict[str, Tensor], golden: dict, tolerance: Tolerance) -> None:
     state = net.state_dict()
     errors = []
     for k, key in enumerate(map(str, golden["param_names"])):

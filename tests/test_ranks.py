@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from datasets.loaders import Batch
 from methods import choose_method
-from network.deeplab import DeepLabV3Plus, conv_norm
+from network.deeplab import DeepLab, conv_norm
 from network.memory import CategoricalMemory
 from network.norms import join_batch_norms
 from optimizer.sgd import build_optimizer
@@ -54,7 +54,7 @@ class FourStages(nn.Module):
 def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
     """The state after three iterations, and the sums of the losses over the ranks."""
     torch.manual_seed(0)
-    net = DeepLabV3Plus(FourStages(), 19, memory=CategoricalMemory(19) if memory else None)
+    net = DeepLab(FourStages(), 19, memory=CategoricalMemory(19) if memory else None)
     for module in net.modules():
         if isinstance(module, nn.Dropout2d):
             module.p = 0.0

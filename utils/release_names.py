@@ -12,6 +12,7 @@ PREFIXES = {  # theirs -> ours
     "layer4.": "encoder.backbone.stages.3.",
     "aspp.img_conv.": "encoder.aspp.pool.",
     "aspp.features.": "encoder.aspp.convs.",
+    "aspp.conv2d_list.": "encoder.aspp.branches.",
     "bot_aspp.": "encoder.project.",
     "bot_fine.": "shallow.",
     "final1.": "decoder.",
