@@ -57,7 +57,7 @@ class NormedResidual(nn.Module):
 
 
 def add_norm(part: nn.Sequential, norm: nn.Module) -> None:
-    """Put ``norm`` where ``part`` has a place for it, else at its end, but in front of the last activation of a ResNet."""
+    """Put ``norm`` where ``part`` has a place for it, else at its end, in front of the last activation of a ResNet."""
     last = part[-1]
     if hasattr(part, NAME):
         setattr(part, NAME, norm)

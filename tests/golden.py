@@ -4,16 +4,48 @@ import os
 import zlib
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from network.deeplab import DeepLab, build_network
+from network.memory import CategoricalMemory
 from utils.release_names import to_release
 
 HERE = Path(__file__).parent
 FOLDERS = [HERE / "golden", Path(os.environ.get("PINMEM_GOLDEN", HERE.parent.parent / "shared" / "golden"))]
+
+
+ARCHS = {
+    "r18v3p": "DeepR18V3PlusD", "r50v3p": "DeepR50V3PlusD", "r101v3p": "DeepR101V3PlusD", "r50v3": "DeepR50V3D",
+    "r50v2": "DeepR50V2D", "r101v2": "DeepR101V2D", "mobile": "DeepMobileNetV3PlusD",
+    "shuffle": "DeepShuffleNetV3PlusD", "resnext50": "DeepResNext50V3PlusD", "resnext101": "DeepResNext101V3PlusD",
+    "wide50": "DeepWideResNet50V3PlusD", "wide101": "DeepWideResNet101V3PlusD", "mnas05": "DeepMNASNet05V3PlusD",
+    "mnas10": "DeepMNASNet10V3PlusD",
+}  # fmt: skip
+NORMS = {"irw": 1, "isw": 2, "in": 3, "ibn": 4}
+
+
+class Net(NamedTuple):
+    """What a name of the goldens means, e.g. r50v3p_os8_mem."""
+
+    arch: str
+    memory: bool
+    wt_layer: tuple[int, ...]
+
+    def build(self) -> DeepLab:
+        memory = CategoricalMemory(19) if self.memory else None
+        return build_network(self.arch, 19, memory=memory, wt_layer=self.wt_layer)
+
+
+def net_called(name: str) -> Net:
+    first, *rest = name.split("_")
+    stride = next((f"_{word.upper()}" for word in rest if word.startswith("os")), "")
+    norm = next((NORMS[word] for word in rest if word in NORMS), 0)
+    return Net(ARCHS[first] + stride, "mem" in rest, (0, 0, norm, norm, norm, 0, 0))
 
 
 def golden_path(name: str) -> Path:

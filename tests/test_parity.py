@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 
 from datasets.loaders import Batch
-from golden import assert_close, load, make_images, make_labels, probe, seed_weights
+from golden import assert_close, load, make_images, make_labels, net_called, probe, seed_weights
 from loss.memory import classification_loss, cohesion_loss, divergence_loss
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from methods import choose_method
-from network.deeplab import DeepLab, build_network
-from network.memory import CategoricalMemory
+from network.deeplab import DeepLab
 from optimizer.sgd import build_optimizer
 from utils.release_names import to_ours
 
 pytestmark = pytest.mark.parity
-ARCH = {"r18v3p": "DeepR18V3PlusD", "r50v3p": "DeepR50V3PlusD"}
 NOISE = "module.dsn.0.bias"  # a bias in front of a batch norm: its gradient is rounding noise around zero
 
 
@@ -37,9 +35,7 @@ SINGLE = {1: Tolerance(5e-6, 6e-5, 3e-3, 2e-4), 2: Tolerance(1.3e-3, 1.2e-3, 0.1
 
 
 def seeded_network(name: str, dtype: torch.dtype = torch.float32) -> DeepLab:
-    arch, kind = name.split("_")
-    memory = CategoricalMemory(19) if kind == "mem" else None
-    return seed_weights(build_network(ARCH[arch], 19, memory=memory)).to(dtype)
+    return seed_weights(net_called(name).build()).to(dtype)
 
 
 def stats(x: Tensor) -> np.ndarray:
@@ -48,9 +44,13 @@ def stats(x: Tensor) -> np.ndarray:
 
 
 MEMORY_NETS = ("r18v3p_mem", "r50v3p_mem")
+FORWARDS = [
+    *MEMORY_NETS, "r50v3p_base", "r50v3p_ibn", "r50v3p_in", "r50v3p_isw", "r50v3p_irw", "r50v3_base", "mobile_mem",
+    "mobile_ibn", "mobile_isw", "shuffle_mem", "shuffle_os8_mem", "shuffle_ibn", "r101v2_base", "r101v2_mem",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*MEMORY_NETS, "r50v3p_base"])
+@pytest.mark.parametrize("name", FORWARDS)
 @torch.no_grad()
 def test_forward(name: str) -> None:
     golden = load(f"a_{name}")
@@ -65,6 +65,17 @@ def test_forward(name: str) -> None:
         assert_close(out.reading.weights.permute(0, 2, 3, 1), golden["score_memory"], 1e-5, "read weights")
         assert_close(over_positions(out.reading.scores), golden["score_query"], 1e-5, "scores")
         assert_close(out.reading.features[:, ::8, ::2, ::2], golden["read_sub"], 1e-4, "read features")
+    assert len(out.whitened) == sum(f"fcor{k}_sub" in golden for k in range(7))
+    for k, normalised in enumerate(out.whitened):
+        found = covariance(normalised)
+        assert_close(found[:, ::8, ::8], golden[f"fcor{k}_sub"], 1e-5, f"covariance of norm {k}")
+        assert_close(stats(found), golden[f"fcor{k}_stats"], 1e-5, f"covariance of norm {k}")
+
+
+def covariance(x: Tensor) -> Tensor:
+    """Of the channels of normalised maps (N,C,H,W): N,C,C, as the release's whitening losses see it."""
+    flat = x.flatten(2)
+    return flat @ flat.mT / (flat.shape[-1] - 1) + 1e-5 * torch.eye(flat.shape[1])
 
 
 def over_positions(scores: Tensor) -> Tensor:
@@ -80,6 +91,12 @@ GRADIENT_CASES = [
     pytest.param("r50v3p_mem", "write_nodetach_", torch.float32, id="single-r50v3p_mem-write_nodetach_"),
     pytest.param("r50v3p_base", "", torch.float64, id="double-r50v3p_base"),
     pytest.param("r50v3p_base", "", torch.float32, id="single-r50v3p_base"),
+    pytest.param("r50v3p_ibn", "", torch.float64, id="double-r50v3p_ibn"),
+    pytest.param("r50v3p_ibn", "", torch.float32, id="single-r50v3p_ibn"),
+    *(pytest.param("mobile_mem", mode, torch.float64, id=f"double-mobile_mem-{mode}") for mode in MODES),
+    pytest.param("mobile_mem", "write_nodetach_", torch.float32, id="single-mobile_mem-write_nodetach_"),
+    pytest.param("r101v2_mem", "write_nodetach_", torch.float64, id="double-r101v2_mem-write_nodetach_"),
+    pytest.param("r101v2_mem", "write_nodetach_", torch.float32, id="single-r101v2_mem-write_nodetach_"),
 ]
 
 
