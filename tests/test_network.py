@@ -1,16 +1,20 @@
 """Networks: fingerprints, shapes, the release's names of their parts, where the backbone's weights come from."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import torchvision
 
-from golden import golden_path
-from network.deeplab import build_network
+from golden import golden_path, net_called
+from network.deeplab import ARCHS, build_network
+from network.layer_norms import WhiteningNorm
 from network.memory import CategoricalMemory
 from utils.errors import UsageError
 from utils.release_names import ITEMS, as_release, from_release, to_ours, to_release
+
+MOBILE = "DeepMobileNetV3PlusD"
 
 
 @pytest.mark.parametrize(("memory", "parameters"), [(True, 45_284_057), (False, 45_081_542)])
@@ -30,28 +34,115 @@ def test_output_strides_and_any_number_of_classes(stride: int) -> None:
     assert net.eval()(torch.randn(1, 3, 50, 70)).aux is None
 
 
-@pytest.mark.parametrize(
-    ("name", "arch", "memory"),
-    [
-        ("r18v3p_mem", "DeepR18V3PlusD", True),
-        ("r50v3p_mem", "DeepR50V3PlusD", True),
-        ("r50v3p_base", "DeepR50V3PlusD", False),
-        ("r50v3p_os8_mem", "DeepR50V3PlusD_OS8", True),
-        ("r101v3p_mem", "DeepR101V3PlusD", True),
-        ("r101v3p_os8_base", "DeepR101V3PlusD_OS8", False),
-    ],
-)
-def test_names_of_the_release(name: str, arch: str, memory: bool) -> None:
+KEYS = [
+    "r18v3p_mem", "r50v3p_base", "r50v3p_mem", "r50v3p_os8_mem", "r50v3p_ibn", "r50v3p_ibn_mem", "r50v3p_in",
+    "r50v3p_isw", "r50v3p_irw", "r101v3p_mem", "r101v3p_os8_base", "r50v3_base", "r50v2_mem", "r101v2_base",
+    "r101v2_mem", "resnext50_base", "resnext101_base", "wide50_base", "wide101_base", "mnas05_base", "mnas10_base",
+    "mobile_mem", "mobile_os8_mem", "mobile_ibn", "mobile_isw", "shuffle_mem", "shuffle_os8_mem", "shuffle_os32_mem",
+    "shuffle_ibn", "shuffle_isw",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_names_of_the_release(name: str) -> None:
     lines = [line for line in golden_path(f"keys_{name}.txt").read_text().splitlines() if not line.startswith("#")]
     theirs = {key: shape for key, shape, _ in (line.split("\t") for line in lines)}
     with torch.device("meta"):
-        state = build_network(arch, 19, memory=CategoricalMemory(19) if memory else None).state_dict()
+        state = net_called(name).build().state_dict()
     ours = {key: "x".join(map(str, value.shape)) or "scalar" for key, value in state.items() if key != ITEMS}
     assert {to_ours(key): shape for key, shape in theirs.items()} == ours
     assert {to_release(key): shape for key, shape in ours.items()} == theirs
     exported, items = as_release(state)
-    assert (items is not None) == memory
+    assert (items is not None) == name.endswith("mem")
     assert from_release(exported, items).keys() == state.keys()
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_output_stride_of_every_row(arch: str) -> None:
+    row = ARCHS[arch]
+    with torch.device("meta"):
+        net = build_network(arch, 19).train()
+        maps = net.encoder.backbone(torch.empty(2, 3, 64, 96))
+        out = net(torch.empty(2, 3, 64, 96))
+    assert tuple(x.shape[1] for x in maps) == net.encoder.backbone.channels
+    assert out.features.shape == (2, 256, 64 // row.output_stride, 96 // row.output_stride)
+    assert out.logits.shape == (2, 19, 64, 96) and out.aux.shape[1] == 19
+    stated = re.search(r"_OS(\d+)$", arch)
+    assert stated is None or row.output_stride == int(stated[1])
+
+
+FAMILIES = [
+    "DeepR18V3PlusD", "DeepR18V3D", "DeepR50V2D", "DeepR101DeepStemV3PlusD_OS8", "DeepResNext50V3PlusD",
+    "DeepWideResNet50V3PlusD", "DeepMNASNet05V3PlusD", "DeepMobileNetV3PlusD", "DeepShuffleNetV3D_OS32",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", FAMILIES)
+def test_memory_with_every_family(arch: str) -> None:
+    torch.manual_seed(0)
+    net = build_network(arch, 5, memory=CategoricalMemory(5, dim=16), dim=16).train()
+    out = net(torch.randn(2, 3, 64, 64))
+    labels = torch.randint(0, 5, (2, 64, 64))
+    items = net.memory.write(out.features, labels, net.memory.items)
+    (out.logits.square().mean() + out.aux.square().mean() + items.sum() + net.memory.classifier(items).sum()).backward()
+    assert out.reading.weights.shape[:2] == (2, 5)
+    assert all(param.grad is not None and param.grad.isfinite().all() for param in net.parameters())
+
+
+def test_every_arch_builds_with_memory() -> None:
+    for arch in ARCHS:
+        with torch.device("meta"):
+            net = build_network(arch, 19, memory=CategoricalMemory(19))
+        assert net.memory.items.shape == (19, 256) and {to_ours(to_release(key)) for key in net.state_dict()}
+
+
+@pytest.mark.parametrize(
+    ("arch", "stem"),
+    [("DeepR18V3PlusD", 1), ("DeepR101DeepStemV3PlusD_OS8", 3), ("DeepMobileNetV3PlusD", 1), ("DeepMNASNet05V3D", 1)],
+)
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5])
+def test_norms_at_every_place(arch: str, stem: int, kind: int) -> None:
+    wt_layer = [kind if place >= 3 - stem else 0 for place in range(7)]
+    net = build_network(arch, 5, wt_layer=wt_layer).train()
+    out = net(torch.randn(2, 3, 64, 64))
+    assert len(out.whitened) == (stem + 4 if kind in (1, 2) else 0)
+    for x in out.whitened:
+        torch.testing.assert_close(x.mean((2, 3)), torch.zeros(x.shape[:2]), atol=1e-4, rtol=0)
+    sum(x.square().mean() for x in [out.logits, *out.whitened]).backward()
+    learnt = {4: 2 * (stem + 4), 5: 4 * (stem + 4)}.get(kind, 0)
+    # a batch norm that an instance norm replaces, in the stem of a ResNet, takes its two parameters with it
+    replaced = 2 * stem if "R1" in arch else 0
+    assert len(list(net.parameters())) == len(list(build_network(arch, 5).parameters())) + learnt - replaced
+    assert all(module.normalised is None for module in net.modules() if isinstance(module, WhiteningNorm))
+
+
+def test_places_that_a_stem_has() -> None:
+    with pytest.raises(UsageError, match="--wt_layer.*the third"):
+        build_network("DeepR50V3PlusD", 19, wt_layer=[4, 0, 0, 0, 0, 0, 0])
+
+
+def test_stem_norm_starts_from_the_pretrained_one(tmp_path: Path) -> None:
+    source = torchvision.models.resnet18()
+    torch.nn.init.uniform_(source.bn1.weight)
+    torch.save(source.state_dict(), tmp_path / "backbone.pth")
+    path = str(tmp_path / "backbone.pth")
+    net = build_network("DeepR18V3PlusD", 19, pretrained=path, wt_layer=[0, 0, 4, 0, 0, 0, 0])
+    assert isinstance(net.encoder.backbone.stem[1], torch.nn.InstanceNorm2d)
+    assert torch.equal(net.encoder.backbone.stem[1].weight, source.bn1.weight)
+
+
+@pytest.mark.parametrize(("model", "arch"), [("mnasnet0_5", "DeepMNASNet05V3PlusD"), ("mobilenet_v2", MOBILE)])
+def test_small_backbones_from_a_file(model: str, arch: str, tmp_path: Path) -> None:
+    source = torchvision.models.get_model(model)
+    torch.save(dict(source.state_dict()), tmp_path / "backbone.pth")
+    net = build_network(arch, 19, pretrained=str(tmp_path / "backbone.pth"))
+    first = next(source.parameters())
+    assert torch.equal(next(net.encoder.backbone.parameters()), first)
+
+
+def test_deep_stem_has_no_download() -> None:
+    with pytest.raises(UsageError, match="--pretrained_backbone imagenet: there is no download"):
+        build_network("DeepR101DeepStemV3PlusD_OS8", 19, pretrained="imagenet")
 
 
 def test_backbone_from_a_file(tmp_path: Path) -> None:

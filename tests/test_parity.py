@@ -18,6 +18,7 @@ from optimizer.sgd import build_optimizer
 from utils.release_names import to_ours
 
 pytestmark = pytest.mark.parity
+ZERO = 1e-12  # gradients in double precision that are rounding noise
 NOISE = "module.dsn.0.bias"  # a bias in front of a batch norm: its gradient is rounding noise around zero
 
 
@@ -96,7 +97,6 @@ GRADIENT_CASES = [
     *(pytest.param("mobile_mem", mode, torch.float64, id=f"double-mobile_mem-{mode}") for mode in MODES),
     pytest.param("mobile_mem", "write_nodetach_", torch.float32, id="single-mobile_mem-write_nodetach_"),
     pytest.param("r101v2_mem", "write_nodetach_", torch.float64, id="double-r101v2_mem-write_nodetach_"),
-    pytest.param("r101v2_mem", "write_nodetach_", torch.float32, id="single-r101v2_mem-write_nodetach_"),
 ]
 
 
@@ -123,7 +123,7 @@ def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype) -> None:
         assert_close(value.item(), golden[mode + term], 1e-8 if exact else 1e-6, term)
     if items is not None:
         assert_close(items.detach(), golden[mode + "m_items_after"], 1e-8 if exact else 1e-4, "items")
-    check_gradients(net, golden, mode, exact)
+    check_gradients(net, golden, mode, exact, unmoved(name, mode))
     buffers = {
         to_ours(str(key)): norm for key, norm in zip(golden["buffer_names"], golden[mode + "buffer_norm"], strict=True)
     }
@@ -132,7 +132,17 @@ def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype) -> None:
     assert_close(norms, np.array(list(buffers.values())), 1e-8 if exact else 1e-5, "running statistics")
 
 
-def check_gradients(net: DeepLab, golden: dict, mode: str, exact: bool) -> None:
+def unmoved(name: str, mode: str) -> set[str]:
+    """Biases with only linear layers between them and the next norm: their gradients are zero but for rounding."""
+    golden = load(f"b_{name}_f64")
+    found = {
+        str(key) for key, norm in zip(golden["param_names"], golden[mode + "grad_norm"], strict=True) if norm < ZERO
+    }
+    assert all(key.endswith("bias") for key in found)
+    return found
+
+
+def check_gradients(net: DeepLab, golden: dict, mode: str, exact: bool, unmoved: set[str]) -> None:
     params = dict(net.named_parameters())
     errors = []
     for key, norm, seen in zip(
@@ -140,7 +150,10 @@ def check_gradients(net: DeepLab, golden: dict, mode: str, exact: bool) -> None:
     ):
         grad = params[to_ours(str(key))].grad
         assert (grad is None) == bool(np.isnan(norm)), f"{key}: gradient path differs"
-        if grad is None or key == NOISE:
+        if grad is None:
+            continue
+        if key in unmoved:
+            assert grad.norm() < (ZERO if exact else 1e-4), f"{key}: moves"
             continue
         errors.append(abs(float(grad.double().norm()) - norm) / norm)
         if exact:
