@@ -76,7 +76,7 @@ def add_training_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_network(group: Any) -> None:
-    group.add_argument("--arch", default=ARCH, help="the release's name of a network")
+    group.add_argument("--arch", default=ARCH, help="the release's name of a network; any other lists them")
     group.add_argument("--output_stride", type=int, choices=(8, 16, 32), help="overrides the network's own")
     group.add_argument(
         "--pretrained_backbone", default="imagenet", metavar="imagenet|none|FILE", help="where the backbone starts"

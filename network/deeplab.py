@@ -64,7 +64,7 @@ class SummedPyramid(nn.Module):
         self.branches = nn.ModuleList([conv_norm(cin, cout, 3, dilation=rate) for rate in rates])
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([branch(x) for branch in self.branches]).sum(0)
+        return sum(branch(x) for branch in self.branches)
 
 
 class Encoder(nn.Module):
@@ -73,10 +73,12 @@ class Encoder(nn.Module):
     def __init__(self, backbone: Backbone, output_stride: int, dim: int, *, summed: bool = False):
         super().__init__()
         self.backbone = backbone
-        rates = (12, 24, 36, 48) if summed else (12, 24, 36)  # at stride 8, where the release's V2 has half of them
-        rates = tuple(rate * (4 if summed else 8) // output_stride for rate in rates)
-        self.aspp = (SummedPyramid if summed else ASPP)(backbone.channels[3], dim if summed else 256, rates)
-        self.project = nn.Identity() if summed else conv_norm(5 * 256, dim)
+        if summed:
+            rates = tuple(rate * 8 // output_stride for rate in (6, 12, 18, 24))
+            self.aspp, self.project = SummedPyramid(backbone.channels[3], dim, rates), nn.Identity()
+        else:
+            rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
+            self.aspp, self.project = ASPP(backbone.channels[3], 256, rates), conv_norm(5 * 256, dim)
         self.whitening = [module for module in backbone.modules() if isinstance(module, WhiteningNorm)]
 
     def forward(self, images: Tensor) -> Encoding:

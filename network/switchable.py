@@ -35,7 +35,7 @@ class SwitchableWhitening2d(nn.Module):
             wide = at_least_single(x)
             grouped = wide.reshape(len(x), -1, self.group, x.shape[2] * x.shape[3])  # N,G,c,HW
             mean, covariance = self.statistics(grouped)
-            whitened = inverse_root(covariance + self.eps * torch.eye(self.group).to(wide)) @ (grouped - mean)
+            whitened = inverse_root(covariance + self.eps * identity(covariance)) @ (grouped - mean)
             y = whitened.reshape(wide.shape) * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
 
@@ -61,11 +61,15 @@ def gram(x: Tensor) -> Tensor:
     return x @ x.transpose(-1, -2)
 
 
+def identity(like: Tensor) -> Tensor:
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
+
+
 def inverse_root(matrix: Tensor) -> Tensor:
     """S^(-1/2) of positive definite matrices (...,c,c) by Newton's iteration, P <- (3 P - P^3 S / tr S) / 2."""
     trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     unit = matrix / trace
-    root = torch.eye(matrix.shape[-1]).to(matrix).expand_as(matrix)
+    root = identity(matrix).expand_as(matrix)
     for _ in range(NEWTON_STEPS):
         root = (3 * root - root @ root @ root @ unit) / 2
     return root * trace.rsqrt()

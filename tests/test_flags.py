@@ -90,3 +90,13 @@ def test_evaluation_needs_a_snapshot(capsys: pytest.CaptureFixture) -> None:
         parse_evaluation([])
     assert stopped.value.code == 2 and "--snapshot" in capsys.readouterr().err
     assert parse_evaluation(["--snapshot", "x.pth", "--recipe", "published"]).gumbel_eval == 1
+
+
+def test_seven_norms(capsys: pytest.CaptureFixture) -> None:
+    assert parse_training(["--wt_layer", *"0042200"]).wt_layer == [0, 0, 4, 2, 2, 0, 0]
+    assert parse_training([]).wt_layer == [0] * 7
+    assert parse_evaluation(["--snapshot", "x.pth"]).wt_layer is None
+    for line, told in [("0 0 4", "expected 7 arguments"), ("0 0 6 0 0 0 0", "6: give a whole number from 0 to 5")]:
+        with pytest.raises(SystemExit):
+            parse_training(["--wt_layer", *line.split()])
+        assert told in capsys.readouterr().err
