@@ -75,8 +75,8 @@ def scale_crop_flip(
     """A random crop of the randomly scaled pair, mirrored half of the time.
 
     One factor for both axes; what is smaller than the crop is padded by (crop - size) // 2 + 1 on both sides, as
-    published. With ``pad=False`` the factor is raised until the crop fits. Of the crops that
-    are possible so, those that do not show the pixel ``place`` (x, y) of the pair are left out.
+    published. With ``pad=False`` the factor is raised until the crop fits. All crops that show the pixel ``place``
+    (x, y), or all if none is given, are equally likely.
     """
     factor = rng.uniform(*scale)
     width, height = int(image.width * factor), int(image.height * factor)

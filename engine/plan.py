@@ -50,9 +50,9 @@ def data(args: Namespace) -> Iterator[str]:
 def sampling(args: Namespace) -> Iterator[str]:
     if args.class_uniform_pct:
         last = min(args.max_iter, uniform_iterations(args))
-        until = "" if last == args.max_iter else f", up to iteration {last:,}"
-        yield f"sampling    {args.class_uniform_pct:.0%} of the images by class, from tiles of at most"
-        yield f"            {args.class_uniform_tile} pixels a side{until}"
+        until = "" if last == args.max_iter else f", until iteration {last:,}"
+        tiles = f"tiles of at most {args.class_uniform_tile} pixels a side"
+        yield f"sampling    {args.class_uniform_pct:.0%} of the images by class, from {tiles}{until}"
 
 
 def uniform_iterations(args: Namespace) -> int:
