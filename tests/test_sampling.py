@@ -96,22 +96,6 @@ def test_classes_are_drawn_alike_and_then_their_tiles() -> None:
     assert drawn[2, (7, 8)] / 6000 == pytest.approx(1 / 6, abs=0.03)
 
 
-@pytest.mark.parametrize("place", [None, (0, 0), (20, 11), (39, 29)])
-def test_all_crops_that_show_the_place_are_equally_likely(place: tuple[int, int] | None) -> None:
-    """Against a list of them; from a picture whose red and green tell where a pixel comes from."""
-    y, x = np.mgrid[:30, :40].astype(np.uint8)
-    image, rng = Image.fromarray(np.stack([x, y, x], 2)), np.random.default_rng(0)
-    augment = Augmentation(crop_size=16, scale_min=1, scale_max=1)
-    crops = [np.asarray(augment(image, x, rng, place=place)[0]) for _ in range(6000)]
-    found = Counter((int(crop[..., 0].min()), int(crop[..., 1].min())) for crop in crops)
-    expected = {(left, top) for left in range(25) for top in range(15)
-                if place is None or (left <= place[0] < left + 16 and top <= place[1] < top + 16)}  # fmt: skip
-    assert found.keys() <= expected
-    if len(expected) < 600:
-        assert found.keys() == expected
-        assert max(found.values()) < 6000 / len(expected) + 6 * (6000 / len(expected)) ** 0.5
-
-
 @pytest.mark.parametrize("options", [{}, {"pad": False}, {"scale_min": 0.3, "scale_max": 0.4}])
 def test_every_crop_shows_its_class(root: Path, options: dict) -> None:
     domains = domains_of(flags(root), **options)
