@@ -83,10 +83,22 @@ def places(label: np.ndarray, side: int) -> np.ndarray:
     for (top, bottom), (left, right) in product(*(pairwise(_cuts(length, side)) for length in label.shape)):
         tile = label[top:bottom, left:right]
         for train_id in np.flatnonzero(np.bincount(tile.ravel(), minlength=256)[: len(CLASSES)]):
-            y, x = np.nonzero(tile == train_id)
-            nearest = np.argmin(np.square(x - x.mean()) + np.square(y - y.mean()))
-            found.append((train_id, left + x[nearest], top + y[nearest]))
+            x, y = _nearest_to_centroid(tile == train_id)
+            found.append((train_id, left + x, top + y))
     return np.array(found, dtype=np.int32).reshape(-1, 3)
+
+
+def _nearest_to_centroid(mask: np.ndarray) -> Place:
+    """The pixel of ``mask`` (H,W bool) that is nearest to the mean of its pixels; mostly that is the mean itself."""
+    in_column, in_row = np.count_nonzero(mask, axis=0), np.count_nonzero(mask, axis=1)
+    centre_x = in_column @ np.arange(mask.shape[1]) / in_column.sum()
+    centre_y = in_row @ np.arange(mask.shape[0]) / in_row.sum()
+    x, y = round(centre_x), round(centre_y)
+    if mask[y, x]:
+        return x, y
+    ys, xs = np.nonzero(mask)
+    nearest = np.argmin(np.square(xs - centre_x) + np.square(ys - centre_y))
+    return xs[nearest], ys[nearest]
 
 
 def _cuts(length: int, side: int) -> np.ndarray:
