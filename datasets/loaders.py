@@ -3,7 +3,6 @@
 What is to be loaded travels with each request, so that workers hold no state and any iteration can be rebuilt.
 """
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,10 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datasets.folder import ImageFolder, LabelledImages, read_pair
+from datasets.loading import Loader, one_by_one
 from datasets.pyramid import Pyramid
 from datasets.specs import DatasetSpec, Sample
+from datasets.tiles import ClassTiles, Place
 from datasets.transforms import Augmentation, evaluation_geometry, normalise, to_tensor
-from utils.errors import UsageError, first_line
+from utils.errors import UsageError
 
 _ROLES, _SAMPLE = range(2)  # purposes of random streams
 
@@ -67,6 +68,15 @@ def meta_split(num_domains: int, seed: int, iteration: int) -> list[bool]:
 
 
 @dataclass(frozen=True)
+class ClassUniform:
+    """How a share of the samples is drawn: a class, then a tile that shows it, so that rare classes are seen often."""
+
+    tiles: Sequence[ClassTiles]  # of each domain
+    share: float
+    stop: int  # the first iteration without such samples
+
+
+@dataclass(frozen=True)
 class Domains(Dataset):
     """Labelled images of several domains, drawn by request; a domain may stand in the list more than once."""
 
@@ -74,14 +84,23 @@ class Domains(Dataset):
     augmentation: Augmentation
     seed: int
     rank: int = 0
+    uniform: ClassUniform | None = None
 
     def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
         """A sample drawn with replacement and augmented: image 3,H,W and label H,W, both uint8."""
         spec, samples = self.sources[request.domain]
         rng = _stream(_SAMPLE, self.seed, request.iteration, self.rank, request.domain, request.slot)
-        image, label = read_pair(spec, samples[rng.integers(len(samples))])
-        image, label = self.augmentation(image, label, rng, request.hard)
+        index, place = self.choose(request, rng)
+        image, label = read_pair(spec, samples[index])
+        image, label = self.augmentation(image, label, rng, request.hard, place=place)
         return to_tensor(image), torch.from_numpy(label.copy())
+
+    def choose(self, request: Request, rng: np.random.Generator) -> tuple[int, Place | None]:
+        """The index of an image, and the place that its crop must show if it is drawn for a class."""
+        uniform = self.uniform
+        if uniform and request.iteration < uniform.stop and rng.random() < uniform.share:
+            return uniform.tiles[request.domain].draw(rng)
+        return int(rng.integers(len(self.sources[request.domain][1]))), None
 
     def __getitems__(self, requests: Sequence[Request]) -> Batch:
         """The batch of one iteration; the data loader calls this with what the sampler yields."""
@@ -126,39 +145,6 @@ class IterationSampler:
         return map(self.requests, range(self.start, self.stop))
 
 
-def _leave_signals_to_main(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-class _Loader(DataLoader):
-    """A loader that lets its workers go when one of them meets a mistake of the user.
-
-    The workers leave it to the main process to answer Ctrl-C and SIGTERM, which often reach the whole group.
-    """
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, worker_init_fn=_leave_signals_to_main, **kwargs)
-
-    def __iter__(self) -> Iterator:
-        try:
-            yield from super().__iter__()
-            return
-        except UsageError as error:
-            message = str(error)
-            # The error that was passed on refers to itself by its traceback and so keeps the workers: exit would wait
-            # for them for seconds.
-            error.__traceback__ = None
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
-            message = (
-                f"--num_workers {self.num_workers}: a process that loads data died ({first_line(error)}); give the "
-                "machine or container more memory (docker: --ipc=host), or use fewer, 0 for none"
-            )
-        raise UsageError(message)
-
-
 def _as_is(batch: Batch) -> Batch:
     return batch
 
@@ -176,7 +162,7 @@ def train_loader(
 ) -> DataLoader:
     """The batches of the iterations from ``start`` to ``stop``, ``batch_size`` samples of every domain in each."""
     sampler = IterationSampler(len(domains.sources), batch_size, start, stop, domains.seed, meta, meta_aug)
-    return _Loader(domains, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, pin_memory=pin_memory)
+    return Loader(domains, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, pin_memory=pin_memory)
 
 
 @dataclass(frozen=True)
@@ -213,7 +199,7 @@ def eval_loader(
     whole images.
     """
     crop = eval_crop if eval_crop is not None else images.spec.eval_crop or 0
-    return _one_by_one(_Evaluated(images, crop, mapillary_pad, pyramid or Pyramid()), indices, workers)
+    return one_by_one(_Evaluated(images, crop, mapillary_pad, pyramid or Pyramid()), indices, workers)
 
 
 @dataclass(frozen=True)
@@ -233,8 +219,4 @@ class _Pictures(Dataset):
 
 def picture_loader(images: ImageFolder, *, indices: Sequence[int], pyramid: Pyramid, workers: int = 0) -> DataLoader:
     """For each of ``indices`` the image (3,H,W uint8), then its further sizes; or, for a broken one, a message."""
-    return _one_by_one(_Pictures(images, pyramid), indices, workers)
-
-
-def _one_by_one(data: Dataset, indices: Sequence[int] | None, workers: int) -> DataLoader:
-    return _Loader(data, batch_size=None, sampler=indices, num_workers=workers)
+    return one_by_one(_Pictures(images, pyramid), indices, workers)

@@ -70,27 +70,35 @@ def scale_crop_flip(
     *,
     scale: tuple[float, float] = (0.5, 2.0),
     pad: bool = True,
+    place: tuple[int, int] | None = None,
 ) -> Pair:
     """A random crop of the randomly scaled pair, mirrored half of the time.
 
     One factor for both axes; what is smaller than the crop is padded by (crop - size) // 2 + 1 on both sides, as
-    published. With ``pad=False`` the factor is raised until the crop fits.
+    published. With ``pad=False`` the factor is raised until the crop fits. All crops that show the pixel ``place``
+    (x, y), or all if none is given, are equally likely.
     """
     factor = rng.uniform(*scale)
     width, height = int(image.width * factor), int(image.height * factor)
     if not pad:
         factor = max(factor, crop / image.width, crop / image.height)
         width, height = max(crop, int(image.width * factor)), max(crop, int(image.height * factor))
-    corner = (_corner(width, crop, rng), _corner(height, crop, rng))
+    x, y = (None, None) if place is None else place
+    corner = _corner(image.width, width, crop, rng, shown=x), _corner(image.height, height, crop, rng, shown=y)
     image, label = cut(image, label, size=(width, height), corner=corner, crop=crop, fill=IGNORE)
     if rng.random() < 0.5:
         image, label = image.transpose(Transpose.FLIP_LEFT_RIGHT), label[:, ::-1]
     return image, label
 
 
-def _corner(size: int, crop: int, rng: np.random.Generator) -> int:
+def _corner(source: int, size: int, crop: int, rng: np.random.Generator, *, shown: int | None) -> int:
+    """Where a random window begins on an axis resized from ``source`` to ``size``; it shows the source's ``shown``."""
     margin = (crop - size) // 2 + 1 if size < crop else 0
-    return int(rng.integers(size + 2 * margin - crop, endpoint=True)) - margin
+    low, high = -margin, size + margin - crop
+    if shown is not None:
+        shown = (2 * shown + 1) * size // (2 * source)
+        low, high = max(low, shown - crop + 1), min(high, shown)
+    return low + int(rng.integers(high - low, endpoint=True))
 
 
 def rotate(image: Image.Image, label: np.ndarray, degrees: float, rng: np.random.Generator) -> Pair:
@@ -137,10 +145,21 @@ class Augmentation:
     color_aug: float = 0.0
     gblur: bool = False
 
-    def __call__(self, image: Image.Image, label: np.ndarray, rng: np.random.Generator, hard: bool = False) -> Pair:
-        """The augmented pair; ``hard`` replaces the photometric part by strong jitter and blur, both always."""
+    def __call__(
+        self,
+        image: Image.Image,
+        label: np.ndarray,
+        rng: np.random.Generator,
+        hard: bool = False,
+        *,
+        place: tuple[int, int] | None = None,
+    ) -> Pair:
+        """The augmented pair; ``hard`` replaces the photometric part by strong jitter and blur, both always.
+
+        The crop shows the pixel ``place`` (x, y), which only a rotation may then turn out of it.
+        """
         scale = (self.scale_min, self.scale_max)
-        image, label = scale_crop_flip(image, label, self.crop_size, rng, scale=scale, pad=self.pad)
+        image, label = scale_crop_flip(image, label, self.crop_size, rng, scale=scale, pad=self.pad, place=place)
         if self.rotate > 0:
             image, label = rotate(image, label, self.rotate, rng)
         if hard:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from datasets.folder import LabelledImages
+from datasets.labels import CLASSES
 from datasets.specs import spec
 from engine.recipes import RECIPES
 from optimizer.schedules import decay_factor
@@ -20,8 +21,8 @@ METHODS = {  # (--mldg, --memory)
 
 def plan(args: Namespace) -> str:
     """The plan as text; images are counted, so that missing data is an error here already."""
-    paragraphs = what(args), data(args), schedule(args), validation(args), output(args), recipe(args)
-    return "\n".join(chain.from_iterable(paragraphs))
+    paragraphs = what, data, sampling, loss, schedule, validation, output, recipe
+    return "\n".join(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
 
 
 def what(args: Namespace) -> Iterator[str]:
@@ -44,6 +45,33 @@ def data(args: Namespace) -> Iterator[str]:
     if args.mldg:
         who = {"role": "the domains that are meta-test in an iteration", "first_domain": f"{args.dataset[0]}, always"}
         yield f"roles       drawn anew in every iteration; strong jitter: {who[args.meta_aug]}"
+
+
+def sampling(args: Namespace) -> Iterator[str]:
+    if args.class_uniform_pct:
+        last = min(args.max_iter, uniform_iterations(args))
+        until = "" if last == args.max_iter else f", until iteration {last:,}"
+        tiles = f"tiles of at most {args.class_uniform_tile} pixels a side"
+        yield f"sampling    {args.class_uniform_pct:.0%} of the images by class, from {tiles}{until}"
+
+
+def uniform_iterations(args: Namespace) -> int:
+    """How many iterations the epochs with class-uniform samples take."""
+    per_iteration = args.bs_mult * int(os.environ.get("WORLD_SIZE", 1))
+    return -(-args.max_cu_epoch * args.epoch_size // per_iteration)
+
+
+def loss(args: Namespace) -> Iterator[str]:
+    """What is special about the segmentation loss."""
+    if args.cls_wt_loss:
+        yield "loss        classes weighted as for Cityscapes"
+    if args.img_wt_loss:
+        what = "batch" if args.batch_weighting else "image"
+        yield f"loss        classes weighted by how little each {what} shows them, 1 to {1 + args.wt_bound:g}"
+    if args.jointwtborder:
+        strict = ", ".join(CLASSES[index] for index in args.strict_bdr_cls or ())
+        until = f" before iteration {args.rlx_off_iter:,}" if args.rlx_off_iter >= 0 else ""
+        yield f"loss        relaxed at borders{until}" + (f", but not for {strict}" if strict else "")
 
 
 def schedule(args: Namespace) -> Iterator[str]:

@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from datasets.labels import CLASSES
 from datasets.specs import SPECS
 from engine import flags
-from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, user_path
+from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, number, user_path
 from engine.recipes import apply_recipe
 from engine.resume import flags_of_run, refuse_changes
 
@@ -29,6 +30,8 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.mldg and len(args.dataset) < 2:
         parser.error("--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
     flags.check_names(parser, [*args.dataset, *args.val_dataset])
+    check_losses(parser, args)
+    check_cityscapes(parser, args)
     return apply_recipe(args)
 
 
@@ -41,9 +44,11 @@ def training_parser() -> argparse.ArgumentParser:
     parser.set_defaults(checkpoint=None)  # where --resume leads
     flags.add_recipe(parser)
     add_training_data(parser)
+    add_sampling(parser.add_argument_group("sampling"))
     flags.add_reading_flags(parser.add_argument_group("evaluation"))
     add_network(parser.add_argument_group("network"))
     add_method(parser.add_argument_group("method"))
+    add_losses(parser.add_argument_group("segmentation loss"))
     add_optimisation(parser.add_argument_group("optimisation"))
     add_run(parser.add_argument_group("run"))
     flags.add_machine(parser.add_argument_group("machine"))
@@ -75,6 +80,31 @@ def add_training_data(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_sampling(group: Any) -> None:
+    group.add_argument(
+        "--class_uniform_pct", type=SHARE, default=0.0, metavar="P",
+        help="share of the samples for which a class is drawn first, then a tile that shows it; 0: none",
+    )  # fmt: skip
+    group.add_argument(
+        "--class_uniform_tile", type=COUNT, default=1024, metavar="SIDE", help="longest side of these tiles, in pixels"
+    )
+    group.add_argument("--max_cu_epoch", type=ANY, default=10_000, metavar="N", help="epochs with such samples")
+    group.add_argument("--epoch_size", type=COUNT, default=2975, metavar="N", help="images per domain in an epoch")
+    group.add_argument("--cv", type=ANY, default=0, metavar="0", help="split of Cityscapes: 0, the standard one")
+    group.add_argument("--city_mode", default="train", metavar="train", help="part of Cityscapes to train on: train")
+
+
+def check_cityscapes(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """The release's other splits leave no held-out images by which the best checkpoint could be chosen."""
+    if args.cv != 0:
+        parser.error(f"--cv {args.cv}: of Cityscapes only the standard split is known here; give 0 or leave it out")
+    if args.city_mode != "train":
+        parser.error(
+            f"--city_mode {args.city_mode}: Cityscapes is trained on its training images only, the others choose the "
+            "best checkpoint; give train or leave it out"
+        )
+
+
 def add_network(group: Any) -> None:
     group.add_argument("--arch", default=ARCH, help="the release's name of a network; any other lists them")
     group.add_argument("--output_stride", type=int, choices=(8, 16, 32), help="overrides the network's own")
@@ -100,6 +130,46 @@ def add_method(group: Any) -> None:
     group.add_argument("--mem_temp", type=FACTOR, default=1.0, help="temperature of feature cohesion")
     group.add_argument("--gumbel_off", action="store_true", help="no Gumbel noise in any memory read")
     group.add_argument("--mem_init_batches", type=COUNT, metavar="N", help="batches for the first memory [recipe]")
+
+
+def add_losses(group: Any) -> None:
+    group.add_argument("--cls_wt_loss", action="store_true", help="weigh the classes, as for Cityscapes")
+    group.add_argument("--img_wt_loss", action="store_true", help="weigh the classes by how little an image shows them")
+    group.add_argument("--wt_bound", type=WEIGHT, default=1.0, metavar="W", help="what that adds to a weight at most")
+    group.add_argument("--batch_weighting", action="store_true", help="weigh by the whole batch, not by each image")
+    group.add_argument("--jointwtborder", action="store_true", help="at borders any class next to a pixel is right")
+    group.add_argument(
+        "--strict_bdr_cls", type=classes, metavar="A,B,...", help='but not for pixels of these classes, e.g. "5,6,7"'
+    )
+    group.add_argument(
+        "--rlx_off_iter",
+        type=number(int, -1),
+        default=-1,
+        metavar="N",
+        help="and only before this iteration; -1: always",
+    )
+
+
+def classes(text: str) -> list[int]:
+    """An argparse type: train ids, separated by commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if wrong := [name for name in names if not (name.isdecimal() and int(name) < len(CLASSES))]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]}: give classes from 0 to {len(CLASSES) - 1}, separated by commas")
+    return sorted({int(name) for name in names})
+
+
+def check_losses(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.cls_wt_loss and args.img_wt_loss:
+        parser.error("--cls_wt_loss and --img_wt_loss both weigh the classes: drop one of them")
+    without_effect = {
+        "--wt_bound": (args.wt_bound != 1, args.img_wt_loss, "--img_wt_loss"),
+        "--batch_weighting": (args.batch_weighting, args.img_wt_loss, "--img_wt_loss"),
+        "--strict_bdr_cls": (args.strict_bdr_cls, args.jointwtborder, "--jointwtborder"),
+        "--rlx_off_iter": (args.rlx_off_iter >= 0, args.jointwtborder, "--jointwtborder"),
+    }
+    for flag, (given, used, needed) in without_effect.items():
+        if given and not used:
+            parser.error(f"{flag} changes nothing without {needed}: add that, or drop {flag}")
 
 
 def add_optimisation(group: Any) -> None:

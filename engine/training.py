@@ -2,7 +2,7 @@
 
 import json
 from argparse import Namespace
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tqdm import tqdm
 from datasets.folder import LabelledImages
 from datasets.loaders import Domains
 from engine import build
+from engine.sampling import class_uniform
 from engine.trainer import Progress, Trainer
 from methods import Aggregate
 from network.norms import join_batch_norms
@@ -30,6 +31,7 @@ def train(args: Namespace) -> Path:
     torch.manual_seed(args.seed)
     domains = build.training_domains(args)
     validation = validation_sets(args)
+    domains = replace(domains, uniform=class_uniform(args, domains))
     config = build.network_config(args)
     with distributed.first_on_machine():  # which may download the backbone
         net = build.network_from(config, pretrained="none" if args.checkpoint else args.pretrained_backbone)

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loss.segmentation import Reduce, alone, cross_entropy
+from loss.reduction import Reduce, alone
+from loss.segmentation import cross_entropy
 
 
 def divergence_loss(items: Tensor) -> Tensor:

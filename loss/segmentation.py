@@ -1,32 +1,32 @@
 """Pixel-wise losses that a crop without a single valid pixel cannot turn into NaN."""
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.labels import IGNORE
+from loss.reduction import Reduce, alone, per_valid_pixel
+from loss.weighting import Weigh, weights_of_pixels
 from utils.precision import at_least_single
 
-Reduce = Callable[[Tensor], Tensor]  # sums a tensor over all processes
 
-
-def alone(x: Tensor) -> Tensor:
-    """The sum over all processes where there is but one."""
-    return x
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, *, reduce: Reduce = alone) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, *, weigh: Weigh | None = None, reduce: Reduce = alone) -> Tensor:
     """Cross-entropy of ``logits`` (N,K,H,W) averaged over the pixels of ``labels`` (N,H,W) that are not 255.
 
-    The sum is this process's own, the number of pixels that of all processes: the average over all is the sum of what
-    each of them returns.
+    The sum, of which ``weigh`` may weight the classes, is this process's own, the number of pixels that of all
+    processes: the average over all is the sum of what each of them returns.
     """
-    total = F.cross_entropy(at_least_single(logits), labels, ignore_index=IGNORE, reduction="sum")
-    return total / reduce((labels != IGNORE).sum()).clamp_min(1)
+    logits = at_least_single(logits)
+    if weigh is None:
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    else:
+        losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+        total = (weights_of_pixels(weigh(labels), labels) * losses).sum()
+    return per_valid_pixel(total, labels, reduce)
 
 
-def auxiliary_cross_entropy(logits: Tensor, labels: Tensor, *, reduce: Reduce = alone) -> Tensor:
+def auxiliary_cross_entropy(
+    logits: Tensor, labels: Tensor, *, weigh: Weigh | None = None, reduce: Reduce = alone
+) -> Tensor:
     """The same at the resolution of ``logits`` (N,K,h,w), the labels (N,H,W) resized to nearest."""
     labels = F.interpolate(labels[:, None].float(), logits.shape[-2:])[:, 0].long()
-    return cross_entropy(logits, labels, reduce=reduce)
+    return cross_entropy(logits, labels, weigh=weigh, reduce=reduce)

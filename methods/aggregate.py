@@ -1,5 +1,8 @@
 """The baseline: all domains pooled; and what every other method shares with it."""
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor, autograd, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -10,6 +13,8 @@ from network.deeplab import SegOutput
 from utils.distributed import all_sum, all_sum_
 
 Terms = dict[str, Tensor]
+PixelLoss = Callable[[Tensor, Tensor], Tensor]  # logits N,K,h,w and labels N,H,W -> this process's share of the loss
+PLAIN, PLAIN_AUXILIARY = (partial(loss, reduce=all_sum) for loss in (cross_entropy, auxiliary_cross_entropy))
 
 
 class Aggregate:
@@ -18,18 +23,29 @@ class Aggregate:
     A method's ``step`` takes one ``Batch`` (images D,N,3,H,W, labels D,N,H,W), updates the network once, advances the
     schedule, and returns its weighted loss terms by name, as detached tensors: reading their values would make a GPU
     wait.  A new method overrides what differs: ``losses``, ``observe``, ``after_update`` or ``step`` itself.
+    ``segmentation`` is the loss of the network's answer, ``auxiliary`` that of its auxiliary head.
     """
 
-    def __init__(self, net: nn.Module, optimizer: Optimizer, scheduler: LRScheduler, *, aux_weight: float = 0.4):
-        self.net, self.optimizer, self.scheduler, self.aux_weight = net, optimizer, scheduler, aux_weight
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        *,
+        segmentation: PixelLoss = PLAIN,
+        auxiliary: PixelLoss = PLAIN_AUXILIARY,
+        aux_weight: float = 0.4,
+    ):
+        self.net, self.optimizer, self.scheduler = net, optimizer, scheduler
+        self.segmentation, self.auxiliary, self.aux_weight = segmentation, auxiliary, aux_weight
         self.params = {name: param for name, param in net.named_parameters() if param.requires_grad}
 
     def losses(self, out: SegOutput, batch: Batch) -> Terms:
         """Weighted loss terms of one flat batch, this process's share of each; their sum over terms and processes is
         minimised."""
-        terms = {"seg": cross_entropy(out.logits, batch.labels, reduce=all_sum)}
+        terms = {"seg": self.segmentation(out.logits, batch.labels)}
         if out.aux is not None:
-            terms["aux"] = self.aux_weight * auxiliary_cross_entropy(out.aux, batch.labels, reduce=all_sum)
+            terms["aux"] = self.aux_weight * self.auxiliary(out.aux, batch.labels)
         return terms
 
     def observe(self, batch: Batch) -> Terms:

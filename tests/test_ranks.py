@@ -8,6 +8,8 @@ from ranks import run_ranks
 from torch import Tensor, nn
 
 from datasets.loaders import Batch
+from engine.objective import pixel_losses
+from engine.train_flags import parse_training
 from methods import choose_method
 from network.deeplab import DeepLab, conv_norm
 from network.memory import CategoricalMemory
@@ -16,6 +18,13 @@ from optimizer.sgd import build_optimizer
 from utils.distributed import all_sum, any_rank, rank, world_size
 
 KINDS = [(mldg, memory) for mldg in (False, True) for memory in (False, True)]
+LOSSES = [
+    "--cls_wt_loss",
+    "--img_wt_loss",
+    "--img_wt_loss --batch_weighting",
+    "--jointwtborder --strict_bdr_cls 5,6,7",
+    "--jointwtborder --img_wt_loss --batch_weighting --wt_bound 2",
+]
 IMAGES, SIDE, ONLY_HERE = 6, 33, 7  # per domain; a class that a single rank sees
 
 
@@ -79,8 +88,21 @@ def part(batch: Batch, own: slice) -> Batch:
     return Batch(batch.images[:, own], batch.labels[:, own], batch.meta_test)
 
 
+def chosen_losses(per_rank: int) -> dict[str, Tensor]:
+    """Every segmentation loss that flags choose, and its gradient, summed over the ranks."""
+    own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
+    batch, found = joint_batch(0, per_rank), {}
+    for flags in LOSSES:
+        logits = batch.images.repeat(1, 1, 7, 1, 1)[:, :, :19].requires_grad_()
+        chosen = pixel_losses(parse_training(flags.split()), scheduler=None)["segmentation"]
+        loss = chosen(logits[:, own].flatten(0, 1), batch.labels[:, own].flatten(0, 1))
+        found[flags] = all_sum(loss.detach())
+        found[f"gradient of {flags}"] = all_sum(torch.autograd.grad(loss, logits)[0])
+    return found
+
+
 def train_all(per_rank: int) -> list[dict[str, Tensor]]:
-    return [train(mldg, memory, per_rank) for mldg, memory in KINDS]
+    return [*(train(mldg, memory, per_rank) for mldg, memory in KINDS), chosen_losses(per_rank)]
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -92,7 +114,7 @@ def test_ranks_equal_one_process(world: int, tmp_path: Path) -> None:
             for key, value in expected.items():
                 # A bias in front of a batch norm has no gradient but rounding noise: hence the least scale.
                 difference = (results[kind][key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
-                assert difference < 1e-9, f"{KINDS[kind]} {key}: {difference:.1e}"
+                assert difference < 1e-9, f"{[*KINDS, 'losses'][kind]} {key}: {difference:.1e}"
 
 
 def somewhere() -> tuple[bool, bool, bool]:

@@ -1,6 +1,7 @@
 """Augmentation: the cut-first crop equals resize-then-crop, labels follow images, laws are the published ones."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,6 +86,22 @@ def test_geometry_of_the_release() -> None:
         assert (ours[1] == np.asarray(ImageOps.expand(label, tuple(margins), IGNORE).crop(window))).all()
         kept = ours[1] != IGNORE
         assert (np.asarray(ours[0])[~kept] == 0).all()
+
+
+@pytest.mark.parametrize("place", [None, (0, 0), (20, 11), (39, 29)])
+def test_all_crops_that_show_the_place_are_equally_likely(place: tuple[int, int] | None) -> None:
+    """Against a list of them; from a picture whose red and green tell where a pixel comes from."""
+    y, x = np.mgrid[:30, :40].astype(np.uint8)
+    image, rng = Image.fromarray(np.stack([x, y, x], 2)), np.random.default_rng(0)
+    augment = Augmentation(crop_size=16, scale_min=1, scale_max=1)
+    crops = [np.asarray(augment(image, x, rng, place=place)[0]) for _ in range(6000)]
+    found = Counter((int(crop[..., 0].min()), int(crop[..., 1].min())) for crop in crops)
+    expected = {(left, top) for left in range(25) for top in range(15)
+                if place is None or (left <= place[0] < left + 16 and top <= place[1] < top + 16)}  # fmt: skip
+    assert found.keys() <= expected
+    if len(expected) < 600:
+        assert found.keys() == expected
+        assert max(found.values()) < 6000 / len(expected) + 6 * (6000 / len(expected)) ** 0.5
 
 
 def test_labels_follow_images() -> None:

@@ -1,0 +1,49 @@
+"""From flags to the pixel-wise losses that a method minimises."""
+
+from argparse import Namespace
+from functools import partial
+
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from datasets.labels import CLASSES
+from loss.relaxation import relaxed_cross_entropy
+from loss.segmentation import auxiliary_cross_entropy, cross_entropy
+from loss.weighting import Weigh, class_weights, image_weights
+from methods.aggregate import PixelLoss
+from utils.distributed import all_sum
+
+
+def pixel_losses(args: Namespace, scheduler: LRScheduler) -> dict[str, PixelLoss]:
+    """The losses of the network's answer and of its auxiliary head, as a method takes them.
+
+    As in the release the auxiliary head knows class weights, but neither image weights nor relaxed borders.
+    """
+    auxiliary = partial(auxiliary_cross_entropy, weigh=class_weights if args.cls_wt_loss else None, reduce=all_sum)
+    return {"segmentation": segmentation_loss(args, scheduler), "auxiliary": auxiliary}
+
+
+def segmentation_loss(args: Namespace, scheduler: LRScheduler) -> PixelLoss:
+    """The loss of the network's answer; the steps of ``scheduler``, which a run that goes on restores, are the
+    iterations."""
+    options = {"weigh": weighing(args), "reduce": all_sum}
+    plain = partial(cross_entropy, **options)
+    if not args.jointwtborder:
+        return plain
+    relaxed = partial(relaxed_cross_entropy, strict=args.strict_bdr_cls or (), **options)
+    if args.rlx_off_iter < 0:
+        return relaxed
+
+    def relaxed_at_first(logits: Tensor, labels: Tensor) -> Tensor:
+        return (relaxed if scheduler.last_epoch < args.rlx_off_iter else plain)(logits, labels)
+
+    return relaxed_at_first
+
+
+def weighing(args: Namespace) -> Weigh | None:
+    if args.cls_wt_loss:
+        return class_weights
+    if args.img_wt_loss:
+        joint = args.batch_weighting
+        return partial(image_weights, classes=len(CLASSES), bound=args.wt_bound, joint=joint, reduce=all_sum)
+    return None

@@ -1,0 +1,177 @@
+"""Weighted and relaxed segmentation losses against loops over single pixels; the flags that choose them."""
+
+import math
+
+import pytest
+import torch
+from test_methods import KINDS, random_batch
+from tiny import tiny_method
+from torch import Tensor
+
+from datasets.labels import IGNORE
+from engine.objective import pixel_losses
+from engine.train_flags import parse_training
+from loss.relaxation import relaxed_cross_entropy
+from loss.segmentation import auxiliary_cross_entropy, cross_entropy
+from loss.weighting import CITYSCAPES_WEIGHTS, class_weights, image_weights
+
+FLAGS = [
+    "--cls_wt_loss",
+    "--img_wt_loss",
+    "--img_wt_loss --batch_weighting --wt_bound 3",
+    "--jointwtborder",
+    "--jointwtborder --strict_bdr_cls 5,6,7 --img_wt_loss",
+    "--jointwtborder --cls_wt_loss --rlx_off_iter 1",
+]
+
+
+def example(classes: int = 19) -> tuple[Tensor, Tensor]:
+    """Logits and labels of three images of blocks: one with ignored pixels, one of nothing else."""
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(3, classes, 6, 8, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, classes, (3, 3, 4), generator=generator).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    labels[0, 1:3, 2:5] = labels[2] = IGNORE
+    labels[1, 3, 3] = 5
+    return logits, labels
+
+
+def by_hand(logits: Tensor, labels: Tensor, flags: str) -> float:
+    """Pixel by pixel, in the words of the papers."""
+    total, valid = 0.0, 0
+    for image, (scores, truth) in enumerate(zip(logits.tolist(), labels.tolist(), strict=True)):
+        pixels = (labels if "batch" in flags else labels[image]).flatten().tolist()
+        pixels = [label for label in pixels if label != IGNORE]
+        for y, row in enumerate(truth):
+            for x, own in enumerate(row):
+                if own == IGNORE:
+                    continue
+                valid += 1
+                around = {own}
+                if "joint" in flags and not ("strict" in flags and own in (5, 6, 7)):
+                    near = [line[max(0, x - 1) : x + 2] for line in truth[max(0, y - 1) : y + 2]]
+                    around = {label for line in near for label in line} - {IGNORE}
+                odds = [math.exp(plane[y][x]) for plane in scores]
+                weights = [1.0 for _ in around]
+                if "--cls" in flags:
+                    weights = [CITYSCAPES_WEIGHTS[label] for label in around]
+                if "img" in flags:
+                    bound = 3 if "bound" in flags else 1
+                    shares = [pixels.count(label) / len(pixels) for label in around]
+                    weights = [1 + bound * (1 - share) for share in shares]
+                chance = sum(odds[label] for label in around) / sum(odds)
+                total -= sum(weights) / len(weights) * math.log(chance)
+    return total / valid
+
+
+def losses(flags: str, **options: object) -> dict:
+    args = parse_training(flags.split())
+    return pixel_losses(args, tiny_method(mldg=False, memory=False, **options).scheduler)
+
+
+@pytest.mark.parametrize("flags", ["", *FLAGS])
+def test_losses_are_those_of_the_papers(flags: str) -> None:
+    logits, labels = example()
+    found = losses(flags)["segmentation"](logits, labels)
+    assert found.item() == pytest.approx(by_hand(logits, labels, flags), rel=1e-6)
+    auxiliary = losses(flags)["auxiliary"](logits[..., ::2, ::2], labels)
+    weigh = class_weights if "--cls" in flags else None
+    assert auxiliary == auxiliary_cross_entropy(logits[..., ::2, ::2], labels, weigh=weigh)
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_nothing_but_ignored_pixels(flags: str) -> None:
+    logits = torch.randn(2, 19, 4, 4, requires_grad=True)
+    loss = losses(flags)["segmentation"](logits, torch.full((2, 4, 4), IGNORE))
+    loss.backward()
+    assert loss == 0 and logits.grad.eq(0).all()
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_gradients(flags: str) -> None:
+    """They are right, reach no ignored pixel, and half precision stops before the sums."""
+    logits, labels = example()
+    chosen = losses(flags)["segmentation"]
+    logits.requires_grad_()
+    corner = logits[:1, :, :3, :3].detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: chosen(x, labels[:1, :3, :3]), corner)
+    chosen(logits, labels).backward()
+    reached = logits.grad.ne(0).any(dim=1)
+    assert torch.equal(reached, labels != IGNORE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = chosen(logits.detach().bfloat16(), labels)
+    assert half.dtype == torch.float32 and half.item() == pytest.approx(chosen(logits, labels).item(), rel=0.01)
+
+
+def test_relaxation_lets_a_border_pixel_be_either_class() -> None:
+    labels = torch.zeros(1, 4, 6, dtype=torch.long)
+    labels[..., 3:] = 5
+    confident = torch.full((1, 19, 4, 6), -20.0)
+    confident[:, 0, :, :4] = confident[:, 5, :, 4:] = 20.0  # the border lies one pixel further right
+    assert cross_entropy(confident, labels) > 5
+    assert relaxed_cross_entropy(confident, labels) < 1e-6
+    assert relaxed_cross_entropy(confident, labels, strict=[5]) == cross_entropy(confident, labels)
+    assert relaxed_cross_entropy(confident, labels, strict=[0]) < 1e-6
+
+
+def test_weights_of_images_and_batches() -> None:
+    labels = torch.tensor([[[0, 0, 0, 1]], [[1, 1, IGNORE, 2]]])
+    own = image_weights(labels, classes=4, bound=2.0)
+    torch.testing.assert_close(own, torch.tensor([[1.5, 2.5, 1, 1], [1, 1 + 2 / 3, 1 + 4 / 3, 1]]))
+    joint = image_weights(labels, classes=4, joint=True, reduce=lambda counts: 2 * counts)  # as if two ranks were equal
+    torch.testing.assert_close(joint, torch.tensor([[1 + 4 / 7, 1 + 4 / 7, 1 + 6 / 7, 1]]).expand(2, -1))
+
+
+@pytest.mark.parametrize(("mldg", "memory"), KINDS)
+def test_every_method_minimises_the_chosen_loss(mldg: bool, memory: bool) -> None:
+    batch = random_batch()
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def chosen(logits: Tensor, labels: Tensor) -> Tensor:
+        seen.append((logits, labels, relaxed_cross_entropy(logits, labels, weigh=class_weights)))
+        return seen[-1][2]
+
+    method = tiny_method(mldg=mldg, memory=memory, segmentation=chosen)
+    terms = method.step(batch)
+    names = ["inner/seg", "outer/seg"] if mldg else ["seg"]
+    assert [terms[name].item() for name in names] == [loss.item() for _, _, loss in seen]
+    assert all(torch.equal(labels, batch.labels[i if mldg else slice(None)].flatten(0, -3))
+               for i, (_, labels, _) in enumerate(seen))  # fmt: skip
+    first = sum(terms.values()).item()
+    assert [sum(method.step(batch).values()).item() for _ in range(60)][-1] < first
+
+
+def test_relaxation_ends_with_its_iteration() -> None:
+    logits, labels = example()
+    method = tiny_method(mldg=False, memory=False)
+    chosen = pixel_losses(parse_training(["--jointwtborder", "--rlx_off_iter", "2"]), method.scheduler)["segmentation"]
+    found = []
+    for _ in range(3):
+        found.append(chosen(logits, labels))
+        method.step(random_batch())
+    relaxed, plain = relaxed_cross_entropy(logits, labels), cross_entropy(logits, labels)
+    assert found == [relaxed, relaxed, plain] and relaxed < plain
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--cls_wt_loss --img_wt_loss", "both weigh the classes"),
+        ("--wt_bound 2", "--wt_bound changes nothing without --img_wt_loss"),
+        ("--batch_weighting --cls_wt_loss", "--batch_weighting changes nothing without --img_wt_loss"),
+        ("--strict_bdr_cls 5", "--strict_bdr_cls changes nothing without --jointwtborder"),
+        ("--rlx_off_iter 5", "--rlx_off_iter changes nothing without --jointwtborder"),
+        ("--jointwtborder --rlx_off_iter -2", "of -1 or more"),
+        ("--jointwtborder --strict_bdr_cls 5,19", "19: give classes from 0 to 18"),
+        ("--jointwtborder --strict_bdr_cls pole", "pole: give classes from 0 to 18"),
+    ],
+)
+def test_flags_that_contradict(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_training(line.split())
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2 and told in printed and printed.count("\n") == 1
+
+
+def test_flags_in_their_usual_form() -> None:
+    args = parse_training(["--jointwtborder", "--strict_bdr_cls", "5, 7,6", "--rlx_off_iter", "-1"])
+    assert args.strict_bdr_cls == [5, 6, 7] and args.rlx_off_iter == -1 and args.wt_bound == 1
