@@ -7,6 +7,8 @@ import eval as evaluation
 from engine.flags import COUNT, Parser
 from engine.main import run_program
 
+OTHERS = "All other flags, --snapshot and --dataset first: eval.py --help"
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     evaluation.main(translated(sys.argv[1:] if argv is None else argv))
@@ -14,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def translated(argv: Sequence[str]) -> list[str]:
     """What ``eval.py`` is to be told: there ``--crop_size`` is a window's, here the middle of an image."""
-    parser = Parser(prog="ablation.py", description=__doc__, epilog="All other flags: eval.py --help")
+    parser = Parser(prog="ablation.py", description="Draw the figures of the paper.", epilog=OTHERS)
     figures = parser.add_argument_group("figures, of which at least one is drawn")
     figures.add_argument("--tsne", action="store_true", help="features in two dimensions")
     figures.add_argument("--mem_actmap", action="store_true", help="where the memory is read")

@@ -61,6 +61,8 @@ def check_figures(parser: ArgumentParser, args: Namespace) -> None:
             parser.error(f"--{name}: says nothing without {called}; add it")
     if args.pca and args.tsnecuda:
         parser.error("--pca and --tsnecuda: give one of them at a time")
+    if args.pca and args.duplication > 1:
+        parser.error(f"--duplication {args.duplication}: principal components are always the same; drop it or --pca")
     if args.tsne and args.images is not None:
         parser.error(f"--tsne: points need labels, which --images {args.images} has not; name domains by --dataset")
     if args.tsne or args.mem_actmap:

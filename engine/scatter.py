@@ -19,54 +19,64 @@ SOURCE, UNSEEN = "o", "x"  # markers of domains that were seen in training, and 
 BLACK, WHITE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 DISTINCT = 10  # colours of matplotlib's table
 GAP = Line2D([], [], ls="", label=" ")  # an empty line of the legend
+LONG = 14  # entries of a legend that need small letters
 LINE, WIDE = 12, 70  # height and width of an item's name, in points
 
 
 def draw_cloud(stem: Path, cloud: Cloud, *, sources: Collection[str], note: str) -> None:
     """Write ``stem``_class and ``stem``_domain, as PNG and PDF; ``sources`` are the domains seen in training."""
-    seen = np.array([point.domain in sources for point in cloud.points])
-    train_ids = sorted({point.train_id for point in cloud.points})
-    entries = [entry(CLASSES[k], class_colour(k), "o") for k in train_ids]
+    for kind, draw in (("class", by_class), ("domain", by_domain)):
+        figure = draw(cloud, sources=sources, note=note)
+        for suffix in ("png", "pdf"):
+            partial = f"{stem}_{kind}.partial"
+            figure.savefig(partial, format=suffix)
+            os.replace(partial, f"{stem}_{kind}.{suffix}")
+
+
+def by_class(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
+    seen = which_seen(cloud, sources)
+    shown = sorted({point.train_id for point in cloud.points} | set(cloud.item_classes))
+    entries = [entry(CLASSES[k], class_colour(k), SOURCE) for k in shown]
     entries += [GAP, *(entry(text, BLACK, marker, hollow=True) for text, marker in kinds_of_domains(seen))]
     colours = [class_colour(point.train_id) for point in cloud.points]
     faces = [class_colour(k) for k in cloud.item_classes]
-    picture(f"{stem}_class", cloud, colours, faces=faces, seen=seen, entries=entries, note=note)
+    return compose(cloud, colours, faces=faces, seen=seen, entries=entries, note=note)
 
+
+def by_domain(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
     domains = list(dict.fromkeys(point.domain for point in cloud.points))
-    by_domain = dict(zip(domains, distinct(len(domains)), strict=True))
+    colour_of = dict(zip(domains, distinct(len(domains)), strict=True))
     entries = [
         entry(f"{name} (source)" if name in sources else name, colour, SOURCE if name in sources else UNSEEN)
-        for name, colour in by_domain.items()
+        for name, colour in colour_of.items()
     ]
-    colours = [by_domain[point.domain] for point in cloud.points]
+    colours = [colour_of[point.domain] for point in cloud.points]
     faces = [WHITE for _ in cloud.item_classes]
-    picture(f"{stem}_domain", cloud, colours, faces=faces, seen=seen, entries=entries, note=note)
+    return compose(cloud, colours, faces=faces, seen=which_seen(cloud, sources), entries=entries, note=note)
 
 
-def picture(
-    stem: str,
+def compose(
     cloud: Cloud,
     colours: Sequence[Colour],
     *,
     faces: Sequence[Colour],
     seen: np.ndarray,
-    entries: list[Line2D],
+    entries: Sequence[Line2D],
     note: str,
-) -> None:
+) -> Figure:
     """One picture: ``colours`` of the points (P), ``faces`` of the items (S), which points are ``seen`` (P bool)."""
     figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
     axes = figure.add_subplot(aspect="equal", adjustable="datalim", xticks=[], yticks=[])
     axes.spines[:].set_color("0.8")
+    axes.set_xlabel(note, fontsize=9, color="0.35")
     draw_points(axes, cloud.places, np.array(colours), seen)
     if cloud.item_classes:
-        draw_items(axes, cloud, faces)
         entries = [*entries, Line2D([], [], marker="^", ls="", ms=10, mfc="white", mec="black", label="memory item")]
-    figure.legend(handles=entries, loc="outside right upper", frameon=False, fontsize=11, handletextpad=0.2)
-    figure.supxlabel(note, fontsize=9, color="0.35")
-    for suffix in ("png", "pdf"):
-        partial = f"{stem}.partial"
-        figure.savefig(partial, format=suffix)
-        os.replace(partial, f"{stem}.{suffix}")
+    style = {"fontsize": 11} if len(entries) <= LONG else {"fontsize": 9, "labelspacing": 0.25}
+    figure.legend(handles=entries, loc="outside right upper", frameon=False, handletextpad=0.2, **style)
+    if cloud.item_classes:
+        draw_items(axes, cloud, faces)
+    return figure
 
 
 def draw_points(axes: Axes, places: np.ndarray, colours: np.ndarray, seen: np.ndarray) -> None:
@@ -86,8 +96,11 @@ def draw_items(axes: Axes, cloud: Cloud, faces: Sequence[Colour]) -> None:
     below: list[tuple[float, float]] = []  # the names written so far, from the top
     for index in np.argsort(-at[:, 1]).tolist():
         across, height = at[index]
+        crowd = (np.abs(at - at[index]) < (WIDE, 2 * LINE)).all(axis=1).sum()
         near = [y for x, y in below if abs(x - across) < WIDE]
-        written = min([height + 4, *(y - LINE for y in near)])
+        written = min(
+            [height + LINE * (crowd - 1) / 2 + 4, *(y - LINE for y in near)]
+        )  # a crowd's names begin above it
         below.append((across, written))
         name_item(axes, CLASSES[cloud.item_classes[index]], cloud.item_places[index], lower=height - written)
 
@@ -105,6 +118,10 @@ def name_item(axes: Axes, text: str, place: np.ndarray, *, lower: float) -> None
         arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)},
         path_effects=[withStroke(linewidth=3, foreground="white")],
     )
+
+
+def which_seen(cloud: Cloud, sources: Collection[str]) -> np.ndarray:
+    return np.array([point.domain in sources for point in cloud.points])
 
 
 def kinds_of_domains(seen: np.ndarray) -> list[tuple[str, str]]:
