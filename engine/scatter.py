@@ -85,7 +85,8 @@ def draw_points(axes: Axes, places: np.ndarray, colours: np.ndarray, seen: np.nd
     order = np.random.default_rng(0).permutation(len(places))
     for part in np.array_split(order, 20):  # marks of both kinds take turns
         for marker, chosen, edge in ((SOURCE, part[seen[part]], 0.0), (UNSEEN, part[~seen[part]], 1.2)):
-            axes.scatter(*places[chosen].T, s=side, c=colours[chosen], marker=marker, linewidths=edge, alpha=0.75)
+            if len(chosen):
+                axes.scatter(*places[chosen].T, s=side, c=colours[chosen], marker=marker, linewidths=edge, alpha=0.75)
 
 
 def draw_items(axes: Axes, cloud: Cloud, faces: Sequence[Colour]) -> None:

@@ -28,8 +28,8 @@ class View(NamedTuple):
 
 
 def shown_classes(args: Namespace) -> list[int]:
-    """The train ids of the classes that are shown, in the order of the legend."""
-    return list(range(len(CLASSES))) if args.all_class else [CLASSES.index(name) for name in SHOWN]
+    """The train ids of the classes that are shown."""
+    return [k for k, name in enumerate(CLASSES) if args.all_class or name in SHOWN]
 
 
 def domains_of(args: Namespace) -> dict[str, LabelledImages]:
