@@ -7,6 +7,7 @@ from typing import Any
 from engine.build import choose_device, labelled_images, network_from
 from engine.dump import PictureWriter
 from engine.evaluation import ignore, score_reads
+from engine.figures import draw_figures
 from engine.folder import label_folder
 from engine.prediction import Inference, Predictor
 from engine.results import class_table, mean_of, percent, result, scoring_protocol, write_csv
@@ -26,6 +27,9 @@ def evaluate(args: Namespace) -> Path:
     net = network_from(content["network"])
     load_weights(net, content["weights"], args.snapshot)
     predict = Predictor(net.to(device), args, device=device, inference=inference_from(args))
+    if args.tsne or args.mem_actmap:
+        out = args.out or default_folder(args.snapshot)
+        return draw_figures(predict, args, out=out, trained=content)
     out = args.out or default_folder(args.snapshot) / predict.inference.tag
     if args.images is not None:
         about = {"snapshot": str(args.snapshot.resolve()), "iteration": content["iteration"]}

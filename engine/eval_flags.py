@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets.specs import SPECS
 from engine import flags
+from engine.figure_flags import add_figures, check_figures
 from engine.flags import ANY, COUNT, FACTOR, SHARE, user_path
 from engine.recipes import apply_recipe
 
@@ -15,6 +16,7 @@ VIDEO_FOLDER = "video_folder"  # the release's name for images without labels
 WITHOUT_EFFECT = {  # flags of the release; the number of their values
     "--faster": 0, "--syncbn": 0, "--dist_bn": 0, "--profile": 0, "--trunk": 1, "--dataset_dir": 1, "--dataset_cls": 1,
     "--resume": 0, "--cv_split": 1, "--trials": 1, "--visualize_feature": 0, "--mode": 1,
+    "--ablation_mode": 0,
 }  # fmt: skip
 
 
@@ -23,6 +25,7 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> Namespace:
     args = parser.parse_args(argv)
     check_inference(parser, args)
     check_source(parser, args)
+    check_figures(parser, args)
     if args.gumbel_off and args.gumbel_eval:
         parser.error(f"--gumbel_off contradicts --gumbel_eval {args.gumbel_eval}: drop one of them")
     args.snapshot = given_weights(args.snapshot)
@@ -33,12 +36,14 @@ def evaluation_parser() -> ArgumentParser:
     parser = flags.Parser(
         prog="eval.py",
         description="Score a checkpoint on labelled domains: mIoU and per-class IoU, precision and recall, on screen, "
-        "as CSV and as JSON with the protocol inside. Or label the images of a folder: --images DIR.",
+        "as CSV and as JSON with the protocol inside. Or label the images of a folder: --images DIR. Or draw what the "
+        "features and the memory look like: --tsne, --mem_actmap.",
     )
     flags.add_recipe(parser)
     add_subject(parser.add_argument_group("what"))
     add_inference(parser.add_argument_group("inference"))
     add_protocol(parser.add_argument_group("protocol"))
+    add_figures(parser.add_argument_group("figures, instead of scores"))
     flags.add_machine(parser.add_argument_group("machine"))
     flags.add_without_effect(parser, WITHOUT_EFFECT)
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch
@@ -62,8 +67,8 @@ def add_subject(group: Any) -> None:
     group.add_argument("--dump_images", action="store_true", help="also write colours, overlay and errors per image")
     group.add_argument("--exp", metavar="NAME", help="a label for the results")
     group.add_argument(
-        "--out", type=user_path, metavar="DIR", help="where to write (default: a folder named like the snapshot, "
-        "beside it, and in it one for the way of inference)"
+        "--out", "--outdir", type=user_path, metavar="DIR", help="where to write (default: a folder named like the "
+        "snapshot, beside it, and in it one for the way of inference)"
     )  # fmt: skip
     flags.add_data_root(group)
 

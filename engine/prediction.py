@@ -11,7 +11,7 @@ from torch import Tensor
 from datasets.pyramid import Pyramid
 from datasets.transforms import normalise
 from engine.build import autocast, choose_precision
-from network.deeplab import DeepLab
+from network.deeplab import DeepLab, SegOutput
 from utils.inference import Logits, pooled, sliding, whole
 from utils.seeds import seed_of
 
@@ -73,15 +73,27 @@ class Predictor:
         The noise of a noisy memory read depends on the numbers of image and read only, so that results are the same
         next time, and for any number of processes.
         """
-        if self.noisy:
-            torch.manual_seed(seed_of(read, index))
+        self.begin(index, read)
         views = [view.to(self.device, non_blocking=True) for view in (image, *resized)]
         return self.inference(self.logits, views[0], views[1:]).argmax(0).to(torch.uint8)
 
+    @torch.no_grad()
+    def look(self, image: Tensor, *, index: int) -> SegOutput:
+        """All that the network returns for an image (3,H,W uint8), seen whole; N is 1, and noise as above."""
+        self.begin(index, 0)
+        return self.output(image.to(self.device)[None])
+
+    def begin(self, index: int, read: int) -> None:
+        if self.noisy:
+            torch.manual_seed(seed_of(read, index))
+
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N,K,h,w) of images (N,3,h,w uint8)."""
+        return self.output(images).logits
+
+    def output(self, images: Tensor) -> SegOutput:
         with autocast(self.precision, self.device):
-            return self.net(normalise(images), gumbel=self.noisy).logits
+            return self.net(normalise(images), gumbel=self.noisy)
 
     def describe(self) -> dict[str, object]:
         """How a prediction comes about."""

@@ -12,13 +12,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = {
     "utils": 0, "network": 1, "datasets": 1, "loss": 2, "optimizer": 2, "methods": 3,
-    "engine": 4, "tools": 4, "train": 4, "eval": 4, "benchmarks": 5,
+    "engine": 4, "tools": 4, "train": 4, "eval": 4, "ablation": 5, "benchmarks": 5,
 }  # fmt: skip
 
 
 def python_files() -> list[Path]:
     files = [path for name in LEVELS for path in (ROOT / name).rglob("*.py")]
-    return [*files, ROOT / "train.py", ROOT / "eval.py"]
+    return [*files, *(ROOT / f"{name}.py" for name in ("train", "eval", "ablation"))]
 
 
 def imported(path: Path) -> set[str]:
@@ -62,7 +62,9 @@ def test_answers_without_torch(module: str) -> None:
     assert done.returncode == 0, done.stderr or f"{module} imports torch"
 
 
-@pytest.mark.parametrize("program", [["train.py"], ["eval.py"], ["-m", "datasets.demo"], ["-m", "tools.compare"]])
+@pytest.mark.parametrize(
+    "program", [["train.py"], ["eval.py"], ["ablation.py"], ["-m", "datasets.demo"], ["-m", "tools.compare"]]
+)
 def test_help(program: list[str]) -> None:
     done = run(*program, "--help")
     assert done.returncode == 0 and "usage:" in done.stdout

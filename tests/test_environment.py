@@ -29,7 +29,8 @@ def modules(requirements: list[str]) -> set[str]:
 
 def test_environment_is_that_of_the_project() -> None:
     *conda, pip = ENVIRONMENT["dependencies"]
-    assert ENVIRONMENT["name"] == "pinmem" and pip == {"pip": PROJECT["dependencies"]}
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["figures"]
+    assert ENVIRONMENT["name"] == "pinmem" and pip == {"pip": wanted}
     python, installer = (Requirement(line) for line in conda)
     assert installer.name == "pip" and python.name == "python"
     least = Requirement(f"python{PROJECT['requires-python']}").specifier
@@ -59,7 +60,9 @@ def test_dockerfile() -> None:
     assert all((ROOT / name).exists() for name in ours)
 
 
-@pytest.mark.parametrize("name", ["environment.yml", "pyproject.toml", "test.sh", "train.py", "eval.py", "LICENSE"])
+@pytest.mark.parametrize(
+    "name", ["environment.yml", "pyproject.toml", "test.sh", "train.py", "eval.py", "ablation.py", "LICENSE"]
+)
 def test_image_has_the_files(name: str) -> None:
     assert any(Path(name).match(pattern) for pattern in kept())
 

@@ -55,6 +55,16 @@ EVALUATE = {  # the release's command lines, without the snapshot, and their sna
         "gta_synthia_DR50V3P/ours/pinmem_GS_DR50V3P.pth",
     ),
 }
+FIGURES = f"--dataset gtav synthia cityscapes bdd100k --source_domain gtav synthia {NETWORK} --tsne"
+ABLATE = {
+    "abla_memact_pinmem_DR50V3P.sh": (
+        f"--dataset cityscapes bdd100k mapillary --source_domain cityscapes {NETWORK} --memory --gumbel_off "
+        "--mem_actmap",
+        "gta_synthia_DR50V3P/ours/pinmem_GS_DR50V3P.pth",
+    ),
+    "abla_tsne_baseline_DR50V3P.sh": (FIGURES, "gta_synthia_DR50V3P/baseline/baseline_GS_DR50V3P.pth"),
+    "abla_tsne_pinmem_DR50V3P.sh": (f"{FIGURES} --memory", "gta_synthia_DR50V3P/ours/pinmem_GS_DR50V3P.pth"),
+}
 # Stands in for Python: tells where it is and what it is given.
 STAND_IN = '#!/usr/bin/env bash\ncase $1 in */tools/requirements.py) exit 0 ;; esac\nprintf "%s\\n" "$PWD" "$@"\n'
 SHELL = [*(ROOT / name for name in ("quickstart.sh", "test.sh", ".ci/run")), *ROOT.glob("tools/*.sh")]
@@ -90,7 +100,7 @@ def test_shellcheck_of_the_slurm_job(tmp_path: Path) -> None:
 
 def test_scripts_are_the_listed_ones_and_short() -> None:
     assert {path.name for path in (ROOT / TRAINING).iterdir()} == set(TRAIN)
-    assert {path.name for path in (ROOT / EVALUATION).iterdir()} == set(EVALUATE)
+    assert {path.name for path in (ROOT / EVALUATION).iterdir()} == {*EVALUATE, *ABLATE}
     for script in (path for folder in (TRAINING, EVALUATION) for path in (ROOT / folder).iterdir()):
         assert len(script.read_text().splitlines()) <= 10 and os.access(script, os.X_OK)
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts that train and evaluate as published.  They run from any folder, and flags behind a script's
+# Sourced by the scripts that train, evaluate and draw as published.  They run from any folder, and flags behind a script's
 # name win over those inside.  Paths are relative to the folder that one is in.  Environment variables:
 #   DATA_ROOT  the folder of all data sets, as --data_root
 #   GPUS       run so many processes, one per GPU (default: 1)
@@ -7,6 +7,7 @@
 set -euo pipefail
 # shellcheck source=tools/setup.sh
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/setup.sh"
+extra=
 
 fail() {
     echo "${0##*/}: error: $1" >&2
@@ -27,16 +28,24 @@ train() {
 }
 
 # evaluate FILE FLAGS...: FILE is the authors' checkpoint, below the folder of their README or that of their scripts
-evaluate() {
-    local snapshot=$ROOT/pretrained_model/$1 other=$ROOT/pretrained_models/$1
-    shift
+evaluate() { with_weights eval.py "$@"; }
+
+# ablate FILE FLAGS...: the figures, in the same way
+ablate() {
+    case " $* " in *" --tsne "*) extra=figures ;; esac  # what t-SNE needs besides; maps need nothing
+    with_weights ablation.py "$@"
+}
+
+with_weights() {
+    local program=$1 snapshot=$ROOT/pretrained_model/$2 other=$ROOT/pretrained_models/$2
+    shift 2
     [ -e "$snapshot" ] || [ ! -e "$other" ] || snapshot=$other
     [ -z "${SNAPSHOT:-}" ] || snapshot=$(absolute "$SNAPSHOT")
     case " $* " in
         *" --snapshot"* | *" --help "* | *" -h "*) ;;
         *) [ -e "$snapshot" ] || fail "no file $snapshot: put the authors' weights there, or set SNAPSHOT=FILE" ;;
     esac
-    choose_command eval.py --snapshot "$snapshot" "$@"
+    choose_command "$program" --snapshot "$snapshot" "$@"
     run_command
 }
 
@@ -52,7 +61,7 @@ choose_command() {
     shift
     case ${GPUS:=1} in *[!0-9]* | 0*) fail "GPUS=$GPUS: give a number of processes, 1 or more" ;; esac
     [ -z "${DATA_ROOT:-}" ] || set -- --data_root "$(absolute "$DATA_ROOT")" "$@"
-    setup_python
+    setup_python ${extra:+"$extra"}
     command=("$PYTHON" "$program" "$@")
 }
 

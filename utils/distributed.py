@@ -83,6 +83,14 @@ def from_first(x: Any) -> Any:
     return held[0]
 
 
+def gather(x: Any) -> list[Any]:
+    """What every rank has as ``x``, in their order, on every rank."""
+    held = [x] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(held, x)
+    return held
+
+
 @contextmanager
 def first_on_machine() -> Iterator[None]:
     """The other processes of a machine enter once its first one has left: what it fetched need not be fetched again."""

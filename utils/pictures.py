@@ -1,14 +1,22 @@
 """Pictures of predictions, as arrays and files."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from utils.distributed import rank
 
 OVERLAY = 0.6  # share of the colours in an overlay
+# From little to much, evenly spaced: dark violet, blue, green, yellow, each lighter than the one before, so that order
+# is seen without colours too (the steps of viridis, by van der Walt and Smith, which is in the public domain).
+HEAT = np.array([
+    (68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142), (31, 158, 137), (53, 183, 121),
+    (109, 205, 89), (180, 222, 44), (253, 231, 37),
+])  # fmt: skip
+TITLE, GAP = 20, 4  # pixels: the line above a tile, the room between tiles
 
 
 def overlay(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -22,6 +30,29 @@ def errors(image: np.ndarray, labels: np.ndarray, prediction: np.ndarray, num_cl
     picture = np.where((labels < num_classes)[..., None], grey, grey // 3)
     picture[(labels < num_classes) & (labels != prediction)] = 220, 40, 40
     return picture
+
+
+def heat(values: np.ndarray) -> np.ndarray:
+    """Values from 0 to 1 (H,W) as colours (H,W,3 uint8)."""
+    steps = np.linspace(0, 1, len(HEAT))
+    table = np.stack([np.interp(np.linspace(0, 1, 256), steps, channel) for channel in HEAT.T], axis=-1)
+    return table.round().astype(np.uint8)[(255 * values).round().astype(np.uint8)]
+
+
+def contact_sheet(tiles: Mapping[str, np.ndarray], *, columns: int = 4, width: int = 320) -> np.ndarray:
+    """Pictures of one size (H,W,3 uint8) side by side at a ``width``, each below its name, ``columns`` in a row."""
+    height, wide = next(iter(tiles.values())).shape[:2]
+    size = (width, max(1, round(width * height / wide)))
+    rows = -(-len(tiles) // columns)
+    columns = min(columns, len(tiles))
+    step = (width + GAP, size[1] + TITLE + GAP)
+    sheet = Image.new("RGB", (columns * step[0] - GAP, rows * step[1] - GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for index, (title, tile) in enumerate(tiles.items()):
+        left, top = index % columns * step[0], index // columns * step[1]
+        draw.text((left + 3, top + 1), title, "black", font=font)
+        sheet.paste(Image.fromarray(tile).resize(size, Image.Resampling.LANCZOS), (left, top + TITLE))
+    return np.asarray(sheet)
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:

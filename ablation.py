@@ -1,0 +1,35 @@
+"""The release's command for figures: hands its flags over to ``eval.py --tsne`` and ``eval.py --mem_actmap``."""
+
+import sys
+from collections.abc import Sequence
+
+import eval as evaluation
+from engine.flags import COUNT, Parser
+from engine.main import run_program
+
+OTHERS = "All other flags, --snapshot and --dataset first: eval.py --help"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    evaluation.main(translated(sys.argv[1:] if argv is None else argv))
+
+
+def translated(argv: Sequence[str]) -> list[str]:
+    """What ``eval.py`` is to be told: there ``--crop_size`` is a window's, here the middle of an image."""
+    parser = Parser(prog="ablation.py", description="Draw the figures of the paper.", epilog=OTHERS)
+    figures = parser.add_argument_group("figures, of which at least one is drawn")
+    figures.add_argument("--tsne", action="store_true", help="features in two dimensions")
+    figures.add_argument("--mem_actmap", action="store_true", help="where the memory is read")
+    parser.add_argument(
+        "--crop_size", nargs=2, type=COUNT, default=(1280, 720), metavar=("WIDTH", "HEIGHT"), help="the middle of an "
+        "image that is looked at, as eval.py's --centre_crop"
+    )  # fmt: skip
+    own, others = parser.parse_known_args(argv)
+    wanted = [flag for flag, given in (("--tsne", own.tsne), ("--mem_actmap", own.mem_actmap)) if given]
+    if not wanted:
+        parser.error("nothing to draw: add --tsne or --mem_actmap")
+    return [*wanted, "--centre_crop", *map(str, own.crop_size), *others]
+
+
+if __name__ == "__main__":
+    run_program("ablation.py", main)

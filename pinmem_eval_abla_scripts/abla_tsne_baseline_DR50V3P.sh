@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The features of the baseline by t-SNE, by class and by domain.  Environment and further flags: tools/launch.sh
+# shellcheck source=tools/launch.sh
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../tools/launch.sh"
+ablate gta_synthia_DR50V3P/baseline/baseline_GS_DR50V3P.pth --dataset gtav synthia cityscapes bdd100k \
+    --source_domain gtav synthia --arch network.deepv3plus.DeepR50V3PlusD --tsne --recipe published "$@"

@@ -1,0 +1,86 @@
+"""ablation.py and the scripts that draw the figures as published: what they ask for, and each of them on demo data."""
+
+from pathlib import Path
+
+import pytest
+from snapshots import write_snapshot
+from test_shipped_scripts import ABLATE, EVALUATION, ROOT, Copy, call
+
+from ablation import translated
+from datasets.demo import write_demo
+from engine.eval_flags import parse_evaluation
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    return Copy(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("my place")
+    write_demo(home / "data", domains=["gtav", "cityscapes"], train=1, val=2, size=(64, 128), seed=1, workers=1)
+    write_snapshot(home / "pinmem.pth", memory=True)
+    write_snapshot(home / "baseline.pth", memory=False)
+    return home
+
+
+def test_the_release_s_flags(capsys: pytest.CaptureFixture) -> None:
+    line = "--snapshot x.pth --dataset gtav idd --source_domain gtav --tsne --tsnecuda --all_class --duplication 10 "
+    line += "--imagenum_dom 600 --outdir results --exp name --num_workers 2 --ablation_mode --memory --gumbel_off"
+    args = parse_evaluation(translated(line.split()))
+    assert (args.tsne, args.tsnecuda, args.all_class, args.duplication, args.imagenum_dom) == (
+        True,
+        True,
+        True,
+        10,
+        600,
+    )
+    assert (args.dataset, args.source_domain, args.out) == (["gtav", "idd"], ["gtav"], Path("results"))
+    assert args.centre_crop == [1280, 720] and not args.mem_actmap and args.gumbel_eval == 0
+    assert capsys.readouterr().err.count("no effect") == 1
+    args = parse_evaluation(translated(["--snapshot", "x.pth", "--mem_actmap", "--crop_size", "64", "32"]))
+    assert args.centre_crop == [64, 32] and args.mem_actmap and args.crop_size == 768  # that of a window
+    with pytest.raises(SystemExit):
+        translated(["--snapshot", "x.pth"])
+    assert "ablation.py: error: nothing to draw: add --tsne or --mem_actmap" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ABLATE)
+def test_figures_as_released(script: str, copy: Copy) -> None:
+    line, snapshot = ABLATE[script]
+    file = copy.weights(f"pretrained_models/{snapshot}")
+    program, *given = copy.asked(f"{EVALUATION}/{script}")
+    expected = translated([*line.split(), "--recipe", "published", "--snapshot", str(file)])
+    assert program == str(copy.root / "ablation.py")
+    assert parse_evaluation(translated(given)) == parse_evaluation(expected)
+    assert copy.asked(f"{EVALUATION}/{script}", GPUS="2")[5] == str(copy.root / "ablation.py")
+
+
+@pytest.mark.parametrize("script", ABLATE)
+def test_extra_is_asked_for_where_needed(script: str, copy: Copy) -> None:
+    asked = copy.elsewhere / "asked"
+    stand_in = copy.python / "python3"
+    stand_in.write_text(stand_in.read_text().replace("exit 0", f'echo "$2" >> "{asked}"; exit 0'))
+    (copy.elsewhere / "x.pth").touch()
+    copy.asked(f"{EVALUATION}/{script}", SNAPSHOT="x.pth", extra="test")
+    assert asked.read_text().split() == (["figures"] if "tsne" in script else [])
+
+
+@pytest.mark.parametrize("script", ABLATE)
+def test_figures_of_two_images(script: str, home: Path) -> None:
+    method = "baseline" if "baseline" in script else "pinmem"
+    small = "--dataset gtav cityscapes --imagenum_dom 1 --arch DeepR18V3PlusD --num_workers 0 --device cpu"
+    done = call(ROOT / EVALUATION / script, *small.split(), folder=home, DATA_ROOT="data", SNAPSHOT=f"{method}.pth")
+    assert done.returncode == 0, done.stderr
+    results = home / method  # beside the snapshot
+    if "tsne" in script:
+        names = {path.name for path in (results / "tsne" / "gtav_cityscapes_val").iterdir()}
+        stem = "openTSNE_before_6classes_1"
+        pictures = {f"{stem}_{kind}.{suffix}" for kind in ("class", "domain") for suffix in ("png", "pdf")}
+        assert names == {f"{stem}.npz", *pictures}
+    else:
+        for domain in ("gtav", "cityscapes"):
+            folder = results / "memory_activation" / f"{domain}_val"
+            assert len(list(folder.glob("plain/*/*.png"))) == len(list(folder.glob("blend/*/*.png"))) == 6
+            assert len(list(folder.glob("sheets/*.png"))) == 1

@@ -1,0 +1,58 @@
+"""Many dimensions as two: t-SNE (van der Maaten and Hinton 2008) by other packages, and principal components."""
+
+from typing import Any
+
+import numpy as np
+
+from utils.packages import need
+
+REMEDY = {
+    "openTSNE": "install it with `pip install openTSNE matplotlib`, or add --pca",
+    "tsnecuda": "see https://github.com/CannyLab/tsne-cuda for how to install it, or drop --tsnecuda",
+}
+PERPLEXITY = {"openTSNE": 50.0, "tsnecuda": 30.0}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "openTSNE": {"learning_rate": "auto", "early_exaggeration_iter": 250, "n_iter": 500, "metric": "euclidean"},
+    "tsnecuda": {"learning_rate": 100, "n_iter": 3500},
+}
+
+
+def load_method(method: str, flag: str) -> None:
+    """Make sure that ``method`` ('openTSNE', 'tsnecuda', 'pca') is there, before anything long is begun for it."""
+    if method in REMEDY:
+        need(method, flag, remedy=REMEDY[method])
+
+
+def settings_for(method: str, count: int, *, number: int = 1, perplexity: float | None = None) -> dict[str, Any]:
+    """How ``count`` points are embedded for the ``number``-th time: all that ``embed`` needs.
+
+    A perplexity counts neighbours, so that few points allow but a small one: at most (count - 1) / 3.
+    """
+    if method == "pca":
+        return {"method": method}
+    wanted = PERPLEXITY[method] if perplexity is None else perplexity
+    settings = {"method": method, "perplexity": min(wanted, (count - 1) / 3), **OPTIONS[method]}
+    if method == "openTSNE":
+        return settings | {"initialization": "pca" if number == 1 else "random", "random_state": number}
+    return settings | {"random_seed": number}
+
+
+def embed(x: np.ndarray, settings: dict[str, Any], *, threads: int = 1) -> np.ndarray:
+    """Places (P,2) of the vectors ``x`` (P,C)."""
+    options = dict(settings)
+    method = options.pop("method")
+    if method == "pca":
+        return principal(x)
+    tsne = need(method, "--tsne", remedy=REMEDY[method]).TSNE
+    if method == "tsnecuda":
+        return np.asarray(tsne(**options).fit_transform(x), dtype=np.float64)
+    return np.asarray(tsne(**options, n_jobs=threads).fit(x), dtype=np.float64)
+
+
+def principal(x: np.ndarray) -> np.ndarray:
+    """The first two principal components (P,2) of ``x`` (P,C), each turned so that its largest value is above 0."""
+    centred = x.astype(np.float64) - x.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    places = left[:, :2] * sizes[:2]
+    largest = np.take_along_axis(places, np.abs(places).argmax(axis=0)[None], axis=0)
+    return places * np.where(largest < 0, -1, 1)

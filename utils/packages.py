@@ -1,0 +1,14 @@
+"""Packages that are needed for some things only."""
+
+import importlib
+from types import ModuleType
+
+from utils.errors import UsageError, first_line
+
+
+def need(package: str, flag: str, *, remedy: str) -> ModuleType:
+    """The package, loaded; where that fails, ``flag`` and the ``remedy`` are told."""
+    try:
+        return importlib.import_module(package)
+    except (ImportError, OSError) as error:  # the second where a library that it links is missing
+        raise UsageError(f"{flag}: the package {package} cannot be loaded ({first_line(error)}); {remedy}") from error
