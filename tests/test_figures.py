@@ -26,7 +26,7 @@ from engine.build import network_from
 from engine.eval_flags import parse_evaluation
 from engine.scatter import by_class, by_domain, distinct
 from engine.tsne import Cloud, Point, at_most, class_means
-from network.deeplab import DeepLabV3Plus, SegOutput
+from network.deeplab import DeepLab, SegOutput
 from utils.checkpoint import load_checkpoint
 from utils.embedding import embed, settings_for
 from utils.errors import UsageError
@@ -59,7 +59,7 @@ def pair(home: Path, domain: str, index: int) -> tuple[torch.Tensor, torch.Tenso
 
 
 @cache
-def network(home: Path) -> DeepLabV3Plus:
+def network(home: Path) -> DeepLab:
     content = load_checkpoint(home / "memory.pth")
     net = network_from(content["network"]).eval()
     net.load_state_dict(content["weights"])
