@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -65,7 +64,7 @@ def draw_tsne(predict: Predictor, args: Namespace, *, out: Path, about: Mapping[
     vectors = np.concatenate([np.stack([point.feature for point in points]), items])
     for number in range(1, args.duplication + 1):
         settings = settings_for(method, len(vectors), number=number, perplexity=args.perplexity)
-        places = embed(vectors, settings, threads=torch.get_num_threads())
+        places = embed(vectors, settings)
         cloud = Cloud(points, places[: len(points)], classes, items, places[len(points) :])
         stem = folder / f"{method}_{args.tsne_features}_{len(shown_classes(args))}classes_{number}"
         write_cloud(stem, cloud, {"features": args.tsne_features, "embedding": settings, **about})

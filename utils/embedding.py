@@ -37,8 +37,12 @@ def settings_for(method: str, count: int, *, number: int = 1, perplexity: float 
     return settings | {"random_seed": number}
 
 
-def embed(x: np.ndarray, settings: dict[str, Any], *, threads: int = 1) -> np.ndarray:
-    """Places (P,2) of the vectors ``x`` (P,C)."""
+def embed(x: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
+    """Places (P,2) of the vectors ``x`` (P,C).
+
+    openTSNE runs in one thread, its default: its threads wait busily for each other, and where others work on the same
+    cores two of them took five times as long as one.
+    """
     options = dict(settings)
     method = options.pop("method")
     if method == "pca":
@@ -46,7 +50,7 @@ def embed(x: np.ndarray, settings: dict[str, Any], *, threads: int = 1) -> np.nd
     tsne = need(method, "--tsne", remedy=REMEDY[method]).TSNE
     if method == "tsnecuda":
         return np.asarray(tsne(**options).fit_transform(x), dtype=np.float64)
-    return np.asarray(tsne(**options, n_jobs=threads).fit(x), dtype=np.float64)
+    return np.asarray(tsne(**options).fit(x), dtype=np.float64)
 
 
 def principal(x: np.ndarray) -> np.ndarray:
