@@ -196,7 +196,8 @@ def lookup_arch(name: str) -> Arch:
     for known, row in ARCHS.items():
         if name in (known, known.rpartition(".")[2]):
             return row
-    raise UsageError(f"--arch {name}: no such network; known are {', '.join(ARCHS)}")
+    bare = ", ".join(known.rpartition(".")[2] for known in ARCHS)
+    raise UsageError(f"--arch {name}: no such network; known are {bare}")
 
 
 def build_network(
