@@ -21,16 +21,12 @@ common=(--dataset gtav synthia --val_dataset cityscapes --arch network.deepv3plu
     --pretrained_backbone none --output_stride 16 --crop_size 128 --scale_min 0.75 --scale_max 1.5 --bs_mult 3
     --color_aug 0.5 --lr 0.05 --max_iter "$ITERATIONS" --val_interval "$ITERATIONS" --val_images 4 --device "$DEVICE")
 
-# train NAME FLAGS...: train unless that was done already, then evaluate on every domain.
+# train_and_evaluate NAME FLAGS...: train, or go on if that was stopped, then evaluate on every domain.
 train_and_evaluate() {
     local name=$1 runs=$OUT/runs/$1_$ITERATIONS run
     shift
-    mkdir -p "$runs"
+    "$PYTHON" train.py "${common[@]}" --exp_root "$OUT/runs" --exp "${runs##*/}" --resume auto "$@"
     run=$(find "$runs" -name last.pth | sort | tail -n 1)
-    if [ -z "$run" ]; then
-        "$PYTHON" train.py "${common[@]}" --exp_root "$OUT/runs" --exp "${runs##*/}" "$@"
-        run=$(find "$runs" -name last.pth | sort | tail -n 1)
-    fi
     rm -rf "${OUT:?}/$name"
     "$PYTHON" eval.py --snapshot "$run" --dataset "${domains[@]}" --mapillary_crop 0 --dump_images --device "$DEVICE" \
         --out "$OUT/$name" > "$OUT/$name.txt"

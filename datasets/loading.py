@@ -23,8 +23,9 @@ class Loader(DataLoader):
         super().__init__(*args, worker_init_fn=_leave_signals_to_main, **kwargs)
 
     def __iter__(self) -> Iterator:
+        batches = super().__iter__()
         try:
-            yield from super().__iter__()
+            yield from batches
             return
         except UsageError as error:
             message = str(error)
@@ -38,6 +39,9 @@ class Loader(DataLoader):
                 f"--num_workers {self.num_workers}: a process that loads data died ({first_line(error)}); give the "
                 "machine or container more memory (docker: --ipc=host), or use fewer, 0 for none"
             )
+        finally:
+            # Workers ignore SIGTERM, so exit would wait for ever for those of an iterator that an error keeps alive.
+            getattr(batches, "_shutdown_workers", lambda: None)()
         raise UsageError(message)
 
 

@@ -79,7 +79,7 @@ def scale_crop_flip(
     (x, y), or all if none is given, are equally likely.
     """
     factor = rng.uniform(*scale)
-    width, height = int(image.width * factor), int(image.height * factor)
+    width, height = max(1, int(image.width * factor)), max(1, int(image.height * factor))
     if not pad:
         factor = max(factor, crop / image.width, crop / image.height)
         width, height = max(crop, int(image.width * factor)), max(crop, int(image.height * factor))

@@ -10,7 +10,7 @@ from engine.evaluation import ignore, score_reads
 from engine.figures import draw_figures
 from engine.folder import label_folder
 from engine.prediction import Inference, Predictor
-from engine.results import class_table, mean_of, percent, result, scoring_protocol, write_csv
+from engine.results import class_table, keep_older, mean_of, percent, result, scoring_protocol, write_csv
 from network.backbones import NO_NORMS
 from utils.checkpoint import load_checkpoint, load_weights
 from utils.distributed import rank, start
@@ -44,6 +44,8 @@ def score(predict: Predictor, args: Namespace, *, out: Path, about: dict[str, An
     """Score every domain; the first process prints tables and writes JSON and CSV as it goes."""
     sets = {name: labelled_images(args, name, args.split, args.limit) for name in args.dataset}
     make_folder(out)
+    if rank() == 0:
+        keep_older(out)
     reads = reads_of(predict, args)
     domains: dict[str, dict[str, Any]] = {}
     for name, images in sets.items():

@@ -70,9 +70,10 @@ def number(kind: type, low: float, high: float = math.inf) -> Any:
     def parse(text: str) -> Any:
         try:
             value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not (low <= value <= high and math.isfinite(value)):
+            fits = low <= value <= high and math.isfinite(value)
+        except (ValueError, OverflowError):
+            fits = False
+        if not fits:
             told = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
             raise argparse.ArgumentTypeError(f"{text}: give a {kinds[kind]} {told}")
         return value
@@ -85,6 +86,11 @@ WT_LAYERS = 7  # the stem's three convolutions, four stages
 EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
 COUNT, ANY = number(int, 1), number(int, 0)
 FACTOR, WEIGHT, SHARE = number(float, 1e-12), number(float, 0), number(float, 0, 1)
+
+
+def lasting_path(text: str) -> Path:
+    """A path that means the same when a run goes on from another folder."""
+    return user_path(text).absolute()
 
 
 def user_path(text: str) -> Path:
@@ -109,8 +115,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 def add_data_root(group: Any) -> None:
     group.add_argument(
         "--data_root",
-        type=user_path,
-        default=user_path(os.environ.get("DG_SEG_DATASET", "~/dg_seg_dataset")),
+        type=lasting_path,
+        default=lasting_path(os.environ.get("DG_SEG_DATASET", "~/dg_seg_dataset")),
         metavar="DIR",
         help="the folder of all data sets; the environment variable DG_SEG_DATASET sets it too",
     )

@@ -44,6 +44,8 @@ def label_folder(predict: Predictor, args: Namespace, *, out: Path, about: dict[
     tally = all_sum(torch.tensor([len(todo) - broken, len(mine) - len(todo), broken])).tolist()
     if rank() == 0:
         tell_end(folder, tally, seconds=time.perf_counter() - start)
+    if tally[2] == len(images):
+        raise UsageError(f"--images {args.images}: not one image could be read; fetch them again")
     return folder
 
 
@@ -84,6 +86,10 @@ def prepare(folder: Path, record: dict[str, Any]) -> None:
     if there and not path.exists():
         raise UsageError(f"{there[0]}: is there already and nothing tells what made it; name another --out")
     before = read_record(path)
+    if there and before.get("images") != record["images"]:
+        raise UsageError(
+            f"{folder}: holds what was made of {before.get('images')}; name another --out for {record['images']}"
+        )
     if there and before != json.loads(json.dumps(record)):
         print(
             f"{folder} was made with {before.get('snapshot')} (iteration {before.get('iteration')}) or in another way: "

@@ -1,9 +1,16 @@
 """Ctrl-C and SIGTERM: save first, then end."""
 
+import contextlib
 import signal
 import sys
 import threading
 from types import FrameType
+
+
+def tell(message: str) -> None:
+    """Print to standard error, if that is still possible within a signal handler."""
+    with contextlib.suppress(OSError, RuntimeError):
+        print(message, file=sys.stderr)
 
 
 class Interrupted(Exception):  # noqa: N818 (no error, but an end)
@@ -37,5 +44,5 @@ class Interruption:
     def remember(self, number: int, frame: FrameType | None) -> None:
         if self.number == 0:
             self.number = number
-            print(f"\n{signal.Signals(number).name}: saving, then ending; Ctrl-C: ends at once", file=sys.stderr)
+            tell(f"\n{signal.Signals(number).name}: saving, then ending; Ctrl-C: ends at once")
         signal.signal(signal.SIGINT, self.before[signal.SIGINT])

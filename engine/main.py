@@ -1,22 +1,56 @@
 """How the programs end: a mistake of the user is one line and exit code 2, never a traceback."""
 
+import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable
+from typing import Any, TextIO
 
 from engine.flags import process
 from engine.interruption import Interrupted
 from utils.errors import UsageError, first_line
 
 
+class Unbroken:
+    """An output stream that goes on when its reader is gone: Ctrl-C also ends the ``tee`` behind a pipe."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(BrokenPipeError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
 def run_program(name: str, main: Callable[[], None]) -> None:
+    with contextlib.redirect_stdout(Unbroken(sys.stdout)), contextlib.redirect_stderr(Unbroken(sys.stderr)):
+        run(name, main)
+
+
+def run(name: str, main: Callable[[], None]) -> None:
     try:
         main()
     except UsageError as error:
         sys.exit(fail(name, str(error)))
     except OSError as error:  # a full disk, a folder that went away
-        sys.exit(fail(name, f"{error.filename or 'file'}: {error.strerror or error}; mend that and start again"))
+        sys.exit(
+            fail(
+                name,
+                f"{error.filename or 'file'}: {error.strerror or first_line(error)}; mend that, then start or resume",
+            )
+        )
     except (RuntimeError, MemoryError) as error:
+        if another_ended(error):
+            sys.exit(fail(name, "another process ended; what it met is told by itself"))
         if not out_of_memory(error):
             raise
         remedy = "take smaller or fewer images at once: --bs_mult, --crop_size; or another --device"
@@ -28,6 +62,12 @@ def run_program(name: str, main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print(f"{name}: stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def another_ended(error: Exception) -> bool:
+    """Whether a process waited in vain for another one."""
+    lost = "Connection closed by peer|Connection reset by peer|Broken pipe|NCCL"
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1 and bool(re.search(lost, str(error)))
 
 
 def out_of_memory(error: Exception) -> bool:

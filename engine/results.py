@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 import statistics
 from argparse import Namespace
@@ -78,6 +79,17 @@ def scoring_protocol(args: Namespace, images: LabelledImages, *, reads: int) -> 
         "mean_iou": "over the classes that occur in labels or predictions",
         "mean_iou_frequent": f"over the classes with at least {FREQUENT:.0%} of the labelled pixels",
     }
+
+
+def keep_older(folder: Path) -> None:
+    """Results that lie in ``folder`` already stay there under a number."""
+    for name in ("results.json", "results.csv"):
+        path = folder / name
+        if path.exists():
+            numbers = itertools.count(1)
+            older = next(x for n in numbers if not (x := path.with_stem(f"results_{n}")).exists())
+            path.rename(older)
+            print(f"what was in {path} is now in {older.name}")
 
 
 def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mapping[str, Any] | None) -> None:

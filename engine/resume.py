@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.flags import EXPERIMENTS, process, user_path
+from engine.flags import EXPERIMENTS, lasting_path, process, user_path
 from utils.errors import UsageError
 
 FREE = {  # flags that may differ from those of the run: they change neither weights nor their order of change
@@ -24,7 +24,7 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train.py", usage=argparse.SUPPRESS)
     parser.add_argument("--resume")
     parser.add_argument("--exp", default="default")
-    parser.add_argument("--exp_root", type=user_path, default=EXPERIMENTS)
+    parser.add_argument("--exp_root", type=lasting_path, default=EXPERIMENTS)
     asked, _ = parser.parse_known_args(argv)
     if asked.resume is None:
         return {}
@@ -41,7 +41,7 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
     paths = {key: Path(flags[key]) for key in PATHS & flags.keys()}
-    return {key: value for key, value in flags.items() if key != "plan"} | paths | {"checkpoint": checkpoint}
+    return flags | paths | {"checkpoint": checkpoint}
 
 
 def newest_run(experiment: Path) -> Path | None:
@@ -70,6 +70,16 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def refuse_changes(args: Namespace, before: dict[str, Any]) -> None:
     """A run that goes on is the run that was started: nothing that shapes it may differ."""
+    if not before:
+        return
+    done = int(before["checkpoint"].stem.partition("_")[2])
+    if args.max_iter < done:
+        raise UsageError(f"--max_iter {args.max_iter}: the run has done {done} iterations already; give more, or none")
+    if args.lr_schedule == "poly" and args.max_iter > max(before["decay_horizon"], before["max_iter"]):
+        raise UsageError(
+            f"--max_iter {args.max_iter}: under --lr_schedule poly the learning rate of this run is 0 from iteration "
+            f"{before['decay_horizon']} on; start a new run"
+        )
     for name, old in before.items():
         new = getattr(args, name)
         if new != old and name not in FREE and name != "checkpoint":

@@ -7,7 +7,7 @@ from typing import Any
 from datasets.labels import CLASSES
 from datasets.specs import SPECS
 from engine import flags
-from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, number, user_path
+from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, number
 from engine.recipes import apply_recipe
 from engine.resume import flags_of_run, refuse_changes
 
@@ -186,7 +186,7 @@ def add_optimisation(group: Any) -> None:
 
 def add_run(group: Any) -> None:
     group.add_argument("--exp", default="default", metavar="NAME", help="name of the experiment")
-    group.add_argument("--exp_root", type=user_path, default=flags.EXPERIMENTS, metavar="DIR", help="all runs")
+    group.add_argument("--exp_root", type=flags.lasting_path, default=flags.EXPERIMENTS, metavar="DIR", help="all runs")
     group.add_argument(
         "--resume", metavar="auto|PATH", help="go on with a run: the newest of --exp, or that folder or checkpoint; "
         "its flags need not be repeated"
@@ -198,4 +198,4 @@ def add_run(group: Any) -> None:
                        "0: a tenth of the run")  # fmt: skip
     group.add_argument("--val_images", type=ANY, default=100, metavar="N", help="images per domain in these; 0: all")
     group.add_argument("--log_interval", type=COUNT, default=20, metavar="N", help="iterations between logs")
-    group.add_argument("--seed", type=ANY, default=304, help="of everything random")
+    group.add_argument("--seed", type=flags.number(int, 0, 2**63 - 1), default=304, help="of everything random")

@@ -24,7 +24,7 @@ from engine.plan import validation_interval
 from methods import Aggregate
 from methods.aggregate import Terms
 from utils.checkpoint import save_numbered
-from utils.distributed import all_sum, any_rank, rank, world_size
+from utils.distributed import all_sum, any_rank, from_first, rank, world_size
 from utils.errors import UsageError
 from utils.log import RunLog
 from utils.seeds import seed_of
@@ -132,12 +132,14 @@ class Trainer:
         if not all(value.isfinite().all() for value in self.method.net.state_dict().values()):
             raise UsageError(f"iteration {iteration}: the weights are not finite any more; try a smaller --lr")
         if self.due(self.validation_interval) and not stop:
+            self.save()  # a validation takes its time, and may meet a broken image
             try:
                 self.validate()
             except ValidationStopped:
                 stop = True
         self.save()
         if stop:
+            from_first(None)  # nobody leaves before all is saved: a launcher ends the others soon after
             told = f"stopped after iteration {iteration} of {self.args.max_iter}, all is saved; go on with: "
             how = "python" if world_size() == 1 else f"torchrun --nproc_per_node {world_size()}"
             number = self.interruption.number or signal.SIGTERM

@@ -17,7 +17,7 @@ from engine.trainer import Progress, Trainer
 from methods import Aggregate
 from network.norms import join_batch_norms
 from utils import distributed
-from utils.checkpoint import load_checkpoint, load_weights, remove_partial
+from utils.checkpoint import load_checkpoint, load_weights, publish, remove_partial
 from utils.distributed import from_first, rank, world_size
 from utils.errors import UsageError
 from utils.log import RunLog, code_version, create_run_folder, write_json
@@ -42,6 +42,8 @@ def train(args: Namespace) -> Path:
     facts = {"flags": flags_to_keep(args), "code": code_version(), "network": config, "processes": world_size()}
 
     progress = restore(args, method, facts) if args.checkpoint else Progress()
+    if not distributed.agreed(progress.iteration):
+        raise UsageError("--resume: the processes found different checkpoints; --exp_root must be one shared folder")
     batches = build.training_batches(args, domains, device, progress.iteration)
     folder = run_folder(args, facts, domains)
     if rank() == 0:
@@ -75,8 +77,9 @@ def restore(args: Namespace, method: Aggregate, facts: dict[str, Any]) -> Progre
         raise UsageError(f"--resume {args.checkpoint}: not the state of a training run ({error})") from error
     if rank() == 0:
         for what in ("code", "processes"):
-            if content[what] != facts[what]:
-                print(f"note: {what} {content[what]} before, {facts[what]} now: the run may not end as it would have")
+            if (before := content.get(what)) != facts[what]:
+                print(f"note: {what} {before} before, {facts[what]} now: the run may not end as it would have")
+        publish(args.checkpoint, best=progress.best_iteration == progress.iteration)  # a kill may have come in between
     return progress
 
 
@@ -97,7 +100,7 @@ def run_folder(args: Namespace, facts: dict[str, Any], domains: Domains) -> Path
 
 def check_data(folder: Path, data: dict[str, Any]) -> None:
     """The images must be those with which the run was started, else other ones would be drawn."""
-    before = json.loads((folder / "flags.json").read_text())["training data"]
+    before = json.loads((folder / "flags.json").read_text()).get("training data", {})
     for name, found in data.items():
         if found != before.get(name):
             raise UsageError(

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from datasets.folder import ImageFolder, LabelledImages
 from datasets.labels import IGNORE, colourise
 from datasets.loaders import Batch, Domains, IterationSampler, Request, eval_loader, meta_split, train_loader
+from datasets.loading import one_by_one
 from datasets.specs import spec
 from datasets.transforms import Augmentation
 from utils.errors import UsageError
@@ -187,3 +189,20 @@ def test_any_folder_of_images(tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(b"broken")
     with pytest.raises(UsageError, match=r"c\.png: unreadable image"):
         ImageFolder(tmp_path)[1]
+
+
+class Failing(Dataset):
+    """Data whose reading ends in an error that is no mistake of the user."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        raise MemoryError("no room")
+
+
+def test_an_error_of_a_worker_lets_all_workers_go() -> None:
+    before = set(multiprocessing.active_children())
+    with pytest.raises(MemoryError, match="no room"):
+        list(one_by_one(Failing(), None, 2))
+    assert set(multiprocessing.active_children()) == before

@@ -96,12 +96,16 @@ GRADIENT_CASES = [
     pytest.param("r50v3p_ibn", "", torch.float32, id="single-r50v3p_ibn"),
     *(pytest.param("mobile_mem", mode, torch.float64, id=f"double-mobile_mem-{mode}") for mode in MODES),
     pytest.param("mobile_mem", "write_nodetach_", torch.float32, id="single-mobile_mem-write_nodetach_"),
-    pytest.param("r101v2_mem", "write_nodetach_", torch.float64, id="double-r101v2_mem-write_nodetach_"),
+    pytest.param(
+        "r101v2_mem", "write_nodetach_", torch.float64, id="double-r101v2_mem-write_nodetach_", marks=pytest.mark.slow
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "mode", "dtype"), GRADIENT_CASES)
-def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype) -> None:
+def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype, threads: Callable[[int], None]) -> None:
+    if dtype == torch.float32:
+        threads(2)
     golden = load(f"b_{name}_f64" if dtype == torch.float64 else f"b_{name}")
     net = seeded_network(name, dtype).train()
     images = torch.from_numpy(make_images(77, 4, 129, 161)).to(dtype)
@@ -199,7 +203,7 @@ def build_method(kind: str, net: DeepLab, anneal: bool = False):
     return chosen(net, sgd, schedule, **extra)
 
 
-@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize("iterations", [pytest.param(1, marks=pytest.mark.slow), 2])  # two contain what one shows
 @pytest.mark.parametrize("kind", ["agg", "mldg", "memory_agg", "memory_mldg"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single"])
 def test_iterations(kind: str, iterations: int, dtype: torch.dtype, threads: Callable[[int], None]) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from ranks import run_ranks
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 import train as training
 from engine.interruption import Interrupted
 from engine.trainer import Trainer
+from utils import distributed
 from utils.checkpoint import numbered
 from utils.errors import UsageError
 
@@ -176,6 +179,7 @@ def test_the_newest_checkpoints_stay(uninterrupted: Path) -> None:
         (["--lr", "0.5"], "--lr: the run .* was started with 0.01, not 0.5"),
         (["--dataset", "gtav"], "--dataset: the run"),
         (["--recipe", "published"], "--recipe: the run"),
+        (["--max_iter", "5"], "--max_iter 5: the run has done 8 iterations already"),
     ],
 )
 def test_a_run_that_goes_on_keeps_its_flags(change: list[str], told: str, uninterrupted: Path) -> None:
@@ -207,3 +211,29 @@ def test_other_images_are_not_the_same_run(data: Path, uninterrupted: Path) -> N
     finally:
         for copy in copies:
             copy.unlink()
+
+
+def test_the_best_is_published_again_after_a_kill_in_between(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run" / "now"
+    shutil.copytree(uninterrupted, run)
+    (run / "last.pth").unlink()
+    (run / "best.pth").unlink()
+    content = torch.load(run / "iteration_0000008.pth", weights_only=True)
+    torch.save(content | {"best_iteration": 8}, run / "iteration_0000008.pth")
+    training.main(["--resume", str(run)])
+    for name in ("best.pth", "last.pth"):
+        assert (run / name).samefile(run / "iteration_0000008.pth")
+
+
+def test_poly_ends_where_it_was_to_end(data: Path, tmp_path: Path) -> None:
+    training.main(flags(data, tmp_path, "--max_iter", "2", "--lr_schedule", "poly"))
+    with pytest.raises(UsageError, match="--max_iter 4: under --lr_schedule poly the learning rate of this run is 0"):
+        training.main(["--resume", str(run_of(tmp_path)), "--max_iter", "4"])
+
+
+def test_processes_agree_where_a_run_goes_on(tmp_path: Path) -> None:
+    assert run_ranks(agreements, 2, tmp_path) == [(True, False)] * 2
+
+
+def agreements() -> tuple[bool, bool]:
+    return distributed.agreed(7), distributed.agreed(distributed.rank())

@@ -51,6 +51,7 @@ def publish(path: Path, *, best: bool) -> None:
         except OSError:  # not every file system has hard links
             shutil.copyfile(path, link)
         os.replace(link, path.with_name(f"{name}.pth"))
+        link.unlink(missing_ok=True)  # renaming does nothing where both are the same file already
 
 
 def remove_partial(folder: Path) -> None:

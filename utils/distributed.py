@@ -91,6 +91,11 @@ def gather(x: Any) -> list[Any]:
     return held
 
 
+def agreed(x: Any) -> bool:
+    """Whether all ranks have the same ``x``."""
+    return not any_rank(from_first(x) != x)
+
+
 @contextmanager
 def first_on_machine() -> Iterator[None]:
     """The other processes of a machine enter once its first one has left: what it fetched need not be fetched again."""

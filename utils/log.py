@@ -91,6 +91,7 @@ class RunLog:
     def flush(self) -> None:
         """Bring all rows and events to the disk: a checkpoint must not be ahead of its log."""
         self.rows.flush()
+        os.fsync(self.rows.fileno())
         self.events.flush()
 
     def close(self) -> None:
