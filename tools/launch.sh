@@ -21,7 +21,7 @@ train() {
     case " $* " in
         *" --plan "* | *" --help "* | *" -h "*) exec env WORLD_SIZE="$GPUS" "${command[@]}" ;;
     esac
-    # A mistake is told once and in one line, before there are several processes that would all tell it.
+    # Most mistakes are told here, once and in one line, before there are several processes that would all tell them.
     [ "$GPUS" = 1 ] || told=$(WORLD_SIZE=$GPUS "${command[@]}" --plan 2>&1 >/dev/null) ||
         { code=$? && echo "$told" >&2 && exit "$code"; }
     run_command
