@@ -123,6 +123,8 @@ def announce(args: Namespace, method: Aggregate, folder: Path, domains: Domains)
     parameters = sum(param.numel() for param in method.net.parameters())
     print(f"{type(method).__name__} on {sources}: {args.max_iter:,} iterations, recipe {args.recipe}")
     print(f"{args.arch}: {parameters:,} parameters; everything is written to {folder}")
+    if {1, 2} & set(args.wt_layer):
+        print("note: --wt_layer 1 and 2 normalise only; the whitening loss that belongs to them is not there yet")
 
 
 def start_memory(args: Namespace, method: Aggregate, domains: Domains, device: torch.device, precision: str) -> None:
