@@ -15,7 +15,7 @@ from datasets.loaders import Batch, Domains, eval_loader, train_loader
 from datasets.pyramid import Pyramid
 from datasets.specs import Sample, spec
 from datasets.transforms import Augmentation
-from engine.objective import pixel_losses
+from engine.objective import pixel_losses, whitening_term
 from methods import Aggregate, choose_method
 from network.deeplab import DeepLab, build_network
 from network.memory import CategoricalMemory
@@ -89,7 +89,7 @@ def method_from(args: Namespace, net: DeepLab) -> Aggregate:
         exponent=args.poly_exp,
         horizon=args.decay_horizon,
     )
-    options: dict[str, Any] = pixel_losses(args, scheduler)
+    options: dict[str, Any] = {**pixel_losses(args, scheduler), "whitening": whitening_term(args)}
     if args.mldg:
         options |= {"inner_lr": args.inner_lr, "anneal": args.inner_lr_anneal}
     if args.memory:

@@ -1,4 +1,4 @@
-"""From flags to the pixel-wise losses that a method minimises."""
+"""From flags to the losses that a method minimises, apart from those of the memory."""
 
 from argparse import Namespace
 from functools import partial
@@ -7,11 +7,15 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from datasets.labels import CLASSES
+from engine.whitening_flags import SELECTIVE, WHITENED, clustered, whitens
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from loss.weighting import Weigh, class_weights, image_weights
+from loss.whitening import REMEDY
 from methods.aggregate import PixelLoss
+from methods.whitening import Whitening
 from utils.distributed import all_sum
+from utils.packages import need
 
 
 def pixel_losses(args: Namespace, scheduler: LRScheduler) -> dict[str, PixelLoss]:
@@ -47,3 +51,13 @@ def weighing(args: Namespace) -> Weigh | None:
         joint = args.batch_weighting
         return partial(image_weights, classes=len(CLASSES), bound=args.wt_bound, joint=joint, reduce=all_sum)
     return None
+
+
+def whitening_term(args: Namespace) -> Whitening | None:
+    """The term of the layers that ``--wt_layer`` 1 and 2 put into the network; None where it weighs nothing."""
+    if not whitens(args):
+        return None
+    if clustered(args):
+        need("kmeans1d", "--wt_layer 2", remedy=REMEDY)  # which is wanted only once the first epochs are over
+    selective = [kind == SELECTIVE for kind in args.wt_layer if kind in WHITENED]
+    return Whitening(selective, weight=args.wt_reg_weight, relax_denom=args.relax_denom)

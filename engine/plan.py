@@ -9,6 +9,7 @@ from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
 from datasets.specs import spec
 from engine.recipes import RECIPES
+from engine.whitening_flags import SELECTIVE, first_selection, selects, whitens
 from optimizer.schedules import decay_factor
 
 METHODS = {  # (--mldg, --memory)
@@ -21,7 +22,7 @@ METHODS = {  # (--mldg, --memory)
 
 def plan(args: Namespace) -> str:
     """The plan as text; images are counted, so that missing data is an error here already."""
-    paragraphs = what, data, sampling, loss, schedule, validation, output, recipe
+    paragraphs = what, data, sampling, loss, whitening, schedule, validation, output, recipe
     return "\n".join(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
 
 
@@ -72,6 +73,27 @@ def loss(args: Namespace) -> Iterator[str]:
         strict = ", ".join(CLASSES[index] for index in args.strict_bdr_cls or ())
         until = f" before iteration {args.rlx_off_iter:,}" if args.rlx_off_iter >= 0 else ""
         yield f"loss        relaxed at borders{until}" + (f", but not for {strict}" if strict else "")
+
+
+def whitening(args: Namespace) -> Iterator[str]:
+    """Which covariances are whitened, and when those of selective layers are chosen."""
+    if not whitens(args):
+        return
+    relaxed = f"one entry in {args.relax_denom:g} let off" if args.relax_denom else "all entries"
+    chosen = f"all but the lowest of {args.clusters} clusters"
+    kinds = {1: relaxed, SELECTIVE: "selected entries, " + (relaxed if args.relax_denom else chosen)}
+    for kind, told in kinds.items():
+        if count := args.wt_layer.count(kind):
+            layers = f"{count} layer" + "s" * (count > 1)
+            yield f"whitening   weight {args.wt_reg_weight:g}, of {layers} with --wt_layer {kind}: {told}"
+    if selects(args):
+        first = first_selection(args)
+        again = f", and again after every {first:,} more" if args.dynamic else ""
+        never = "" if first < args.max_iter else ", which is past the end: they are not whitened"
+        yield f"            selected after iteration {first:,}{again}{never}"
+        for name in args.covstat_val_dataset:
+            used = len(LabelledImages(spec(name), args.data_root, "val", limit=args.covstat_images))
+            yield f"            by {used:,} images of {name}, {args.trials} times"
 
 
 def schedule(args: Namespace) -> Iterator[str]:

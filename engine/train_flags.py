@@ -10,12 +10,13 @@ from engine import flags
 from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, number
 from engine.recipes import apply_recipe
 from engine.resume import flags_of_run, refuse_changes
+from engine.whitening_flags import add_whitening, check_whitening
 
 ARCH = "network.deepv3plus.DeepR50V3PlusD"
 WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off; the number of their values
     "--sgd": 0, "--syncbn": 0, "--adam": 0, "--amsgrad": 0, "--fp16": 0, "--freeze_trunk": 0, "--hardnm": 1,
     "--trunk": 1, "--rescale": 1, "--repoly": 1, "--scf": 0, "--start_epoch": 1, "--epoch_per_val": 1,
-    "--maxSkip": 1, "--date": 1, "--dist_url": 1,
+    "--maxSkip": 1, "--date": 1, "--dist_url": 1, "--use_wtloss": 0, "--use_isw": 0,
 }  # fmt: skip
 
 
@@ -31,6 +32,7 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
     flags.check_names(parser, [*args.dataset, *args.val_dataset])
     check_losses(parser, args)
+    check_whitening(parser, args)
     check_cityscapes(parser, args)
     return apply_recipe(args)
 
@@ -49,6 +51,7 @@ def training_parser() -> argparse.ArgumentParser:
     add_network(parser.add_argument_group("network"))
     add_method(parser.add_argument_group("method"))
     add_losses(parser.add_argument_group("segmentation loss"))
+    add_whitening(parser.add_argument_group("whitening"))
     add_optimisation(parser.add_argument_group("optimisation"))
     add_run(parser.add_argument_group("run"))
     flags.add_machine(parser.add_argument_group("machine"))

@@ -5,7 +5,7 @@ import shlex
 import signal
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from engine import build
 from engine.evaluation import Predicted, score_domain, summary
 from engine.interruption import Interrupted, Interruption
 from engine.plan import validation_interval
+from engine.whitening import Selection, share_picture, told
 from methods import Aggregate
 from methods.aggregate import Terms
 from utils.checkpoint import save_numbered
@@ -41,12 +42,12 @@ class Progress:
     best_iteration: int = 0
 
 
-class ValidationStopped(Exception):  # noqa: N818 (no error, but an end)
-    """A signal came while domains were being scored."""
+class Stopped(Exception):  # noqa: N818 (no error, but an end)
+    """A signal came while domains were being scored or covariance entries selected."""
 
 
 class Trainer:
-    """Steps, logs, validates and saves.
+    """Steps, logs, validates, selects what to whiten, and saves.
 
     Noise and dropout of an iteration are seeded by (seed, iteration, rank): any iteration can be repeated alone, and a
     run that goes on does what it would have done.
@@ -62,11 +63,13 @@ class Trainer:
         device: torch.device,
         precision: str,
         progress: Progress,
+        selection: Selection,
     ):
         self.args, self.method, self.progress = args, method, progress
         self.facts = facts  # about the run, saved with every checkpoint
         self.log = log  # the first process has one
         self.folder, self.device, self.precision = folder, device, precision
+        self.selection = selection
         self.pending: list[tuple[Terms, float]] = []
         self.validation_interval = validation_interval(args)
 
@@ -76,22 +79,38 @@ class Trainer:
         start, end = self.progress.iteration, self.args.max_iter
         bar = tqdm(batches, self.args.exp, initial=start, total=end, unit="it", disable=rank() > 0)
         with Interruption() as self.interruption:
-            if start and self.due(self.validation_interval) and self.progress.validated < start:
-                self.conclude()  # the run was stopped while it validated
+            if start and (self.validation_due() or self.selection_due()):
+                self.conclude()  # the run was stopped before that was done
             for batch in bar:
                 self.step(batch.ready(self.device))
                 if self.due(self.args.log_interval):
                     bar.set_postfix(self.flush())
                 stop = self.stopping()
-                if stop or self.due(self.validation_interval) or self.due(self.args.save_interval):
+                if stop or self.validation_due() or self.selection_due() or self.due(self.args.save_interval):
                     self.conclude(stop=stop)
 
     def stopping(self) -> bool:
         """Whether a signal reached any of the processes; they stop together."""
         return any_rank(self.interruption.number > 0)
 
+    def leave(self) -> None:
+        """Leave what is being done if a signal came; called by all processes together."""
+        if self.stopping():
+            raise Stopped
+
+    def leave_alone(self) -> None:
+        """The same where the processes are not at the same place: only a single one can leave."""
+        if self.interruption.number and world_size() == 1:
+            raise Stopped
+
     def due(self, interval: int) -> bool:
         return self.progress.iteration % interval == 0 or self.progress.iteration == self.args.max_iter
+
+    def validation_due(self) -> bool:
+        return self.due(self.validation_interval) and self.progress.validated < self.progress.iteration
+
+    def selection_due(self) -> bool:
+        return self.selection.due(self.method, self.progress.iteration)
 
     def step(self, batch: Batch) -> None:
         torch.manual_seed(seed_of(self.args.seed, self.progress.iteration, rank()))
@@ -126,16 +145,17 @@ class Trainer:
         return {name: f"{value:.3f}" for name, value in sums.items()}
 
     def conclude(self, *, stop: bool = False) -> None:
-        """Validate if that is due, save, and end the run if a signal asks for it."""
+        """Select and validate if that is due, save, and end the run if a signal asks for it."""
         self.flush()
         iteration = self.progress.iteration
         if not all(value.isfinite().all() for value in self.method.net.state_dict().values()):
             raise UsageError(f"iteration {iteration}: the weights are not finite any more; try a smaller --lr")
-        if self.due(self.validation_interval) and not stop:
-            self.save()  # a validation takes its time, and may meet a broken image
+        if (self.validation_due() or self.selection_due()) and not stop:
+            self.save()  # this takes its time, and may meet a broken image
             try:
+                self.select()
                 self.validate()
-            except ValidationStopped:
+            except Stopped:
                 stop = True
         self.save()
         if stop:
@@ -145,14 +165,27 @@ class Trainer:
             number = self.interruption.number or signal.SIGTERM
             raise Interrupted(f"{told}{how} train.py --resume {shlex.quote(str(self.folder))}", number)
 
+    def select(self) -> None:
+        """Select the covariance entries that are whitened from now on, if that is due."""
+        if not self.selection_due():
+            return
+        iteration = self.progress.iteration
+        self.selection.take(self.method, iteration, self.device, between=self.leave, within=self.leave_alone)
+        for number, mask in enumerate(self.method.whitening.masks, start=1):
+            if self.log:
+                self.log.picture(f"whitening/layer_{number}", share_picture(mask), iteration)
+        if rank() == 0:
+            tqdm.write(f"{iteration}: {told(self.method.whitening.masks)}")
+
     def validate(self) -> None:
-        """Score all domains; the mean of the held-out source images says whether this is the best so far."""
+        """Score all domains if that is due; the mean of the held-out source images tells the best checkpoint."""
+        if not self.validation_due():
+            return
         iteration, results = self.progress.iteration, {}
         for role, images in [(role, images) for role, group in self.validation_sets.items() for images in group]:
-            first = FirstPicture(self.interruption)
+            first = FirstPicture(self.leave_alone)
             scores = score_domain(self.method.net, self.args, images, self.device, each=first)
-            if self.stopping():
-                raise ValidationStopped
+            self.leave()
             name = images.spec.name
             results[name] = scores.mean_iou
             if self.log:
@@ -179,20 +212,21 @@ class Trainer:
             "scheduler": self.method.scheduler.state_dict(),
             **asdict(self.progress),
         }
+        if self.method.whitening is not None:
+            content["whitening"] = self.method.whitening.state_dict()
         best = self.progress.best_iteration == self.progress.iteration
         save_numbered(self.folder, content, keep=self.args.keep, best=best)
 
 
 class FirstPicture:
-    """Remembers the first image of a domain, to be looked at."""
+    """Remembers the first image of a domain, to be looked at; ``within`` is called after every image."""
 
-    def __init__(self, interruption: Interruption) -> None:
-        self.interruption = interruption
+    def __init__(self, within: Callable[[], None]) -> None:
+        self.within = within
         self.seen: Predicted | None = None
 
     def __call__(self, predicted: Predicted) -> None:
-        if self.interruption.number and world_size() == 1:  # several processes must agree first
-            raise ValidationStopped
+        self.within()
         self.seen = self.seen or predicted
 
     def strip(self) -> Tensor:

@@ -12,8 +12,10 @@ from tqdm import tqdm
 from datasets.folder import LabelledImages
 from datasets.loaders import Domains
 from engine import build
+from engine.plan import whitening
 from engine.sampling import class_uniform
 from engine.trainer import Progress, Trainer
+from engine.whitening import Selection
 from methods import Aggregate
 from network.norms import join_batch_norms
 from utils import distributed
@@ -30,7 +32,7 @@ def train(args: Namespace) -> Path:
     precision = build.choose_precision(args.amp, device)
     torch.manual_seed(args.seed)
     domains = build.training_domains(args)
-    validation = validation_sets(args)
+    validation, selection = validation_sets(args), Selection(args)
     domains = replace(domains, uniform=class_uniform(args, domains))
     config = build.network_config(args)
     with distributed.first_on_machine():  # which may download the backbone
@@ -52,7 +54,8 @@ def train(args: Namespace) -> Path:
         start_memory(args, method, domains, device, precision)
     log = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None
     try:
-        Trainer(args, method, facts, log, folder, device, precision, progress).run(batches, *validation)
+        trainer = Trainer(args, method, facts, log, folder, device, precision, progress, selection)
+        trainer.run(batches, *validation)
     finally:
         if log is not None:
             log.close()
@@ -72,6 +75,8 @@ def restore(args: Namespace, method: Aggregate, facts: dict[str, Any]) -> Progre
         load_weights(method.net, content["weights"], args.checkpoint)
         method.optimizer.load_state_dict(content["optimizer"])
         method.scheduler.load_state_dict(content["scheduler"])
+        if method.whitening is not None:
+            method.whitening.load_state_dict(content["whitening"], next(method.net.parameters()).device)
         progress = Progress(**{field.name: content[field.name] for field in fields(Progress)})
     except (KeyError, ValueError) as error:
         raise UsageError(f"--resume {args.checkpoint}: not the state of a training run ({error})") from error
@@ -123,8 +128,8 @@ def announce(args: Namespace, method: Aggregate, folder: Path, domains: Domains)
     parameters = sum(param.numel() for param in method.net.parameters())
     print(f"{type(method).__name__} on {sources}: {args.max_iter:,} iterations, recipe {args.recipe}")
     print(f"{args.arch}: {parameters:,} parameters; everything is written to {folder}")
-    if {1, 2} & set(args.wt_layer):
-        print("note: --wt_layer 1 and 2 normalise only; the whitening loss that belongs to them is not there yet")
+    for line in whitening(args):
+        print(line)
 
 
 def start_memory(args: Namespace, method: Aggregate, domains: Domains, device: torch.device, precision: str) -> None:

@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from datasets.loaders import Batch
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
+from methods.whitening import Whitening
 from network.deeplab import SegOutput
 from utils.distributed import all_sum, all_sum_
 
@@ -23,7 +24,8 @@ class Aggregate:
     A method's ``step`` takes one ``Batch`` (images D,N,3,H,W, labels D,N,H,W), updates the network once, advances the
     schedule, and returns its weighted loss terms by name, as detached tensors: reading their values would make a GPU
     wait.  A new method overrides what differs: ``losses``, ``observe``, ``after_update`` or ``step`` itself.
-    ``segmentation`` is the loss of the network's answer, ``auxiliary`` that of its auxiliary head.
+    ``segmentation`` is the loss of the network's answer, ``auxiliary`` that of its auxiliary head,
+    ``whitening`` that of its normalised maps.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class Aggregate:
         segmentation: PixelLoss = PLAIN,
         auxiliary: PixelLoss = PLAIN_AUXILIARY,
         aux_weight: float = 0.4,
+        whitening: Whitening | None = None,
     ):
         self.net, self.optimizer, self.scheduler = net, optimizer, scheduler
         self.segmentation, self.auxiliary, self.aux_weight = segmentation, auxiliary, aux_weight
+        self.whitening = whitening
         self.params = {name: param for name, param in net.named_parameters() if param.requires_grad}
 
     def losses(self, out: SegOutput, batch: Batch) -> Terms:
@@ -46,6 +50,8 @@ class Aggregate:
         terms = {"seg": self.segmentation(out.logits, batch.labels)}
         if out.aux is not None:
             terms["aux"] = self.aux_weight * self.auxiliary(out.aux, batch.labels)
+        if self.whitening is not None:
+            terms["whitening"] = self.whitening(out.whitened)
         return terms
 
     def observe(self, batch: Batch) -> Terms:
