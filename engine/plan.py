@@ -79,9 +79,11 @@ def whitening(args: Namespace) -> Iterator[str]:
     """Which covariances are whitened, and when those of selective layers are chosen."""
     if not whitens(args):
         return
-    relaxed = f"one entry in {args.relax_denom:g} let off" if args.relax_denom else "all entries"
-    chosen = f"all but the lowest of {args.clusters} clusters"
-    kinds = {1: relaxed, SELECTIVE: "selected entries, " + (relaxed if args.relax_denom else chosen)}
+    every, spared = "all entries", f"the lowest of {args.clusters} clusters"
+    if args.relax_denom:
+        every = f"all entries, as far as they exceed 1/{args.relax_denom:g} on average"
+        spared = f"one in {args.relax_denom:g}"
+    kinds = {1: every, SELECTIVE: f"all entries but {spared}"}
     for kind, told in kinds.items():
         if count := args.wt_layer.count(kind):
             layers = f"{count} layer" + "s" * (count > 1)

@@ -21,7 +21,7 @@ from engine import build
 from engine.evaluation import Predicted, score_domain, summary
 from engine.interruption import Interrupted, Interruption
 from engine.plan import validation_interval
-from engine.whitening import Selection, share_picture, told
+from engine.whitening import Selection, describe, share_picture
 from methods import Aggregate
 from methods.aggregate import Terms
 from utils.checkpoint import save_numbered
@@ -175,7 +175,7 @@ class Trainer:
             if self.log:
                 self.log.picture(f"whitening/layer_{number}", share_picture(mask), iteration)
         if rank() == 0:
-            tqdm.write(f"{iteration}: {told(self.method.whitening.masks)}")
+            tqdm.write(f"{iteration}: {describe(self.method.whitening.masks)}")
 
     def validate(self) -> None:
         """Score all domains if that is due; the mean of the held-out source images tells the best checkpoint."""

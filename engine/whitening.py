@@ -82,7 +82,7 @@ def share_picture(mask: Tensor) -> Tensor:
     return (255 * share).round().to(torch.uint8).expand(3, -1, -1)
 
 
-def told(masks: Sequence[Tensor]) -> str:
+def describe(masks: Sequence[Tensor]) -> str:
     """How much of the covariances ``masks`` (C,C bool each) select."""
     counts = ", ".join(f"{int(mask.sum()):,} of {len(mask) * (len(mask) - 1) // 2:,}" for mask in masks)
     return f"covariance entries to whiten: {counts}"

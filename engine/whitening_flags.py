@@ -15,7 +15,11 @@ SELECTIVE = 2  # the one that whitens selected entries
 def add_whitening(group: Any) -> None:
     group.add_argument("--wt_reg_weight", type=WEIGHT, default=0.0, metavar="W", help="weight of the whitening loss")
     group.add_argument(
-        "--relax_denom", type=WEIGHT, default=0.0, metavar="D", help="lets one in D covariance entries off; 0: none"
+        "--relax_denom",
+        type=WEIGHT,
+        default=0.0,
+        metavar="D",
+        help="--wt_layer 1 tolerates covariances of 1/D on average, 2 spares one entry in D; 0: neither",
     )
     group.add_argument("--clusters", type=ANY, default=50, metavar="K", help="of these --wt_layer 2 spares the lowest")
     group.add_argument(
@@ -40,7 +44,7 @@ def check_whitening(parser: argparse.ArgumentParser, args: Namespace) -> None:
     if args.dynamic and not selects(args):
         parser.error("--dynamic changes nothing without --wt_layer 2 and --wt_reg_weight: add these, or drop --dynamic")
     if whitens(args) and 0 < args.relax_denom <= 1:
-        parser.error(f"--relax_denom {args.relax_denom:g}: lets all entries off; give more than 1, or 0 for none")
+        parser.error(f"--relax_denom {args.relax_denom:g}: leaves nothing to whiten; give more than 1, or 0 for none")
     if selects(args) and not args.trials:
         parser.error("--trials 0: --wt_layer 2 must select its entries at least once; give 1 or more")
     if clustered(args) and args.clusters < 2:

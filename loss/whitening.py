@@ -28,7 +28,7 @@ def upper_triangle(channels: int, device: torch.device | None = None) -> Tensor:
 
 
 def relaxation(channels: int, denominator: float) -> int:
-    """How many of the C (C - 1) / 2 entries are let off, where that is one in ``denominator``; 0: none."""
+    """One in ``denominator`` of the C (C - 1) / 2 entries: what their sum may be, or how many are spared; 0: none."""
     return int(channels * (channels - 1) // 2 // denominator) if denominator else 0
 
 

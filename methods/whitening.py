@@ -16,8 +16,8 @@ class Whitening:
     """The mean whitening loss of the layers that normalise for it, times ``weight``.
 
     ``selective`` tells of each layer, in their order in the network, whether it whitens selected entries only, those in
-    its mask; until there are masks, such a layer's loss is 0 and costs nothing.  The others whiten all entries, of
-    which ``relax_denom`` lets one in so many off.
+    its mask; until there are masks, such a layer's loss is 0 and costs nothing.  The others whiten all entries, as
+    far as they exceed 1 / ``relax_denom`` on average.
     """
 
     def __init__(self, selective: Sequence[bool], *, weight: float, relax_denom: float = 0) -> None:

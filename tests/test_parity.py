@@ -12,6 +12,7 @@ from datasets.loaders import Batch
 from golden import assert_close, load, make_images, make_labels, net_called, probe, seed_weights
 from loss.memory import classification_loss, cohesion_loss, divergence_loss
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
+from loss.whitening import covariance
 from methods import choose_method
 from network.deeplab import DeepLab
 from optimizer.sgd import build_optimizer
@@ -71,12 +72,6 @@ def test_forward(name: str) -> None:
         found = covariance(normalised)
         assert_close(found[:, ::8, ::8], golden[f"fcor{k}_sub"], 1e-5, f"covariance of norm {k}")
         assert_close(stats(found), golden[f"fcor{k}_stats"], 1e-5, f"covariance of norm {k}")
-
-
-def covariance(x: Tensor) -> Tensor:
-    """Of the channels of normalised maps (N,C,H,W): N,C,C, as the release's whitening losses see it."""
-    flat = x.flatten(2)
-    return flat @ flat.mT / (flat.shape[-1] - 1) + 1e-5 * torch.eye(flat.shape[1])
 
 
 def over_positions(scores: Tensor) -> Tensor:

@@ -1,0 +1,113 @@
+"""Several processes whiten as one that has all of their images: the loss in every method, and what is selected."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from ranks import run_ranks
+from test_ranks import IMAGES, KINDS, SIDE, FourStages, joint_batch, part
+from torch import Tensor, nn
+
+from engine.train_flags import parse_training
+from engine.whitening import Selection
+from loss.whitening import sensitive_entries
+from methods import Aggregate, choose_method
+from methods.whitening import Whitening, mean_variances
+from network.deeplab import DeepLab
+from network.layer_norms import WhiteningNorm
+from network.memory import CategoricalMemory
+from network.norms import join_batch_norms
+from optimizer.sgd import build_optimizer
+from utils.distributed import all_sum, from_first, rank, world_size
+
+SELECTIVE = [True, False, True]
+
+
+class WhitenedStages(FourStages):
+    """Of 8, 8 and 16 channels, behind the first three stages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for stage, channels in zip(self.stages, self.channels[:3], strict=False):
+            stage.append(WhiteningNorm(channels))
+
+
+def method_of(mldg: bool, memory: bool) -> Aggregate:
+    torch.manual_seed(0)
+    net = DeepLab(WhitenedStages(), 19, memory=CategoricalMemory(19) if memory else None)
+    for module in net.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+    net = net.double().train()
+    if world_size() > 1:
+        net = join_batch_norms(net, torch.device("cpu"))
+    options = {"gumbel": False} if memory else {}
+    sgd = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100)
+    term = Whitening(SELECTIVE, weight=2.0, relax_denom=4)
+    return choose_method(mldg=mldg, memory=memory)(net, *sgd, whitening=term, **options)
+
+
+def view_pairs() -> list[Tensor]:
+    """Seven images in two views, of which each process gets every so manyth."""
+    generator = torch.Generator().manual_seed(1)
+    plain = torch.randn(7, 1, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
+    pairs = torch.cat([plain, plain + torch.randn(plain.shape, dtype=torch.float64, generator=generator)], dim=1)
+    return list(pairs[rank() :: world_size()])
+
+
+def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
+    """The variances and masks after one iteration, and the state and the losses after three."""
+    method = method_of(mldg, memory)
+    own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
+    found = {}
+    for iteration in range(3):
+        terms = method.step(part(joint_batch(iteration, per_rank), own))
+        found |= {f"{iteration} {name}": all_sum(term) for name, term in terms.items()}
+        if iteration == 0:
+            variances = mean_variances(method.net.eval().encoder, view_pairs(), SELECTIVE)
+            masks = from_first([sensitive_entries(variance, clusters=3) for variance in variances])
+            method.whitening.select(masks, 1, torch.device("cpu"))
+            method.net.train()
+            for k, (variance, mask) in enumerate(zip(variances, masks, strict=True)):
+                found |= {f"variance {k}": variance, f"mask {k}": mask.double()}
+    return method.net.state_dict() | found
+
+
+def train_all(per_rank: int) -> list[dict[str, Tensor]]:
+    return [train(mldg, memory, per_rank) for mldg, memory in KINDS]
+
+
+def test_ranks_whiten_as_one_process(tmp_path: Path) -> None:
+    ranks = run_ranks(train_all, 2, tmp_path, IMAGES // 2)
+    for kind, expected in zip(KINDS, train_all(IMAGES // 2), strict=True):
+        whitening = [value for name, value in expected.items() if name.endswith("whitening")]
+        assert len(whitening) == (6 if kind[0] else 3) and min(whitening) > 0
+        assert [0 < expected[f"mask {k}"].sum() < full for k, full in enumerate((8 * 7 / 2, 16 * 15 / 2))] == [True] * 2
+        for results in (found[KINDS.index(kind)] for found in ranks):
+            assert results.keys() == expected.keys()
+            for key, value in expected.items():
+                difference = (results[key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
+                assert difference < 1e-9, f"{kind} {key}: {difference:.1e}"
+
+
+def selection(args: Namespace) -> list[Tensor]:
+    """What is selected among the demo's images, of which the processes have unlike numbers."""
+    method = method_of(False, False)
+    method.net.float()
+    calls: list[int] = []
+    Selection(args).take(
+        method, 3, torch.device("cpu"), between=lambda: calls.append(0), within=lambda: calls.append(1)
+    )
+    passes, own = 4, len(range(rank(), 2, world_size()))
+    assert calls.count(0) == passes and calls.count(1) == passes * own
+    assert method.whitening.taken == 3 and method.net.training
+    return method.whitening.masks
+
+
+def test_ranks_select_the_same(data: Path, tmp_path: Path) -> None:
+    line = f"--data_root {data} --covstat_val_dataset gtav mapillary --trials 2 --clusters 3 --crop_size 48"
+    args = parse_training([*line.split(), "--num_workers", "0", "--wt_reg_weight", "1", "--wt_layer", *"0020000"])
+    expected = selection(args)
+    assert all(0 < mask.sum() < len(mask) * (len(mask) - 1) / 2 for mask in expected)
+    for masks in run_ranks(selection, 3, tmp_path, args):  # one of them has no image
+        assert all(torch.equal(a, b) for a, b in zip(masks, expected, strict=True))

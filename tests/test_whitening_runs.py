@@ -1,0 +1,154 @@
+"""Runs with whitening: when entries are selected, by what, runs that go on, what is told and refused."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from test_resume import check_equal, flags, run_of
+from torch import Tensor
+
+import train as training
+from datasets.folder import LabelledImages
+from datasets.specs import spec
+from datasets.transforms import Augmentation
+from datasets.view_pairs import view_pair_loader
+from engine.interruption import Interrupted
+from engine.plan import plan
+from engine.train_flags import parse_training
+from engine.whitening import Selection
+from engine.whitening_flags import first_selection, selections_due
+from utils.checkpoint import numbered
+from utils.errors import UsageError
+
+LAYERS = "--wt_layer 0 0 1 2 0 0 0 --wt_reg_weight 0.6"
+ROUNDS = "--cov_stat_epoch 0 --epoch_size 7 --dynamic --trials 2 --covstat_val_dataset gtav mapillary"
+ISW = [*LAYERS.split(), *ROUNDS.split(), "--clusters", "3", "--num_workers", "0"]  # after iterations 3 and 6 of 8
+ENTRIES = 64 * 63 // 2
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("uninterrupted")
+    training.main(flags(data, out, *ISW))
+    return run_of(out)
+
+
+def test_the_term_and_its_masks(uninterrupted: Path) -> None:
+    rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
+    terms = [row["inner/whitening"] for row in rows if row["kind"] == "train"]
+    assert len(terms) == 8 and min(terms) > 0  # that of the layer which selects nothing is there at once
+    states = [torch.load(path, weights_only=True)["whitening"] for path in numbered(uninterrupted)]
+    assert [state["taken"] for state in states] == [6, 6]
+    (mask,) = states[-1]["masks"]
+    assert mask.shape == (64, 64) and mask.dtype == torch.bool and 0 < mask.sum() < ENTRIES
+    (events,) = (uninterrupted / "tensorboard").iterdir()
+    assert b"whitening/layer_1" in events.read_bytes()
+
+
+def test_a_run_that_was_stopped_while_it_selected(
+    data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It selects again, by the weights that were saved before; until then it had the masks of iteration 3."""
+    pairs = Selection.pairs
+
+    def stopping_pairs(selection: Selection, images: LabelledImages, seeds: tuple, *rest: object) -> Iterator[Tensor]:
+        for number, pair in enumerate(pairs(selection, images, seeds, *rest)):
+            if seeds[1:] == (6, 1) and images.spec.name == "mapillary" and number == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield pair
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Selection, "pairs", stopping_pairs)
+        with pytest.raises(Interrupted, match="after iteration 6 of 8"):
+            training.main(flags(data, tmp_path, *ISW))
+    newest = torch.load(numbered(run_of(tmp_path))[-1], weights_only=True)
+    assert newest["iteration"] == 6 and newest["whitening"]["taken"] == 3
+    training.main(["--resume", str(run_of(tmp_path))])
+    check_equal(run_of(tmp_path), uninterrupted)
+
+
+def test_when_entries_are_selected() -> None:
+    line = [*LAYERS.split(), "--max_iter", "5000", "--cov_stat_epoch", "1"]
+    args = parse_training(line)
+    assert first_selection(args) == 2 * 743  # the release's epochs: 2975 images, four at once
+    due = [selections_due(args, iteration) for iteration in (0, 1485, 1486, 2972, 5000)]
+    assert due == [0, 0, 1, 1, 1]
+    args = parse_training([*line, "--dynamic", "--max_iter", "2972"])
+    assert [selections_due(args, iteration) for iteration in (1486, 2971, 2972)] == [1, 1, 1]  # never at the end
+
+
+def test_views_differ_in_colour_and_are_drawn_by_trial_and_image(data: Path) -> None:
+    images = LabelledImages(spec("gtav"), data, "val")
+
+    def pairs(*seeds: int, indices: range = range(2), workers: int = 0) -> Tensor:
+        loader = view_pair_loader(images, Augmentation(crop_size=48), seeds=seeds, indices=indices, workers=workers)
+        return torch.stack(list(loader))
+
+    first = pairs(1, 2)
+    assert first.shape == (2, 2, 3, 48, 48) and first.dtype == torch.uint8
+    assert torch.equal(pairs(1, 2, workers=2), first) and torch.equal(pairs(1, 2, indices=range(1, 2)), first[1:])
+    assert not torch.equal(pairs(1, 3), first) and not torch.equal(first[0], first[1])
+    changed, plain = first.float().unbind(dim=1)
+    assert (changed - plain).abs().mean() > 5
+    for a, b in zip(changed.mean(dim=1), plain.mean(dim=1), strict=True):  # but show the same
+        assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].abs() > 0.7
+
+
+@pytest.mark.parametrize("zeros", ["--cov_stat_epoch 0 --trials 0 --clusters 0", "--clusters 50"])
+@pytest.mark.parametrize("layers", ["0 0 0 0 0 0 0", "0 0 4 4 4 0 0", "0 0 2 2 2 0 0"])
+def test_the_release_s_zeros_are_silent(zeros: str, layers: str, capsys: pytest.CaptureFixture) -> None:
+    line = f"--wt_reg_weight 0.0 --relax_denom 0.0 {zeros} --covstat_val_dataset gtav --wt_layer {layers}"
+    parse_training(line.split())
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--wt_reg_weight 0.6 --wt_layer 0 0 4 4 4 0 0", "--wt_reg_weight changes nothing without --wt_layer 1 or 2"),
+        ("--dynamic --wt_reg_weight 0.6 --wt_layer 0 0 1 0 0 0 0", "--dynamic changes nothing without --wt_layer 2"),
+        ("--wt_reg_weight 1 --wt_layer 0 0 2 0 0 0 0 --clusters 1", "--clusters 1: --wt_layer 2 spares one cluster"),
+        ("--wt_reg_weight 1 --wt_layer 0 0 2 0 0 0 0 --trials 0", "--trials 0: --wt_layer 2 must select"),
+        ("--wt_reg_weight 1 --wt_layer 0 0 1 0 0 0 0 --relax_denom 1", "--relax_denom 1: leaves nothing to whiten"),
+        ("--covstat_val_dataset gta5", "no data set is called gta5"),
+        ("--covstat_images 0", "0: give a whole number of 1 or more"),
+    ],
+)
+def test_mistakes(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_training(line.split())
+    (error,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and told in error
+
+
+def test_what_is_missing_is_told_before_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="cityscapes: no such folder"):
+        training.main(flags(data, tmp_path, *ISW, "--covstat_val_dataset", "cityscapes"))
+    monkeypatch.setitem(sys.modules, "kmeans1d", None)
+    with pytest.raises(UsageError, match=r"--wt_layer 2: the package kmeans1d cannot be loaded .*pip install kmeans1d"):
+        training.main(flags(data, tmp_path, *ISW))
+    assert not list(tmp_path.iterdir())
+    training.main(flags(data, tmp_path, *ISW, "--relax_denom", "4", "--max_iter", "4"))  # which needs no clusters
+    (mask,) = torch.load(run_of(tmp_path) / "last.pth", weights_only=True)["whitening"]["masks"]
+    assert 0 < mask.sum() <= ENTRIES - ENTRIES // 4
+
+
+def test_the_plan_tells_it(data: Path, tmp_path: Path) -> None:
+    def told(*extra: str) -> str:
+        return plan(parse_training(flags(data, tmp_path, *ISW, *extra)))
+
+    text = told()
+    assert "weight 0.6, of 1 layer with --wt_layer 1: all entries" in text
+    assert "weight 0.6, of 1 layer with --wt_layer 2: all entries but the lowest of 3 clusters" in text
+    assert "selected after iteration 3, and again after every 3 more" in text
+    assert "by 2 images of gtav, 2 times" in text and "by 2 images of mapillary, 2 times" in text
+    assert "selected after iteration 12, and again after every 12 more, which is past the end" in told(
+        "--cov_stat_epoch", "3"
+    )
+    assert "all entries, as far as they exceed 1/32 on average" in told("--relax_denom", "32")
+    assert "whitening" not in plan(parse_training(flags(data, tmp_path, "--wt_layer", *"0022000")))
