@@ -24,6 +24,7 @@ def evaluate(args: Namespace) -> Path:
     start(device)
     content = load_checkpoint(args.snapshot)
     check_network(args, content["network"])
+    args.image_in = content["network"].get("image_in", args.image_in)
     net = network_from(content["network"])
     load_weights(net, content["weights"], args.snapshot)
     predict = Predictor(net.to(device), args, device=device, inference=inference_from(args))
@@ -90,6 +91,8 @@ def check_network(args: Namespace, config: dict[str, Any]) -> None:
     if args.wt_layer not in (None, norms):
         held, asked = (" ".join(map(str, numbers)) for numbers in (norms, args.wt_layer))
         raise UsageError(f"--wt_layer {asked}: {args.snapshot} holds {held}; drop --wt_layer or give these")
+    if args.image_in and not config.get("image_in", True):
+        raise UsageError(f"--image_in: {args.snapshot} was trained on images normalised by ImageNet; drop --image_in")
     if args.memory and not config["memory"]:
         raise UsageError(f"--memory: {args.snapshot} holds none; drop --memory or name a checkpoint trained with it")
 

@@ -22,6 +22,8 @@ WITHOUT_EFFECT = {  # flags of the release; the number of their values
 
 def parse_evaluation(argv: Sequence[str] | None = None) -> Namespace:
     parser = evaluation_parser()
+    if flags.asked_for("--test_mode", argv):
+        parser.set_defaults(limit=10)
     args = parser.parse_args(argv)
     check_inference(parser, args)
     check_source(parser, args)
@@ -64,6 +66,7 @@ def add_subject(group: Any) -> None:
         "--limit", type=ANY, default=0, metavar="N", help="at most N images per domain, evenly spaced, or the first N "
         "of a folder; 0: all"
     )  # fmt: skip
+    group.add_argument("--test_mode", action="store_true", help="a quick trial: --limit 10, if none is given")
     group.add_argument("--dump_images", action="store_true", help="also write colours, overlay and errors per image")
     group.add_argument("--exp", metavar="NAME", help="a label for the results")
     group.add_argument(
@@ -98,6 +101,7 @@ def add_protocol(group: Any) -> None:
     group.add_argument("--memory", action="store_true", help="the snapshot must hold a memory")
     group.add_argument("--gumbel_off", action="store_true", help="the same as --gumbel_eval 0")
     flags.add_reading_flags(group)
+    flags.add_image_in(group, told=": the snapshot must be so trained; decides where it does not say")
 
 
 def scales(text: str) -> tuple[float, ...]:

@@ -79,7 +79,7 @@ class Trainer:
             if start and self.due(self.validation_interval) and self.progress.validated < start:
                 self.conclude()  # the run was stopped while it validated
             for batch in bar:
-                self.step(batch.ready(self.device))
+                self.step(batch.ready(self.device, image_in=self.args.image_in))
                 if self.due(self.args.log_interval):
                     bar.set_postfix(self.flush())
                 stop = self.stopping()
