@@ -11,6 +11,7 @@ from engine import flags
 from engine.figure_flags import add_figures, check_figures
 from engine.flags import ANY, COUNT, FACTOR, SHARE, user_path
 from engine.recipes import apply_recipe
+from engine.target_flags import add_target_norm, check_target_norm
 
 VIDEO_FOLDER = "video_folder"  # the release's name for images without labels
 WITHOUT_EFFECT = {  # flags of the release; the number of their values
@@ -28,6 +29,7 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> Namespace:
     check_inference(parser, args)
     check_source(parser, args)
     check_figures(parser, args)
+    check_target_norm(parser, args)
     if args.gumbel_off and args.gumbel_eval:
         parser.error(f"--gumbel_off contradicts --gumbel_eval {args.gumbel_eval}: drop one of them")
     args.snapshot = given_weights(args.snapshot)
@@ -45,6 +47,7 @@ def evaluation_parser() -> ArgumentParser:
     add_subject(parser.add_argument_group("what"))
     add_inference(parser.add_argument_group("inference"))
     add_protocol(parser.add_argument_group("protocol"))
+    add_target_norm(parser.add_argument_group("target-specific normalisation"))
     add_figures(parser.add_argument_group("figures, instead of scores"))
     flags.add_machine(parser.add_argument_group("machine"))
     flags.add_without_effect(parser, WITHOUT_EFFECT)

@@ -79,6 +79,15 @@ class Predictor:
         return self.inference(self.logits, views[0], views[1:]).argmax(0).to(torch.uint8)
 
     @torch.no_grad()
+    def together(self, images: Tensor, *, numbers: Sequence[int]) -> Tensor:
+        """Train ids (N,H,W uint8, on the device) of images (N,3,H,W uint8) that the network sees whole, as one batch.
+
+        The noise of a noisy read depends on ``numbers`` only.
+        """
+        self.begin(*numbers)
+        return self.logits(self.normal(images)).argmax(1).to(torch.uint8)
+
+    @torch.no_grad()
     def look(self, image: Tensor, *, index: int) -> SegOutput:
         """All that the network returns for an image (3,H,W uint8), seen whole; N is 1, and noise as above."""
         self.begin(0, index)
