@@ -20,9 +20,20 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
             image = ImageOps.exif_transpose(image) if upright else image
             return eight_bit(image).convert("RGB")
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
-        raise UsageError(
-            f"{path}: unreadable image ({first_line(error)}): fetch the file again or take it away"
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file, of which only the head is read."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Exception as error:  # as above
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path}: unreadable image ({first_line(error)}): fetch the file again or take it away")
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
@@ -56,6 +67,10 @@ class LabelledImages:
     def __getitem__(self, index: int) -> tuple[Image.Image, np.ndarray, str]:
         sample = self.samples[index]
         return *read_pair(self.spec, sample), sample.name
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of an image as stored."""
+        return image_size(self.samples[index].image)
 
 
 class ImageFolder:

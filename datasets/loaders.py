@@ -34,12 +34,12 @@ class Batch(NamedTuple):
         """The chosen domains (mask or slice) as one flat batch."""
         return Batch(self.images[domains].flatten(0, 1), self.labels[domains].flatten(0, 1), self.meta_test[domains])
 
-    def ready(self, device: torch.device | str) -> "Batch":
-        """The batch on a device, images normalised, labels as the losses want them.
+    def ready(self, device: torch.device | str, *, image_in: bool = False) -> "Batch":
+        """The batch on a device, images normalised (see ``normalise``), labels as the losses want them.
 
         ``meta_test`` stays where it is: choosing domains by it then needs no wait for the device.
         """
-        images = normalise(self.images.to(device, non_blocking=True))
+        images = normalise(self.images.to(device, non_blocking=True), image_in=image_in)
         return Batch(images, self.labels.to(device, non_blocking=True).long(), self.meta_test)
 
 
@@ -71,27 +71,35 @@ def meta_split(num_domains: int, seed: int, iteration: int) -> list[bool]:
 class ClassUniform:
     """How a share of the samples is drawn: a class, then a tile that shows it, so that rare classes are seen often."""
 
-    tiles: Sequence[ClassTiles]  # of each domain
+    tiles: Sequence[ClassTiles]  # of each domain; of joined ones a single table
     share: float
     stop: int  # the first iteration without such samples
 
 
 @dataclass(frozen=True)
 class Domains(Dataset):
-    """Labelled images of several domains, drawn by request; a domain may stand in the list more than once."""
+    """Labelled images of several domains, drawn by request; a domain may stand in the list more than once.
+
+    If they are ``joined``, all images are drawn from as those of a single domain, in which large data sets weigh more.
+    """
 
     sources: Sequence[tuple[DatasetSpec, Sequence[Sample]]]
     augmentation: Augmentation
     seed: int
     rank: int = 0
     uniform: ClassUniform | None = None
+    joined: bool = False
+
+    @property
+    def pools(self) -> list[Sequence[tuple[DatasetSpec, Sequence[Sample]]]]:
+        """The sources that are drawn from together, domain by domain."""
+        return [self.sources] if self.joined else [[source] for source in self.sources]
 
     def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
         """A sample drawn with replacement and augmented: image 3,H,W and label H,W, both uint8."""
-        spec, samples = self.sources[request.domain]
         rng = _stream(_SAMPLE, self.seed, request.iteration, self.rank, request.domain, request.slot)
         index, place = self.choose(request, rng)
-        image, label = read_pair(spec, samples[index])
+        image, label = read_pair(*self.find(request.domain, index))
         image, label = self.augmentation(image, label, rng, request.hard, place=place)
         return to_tensor(image), torch.from_numpy(label.copy())
 
@@ -100,12 +108,20 @@ class Domains(Dataset):
         uniform = self.uniform
         if uniform and request.iteration < uniform.stop and rng.random() < uniform.share:
             return uniform.tiles[request.domain].draw(rng)
-        return int(rng.integers(len(self.sources[request.domain][1]))), None
+        return int(rng.integers(sum(len(samples) for _, samples in self.pools[request.domain]))), None
+
+    def find(self, domain: int, index: int) -> tuple[DatasetSpec, Sample]:
+        """The image of a domain with that index, and its data set."""
+        for spec, samples in self.pools[domain]:
+            if index < len(samples):
+                return spec, samples[index]
+            index -= len(samples)
+        raise IndexError(index)
 
     def __getitems__(self, requests: Sequence[Request]) -> Batch:
         """The batch of one iteration; the data loader calls this with what the sampler yields."""
         images, labels = map(torch.stack, zip(*(self[request] for request in requests), strict=True))
-        count = len(self.sources)
+        count = len(self.pools)
         roles = [request.meta_test for request in requests if request.slot == 0]
         return Batch(images.unflatten(0, (count, -1)), labels.unflatten(0, (count, -1)), torch.tensor(roles))
 
@@ -160,8 +176,9 @@ def train_loader(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """The batches of the iterations from ``start`` to ``stop``, ``batch_size`` samples of every domain in each."""
-    sampler = IterationSampler(len(domains.sources), batch_size, start, stop, domains.seed, meta, meta_aug)
+    """The batches of the iterations from ``start`` to ``stop``, ``batch_size`` samples of every domain in each, or in
+    all if the domains are joined."""
+    sampler = IterationSampler(len(domains.pools), batch_size, start, stop, domains.seed, meta, meta_aug)
     return Loader(domains, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, pin_memory=pin_memory)
 
 

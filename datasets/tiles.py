@@ -38,6 +38,15 @@ class ClassTiles:
         table = table[np.argsort(table[:, 0], kind="stable")]
         return cls(table[:, 1:], np.searchsorted(table[:, 0], np.arange(len(CLASSES) + 1)))
 
+    @classmethod
+    def joined(cls, tables: Sequence["ClassTiles"], counts: Sequence[int]) -> "ClassTiles":
+        """The tiles of several data sets with these numbers of images, which are counted on from one to the next."""
+        firsts = np.cumsum([0, *counts[:-1]])
+        moved = [table.tiles + np.array([first, 0, 0]) for table, first in zip(tables, firsts, strict=True)]
+        order = [(train_id, part) for train_id in range(len(CLASSES)) for part in zip(moved, tables, strict=True)]
+        rows = [tiles[table.starts[k] : table.starts[k + 1]] for k, (tiles, table) in order]
+        return cls(np.concatenate(rows).astype(np.int32), sum(table.starts for table in tables))
+
     @property
     def classes(self) -> np.ndarray:
         """The classes that occur."""

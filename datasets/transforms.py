@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from PIL.Image import Resampling, Transpose
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from datasets.bilateral import bilateral
 from datasets.labels import IGNORE
 from utils.errors import UsageError
 
@@ -70,25 +72,34 @@ def scale_crop_flip(
     *,
     scale: tuple[float, float] = (0.5, 2.0),
     pad: bool = True,
+    shorter: int = 0,
     place: tuple[int, int] | None = None,
 ) -> Pair:
     """A random crop of the randomly scaled pair, mirrored half of the time.
 
-    One factor for both axes; what is smaller than the crop is padded by (crop - size) // 2 + 1 on both sides, as
-    published. With ``pad=False`` the factor is raised until the crop fits. All crops that show the pixel ``place``
-    (x, y), or all if none is given, are equally likely.
+    Scaled is what the pair would be with a shorter side of ``shorter`` pixels, if that is given.  One factor for both
+    axes; what is smaller than the crop is padded by (crop - size) // 2 + 1 on both sides, as published. With
+    ``pad=False`` the factor is raised until the crop fits. All crops that show the pixel ``place`` (x, y), or all if
+    none is given, are equally likely.
     """
     factor = rng.uniform(*scale)
-    width, height = max(1, int(image.width * factor)), max(1, int(image.height * factor))
+    wide, high = _with_shorter_side(image.size, shorter) if shorter else image.size
+    width, height = max(1, int(wide * factor)), max(1, int(high * factor))
     if not pad:
-        factor = max(factor, crop / image.width, crop / image.height)
-        width, height = max(crop, int(image.width * factor)), max(crop, int(image.height * factor))
+        factor = max(factor, crop / wide, crop / high)
+        width, height = max(crop, int(wide * factor)), max(crop, int(high * factor))
     x, y = (None, None) if place is None else place
     corner = _corner(image.width, width, crop, rng, shown=x), _corner(image.height, height, crop, rng, shown=y)
     image, label = cut(image, label, size=(width, height), corner=corner, crop=crop, fill=IGNORE)
     if rng.random() < 0.5:
         image, label = image.transpose(Transpose.FLIP_LEFT_RIGHT), label[:, ::-1]
     return image, label
+
+
+def _with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]:
+    shorter, longer = sorted(size)
+    longer = max(side, int(longer * side / shorter))
+    return (side, longer) if size[0] < size[1] else (longer, side)
 
 
 def _corner(source: int, size: int, crop: int, rng: np.random.Generator, *, shown: int | None) -> int:
@@ -130,11 +141,17 @@ def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(0.15 + 1.15 * rng.random()))
 
 
+def bilateral_blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A blur of 0.05 to 0.75 pixels that keeps edges."""
+    return Image.fromarray(bilateral(np.asarray(image), sigma=rng.uniform(0.05, 0.75)))
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """The training augmentation of one sample.
 
     Of ``color_aug`` only the sign counts, as published: above 0 the jitter is applied to half of the samples.
+    ``bblur`` takes the place of ``gblur``; strong jitter keeps the Gaussian one.
     """
 
     crop_size: int = 768
@@ -144,6 +161,8 @@ class Augmentation:
     rotate: float = 0.0
     color_aug: float = 0.0
     gblur: bool = False
+    bblur: bool = False
+    pre_size: int = 0
 
     def __call__(
         self,
@@ -158,15 +177,17 @@ class Augmentation:
 
         The crop shows the pixel ``place`` (x, y), which only a rotation may then turn out of it.
         """
-        scale = (self.scale_min, self.scale_max)
-        image, label = scale_crop_flip(image, label, self.crop_size, rng, scale=scale, pad=self.pad, place=place)
+        options = {"scale": (self.scale_min, self.scale_max), "pad": self.pad, "shorter": self.pre_size}
+        image, label = scale_crop_flip(image, label, self.crop_size, rng, place=place, **options)
         if self.rotate > 0:
             image, label = rotate(image, label, self.rotate, rng)
         if hard:
             return blur(jitter(image, rng, HARD), rng), label
         if self.color_aug > 0 and rng.random() < 0.5:
             image = jitter(image, rng, NORMAL)
-        if self.gblur:
+        if self.bblur:
+            image = bilateral_blur(image, rng)
+        elif self.gblur:
             image = blur(image, rng)
         return image, label
 
@@ -191,8 +212,14 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Images ...,3,H,W uint8 as float32 with the mean and deviation of ImageNet taken out."""
+def normalise(images: Tensor, *, image_in: bool = False) -> Tensor:
+    """Images ...,3,H,W uint8 as float32 with the mean and deviation of ImageNet taken out.
+
+    With ``image_in`` each image's own instead, channel by channel: (x - mean) / sqrt(variance + 1e-5), x from 0 to 1.
+    """
+    if image_in:
+        single = images.reshape(-1, *images.shape[-3:]).float().div_(255)
+        return F.instance_norm(single, eps=1e-5).view(images.shape)
     mean, deviation = _statistics(images.device)
     return images.float().sub_(mean).div_(deviation)
 

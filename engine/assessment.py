@@ -10,7 +10,8 @@ from engine.evaluation import ignore, score_reads
 from engine.figures import draw_figures
 from engine.folder import label_folder
 from engine.prediction import Inference, Predictor
-from engine.results import class_table, keep_older, mean_of, percent, result, scoring_protocol, write_csv
+from engine.results import class_table, keep_older, percent, result, scoring_protocol, write_csv
+from engine.target_norm import TargetNorm, mean_over, norm_table
 from network.backbones import NO_NORMS
 from utils.checkpoint import load_checkpoint, load_weights
 from utils.distributed import rank, start
@@ -24,13 +25,15 @@ def evaluate(args: Namespace) -> Path:
     start(device)
     content = load_checkpoint(args.snapshot)
     check_network(args, content["network"])
+    args.image_in = content["network"].get("image_in", args.image_in)
     net = network_from(content["network"])
     load_weights(net, content["weights"], args.snapshot)
     predict = Predictor(net.to(device), args, device=device, inference=inference_from(args))
     if args.tsne or args.mem_actmap:
         out = args.out or default_folder(args.snapshot)
         return draw_figures(predict, args, out=out, trained=content)
-    out = args.out or default_folder(args.snapshot) / predict.inference.tag
+    tag = predict.inference.tag + ("_target_norm" if args.target_norm else "")
+    out = args.out or default_folder(args.snapshot) / tag
     if args.images is not None:
         about = {"snapshot": str(args.snapshot.resolve()), "iteration": content["iteration"]}
         return label_folder(predict, args, out=out, about=about | {"protocol": predict.describe()})
@@ -47,19 +50,25 @@ def score(predict: Predictor, args: Namespace, *, out: Path, about: dict[str, An
     if rank() == 0:
         keep_older(out)
     reads = reads_of(predict, args)
+    norms = TargetNorm(predict, args) if args.target_norm else None
     domains: dict[str, dict[str, Any]] = {}
     for name, images in sets.items():
         each = PictureWriter(out / f"{name}_{args.split}") if args.dump_images else ignore
         scores = score_reads(predict, images, args=args, reads=reads, each=each)
-        domains[name] = result(scores, scoring_protocol(args, images, reads=reads) | predict.describe())
+        protocol = scoring_protocol(args, images, reads=reads) | predict.describe()
+        domains[name] = result(scores, protocol)
+        if norms:
+            domains[name]["target_norm"] = norms.results(images, protocol)
         if rank() == 0:
             print(f"\n{name} ({args.split}, {len(images)} images)\n{class_table(domains[name])}")
-            mean = mean_of(domains) if len(domains) > 1 else None
+            print(norm_table(domains[name]), end="")
+            mean = mean_over(domains) if len(domains) > 1 else None
             write_json(out / "results.json", about | {"domains": domains} | ({"mean": mean} if mean else {}))
             write_csv(out / "results.csv", domains, mean=mean)
     if rank() == 0:
         if mean:
             print(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
+            print(norm_table(mean), end="")
         print(f"written to {out}")
 
 
@@ -90,6 +99,8 @@ def check_network(args: Namespace, config: dict[str, Any]) -> None:
     if args.wt_layer not in (None, norms):
         held, asked = (" ".join(map(str, numbers)) for numbers in (norms, args.wt_layer))
         raise UsageError(f"--wt_layer {asked}: {args.snapshot} holds {held}; drop --wt_layer or give these")
+    if args.image_in and not config.get("image_in", True):
+        raise UsageError(f"--image_in: {args.snapshot} was trained on images normalised by ImageNet; drop --image_in")
     if args.memory and not config["memory"]:
         raise UsageError(f"--memory: {args.snapshot} holds none; drop --memory or name a checkpoint trained with it")
 

@@ -67,11 +67,12 @@ def network_config(args: Namespace) -> dict[str, Any]:
         "wt_layer": args.wt_layer,
         "dim": args.mem_dim,
         "memory": memory if args.memory else None,
+        "image_in": args.image_in,
     }
 
 
 def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLab:
-    config = dict(config)
+    config = {key: value for key, value in config.items() if key != "image_in"}  # what is done to its images is not it
     memory = config.pop("memory")
     with torch.random.fork_rng(devices=[]):  # so that networks with and without memory start from the same weights
         memory = memory and CategoricalMemory(**memory)
@@ -113,13 +114,16 @@ def training_domains(args: Namespace) -> Domains:
         rotate=args.rrotate,
         color_aug=args.color_aug,
         gblur=args.gblur,
+        bblur=args.bblur,
+        pre_size=args.pre_size,
     )
-    return Domains([(row, row.pairs(args.data_root, "train")) for row in specs], augmentation, args.seed, rank())
+    sources = [(row, row.pairs(args.data_root, "train")) for row in specs]
+    return Domains(sources, augmentation, args.seed, rank(), joined=args.image_uniform_sampling)
 
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:
     """The batches of the iterations from ``start`` on."""
-    smallest = args.bs_mult * world_size() * (1 if args.mldg else len(domains.sources))
+    smallest = args.bs_mult * world_size() * (1 if args.mldg else len(domains.pools))
     if smallest < 2:
         raise UsageError(f"--bs_mult {args.bs_mult}: batch norm needs two images in every pass; give at least 2")
     return train_loader(
@@ -139,7 +143,7 @@ def initial_batches(args: Namespace, domains: Domains, device: torch.device) -> 
     loader = train_loader(
         domains, batch_size=args.bs_mult, start=-args.mem_init_batches, stop=0, workers=args.num_workers
     )
-    return (batch.ready(device) for batch in loader)
+    return (batch.ready(device, image_in=args.image_in) for batch in loader)
 
 
 def labelled_images(args: Namespace, name: str, split: str, limit: int) -> LabelledImages:

@@ -11,6 +11,7 @@ from engine import flags
 from engine.figure_flags import add_figures, check_figures
 from engine.flags import ANY, COUNT, FACTOR, SHARE, user_path
 from engine.recipes import apply_recipe
+from engine.target_flags import add_target_norm, check_target_norm
 
 VIDEO_FOLDER = "video_folder"  # the release's name for images without labels
 WITHOUT_EFFECT = {  # flags of the release; the number of their values
@@ -22,10 +23,13 @@ WITHOUT_EFFECT = {  # flags of the release; the number of their values
 
 def parse_evaluation(argv: Sequence[str] | None = None) -> Namespace:
     parser = evaluation_parser()
+    if flags.asked_for("--test_mode", argv):
+        parser.set_defaults(limit=10)
     args = parser.parse_args(argv)
     check_inference(parser, args)
     check_source(parser, args)
     check_figures(parser, args)
+    check_target_norm(parser, args)
     if args.gumbel_off and args.gumbel_eval:
         parser.error(f"--gumbel_off contradicts --gumbel_eval {args.gumbel_eval}: drop one of them")
     args.snapshot = given_weights(args.snapshot)
@@ -43,6 +47,7 @@ def evaluation_parser() -> ArgumentParser:
     add_subject(parser.add_argument_group("what"))
     add_inference(parser.add_argument_group("inference"))
     add_protocol(parser.add_argument_group("protocol"))
+    add_target_norm(parser.add_argument_group("target-specific normalisation"))
     add_figures(parser.add_argument_group("figures, instead of scores"))
     flags.add_machine(parser.add_argument_group("machine"))
     flags.add_without_effect(parser, WITHOUT_EFFECT)
@@ -64,6 +69,7 @@ def add_subject(group: Any) -> None:
         "--limit", type=ANY, default=0, metavar="N", help="at most N images per domain, evenly spaced, or the first N "
         "of a folder; 0: all"
     )  # fmt: skip
+    group.add_argument("--test_mode", action="store_true", help="a quick trial: --limit 10, if none is given")
     group.add_argument("--dump_images", action="store_true", help="also write colours, overlay and errors per image")
     group.add_argument("--exp", metavar="NAME", help="a label for the results")
     group.add_argument(
@@ -98,6 +104,7 @@ def add_protocol(group: Any) -> None:
     group.add_argument("--memory", action="store_true", help="the snapshot must hold a memory")
     group.add_argument("--gumbel_off", action="store_true", help="the same as --gumbel_eval 0")
     flags.add_reading_flags(group)
+    flags.add_image_in(group, told=": the snapshot must be so trained; decides where it does not say")
 
 
 def scales(text: str) -> tuple[float, ...]:

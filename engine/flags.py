@@ -82,6 +82,11 @@ def number(kind: type, low: float, high: float = math.inf) -> Any:
     return parse
 
 
+def asked_for(flag: str, argv: Sequence[str] | None) -> bool:
+    """Whether a command line, by default that of the program, has ``flag``: known before it is parsed."""
+    return flag in (sys.argv[1:] if argv is None else argv)
+
+
 WT_LAYERS = 7  # the stem's three convolutions, four stages
 EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
 COUNT, ANY = number(int, 1), number(int, 0)
@@ -141,6 +146,11 @@ def add_layer_norms(group: Any, *, default: list[int] | None, told: str) -> None
         f"2 selective whitening, 3 instance norm, 4 the same with scale and shift (IBN-Net), 5 switchable whitening; "
         f"{told}",
     )  # fmt: skip
+
+
+def add_image_in(group: Any, *, told: str) -> None:
+    group.add_argument("--image_in", action="store_true", help=f"normalise each image by its own mean and deviation, "
+                       f"not by ImageNet's{told}")  # fmt: skip
 
 
 def add_machine(group: Any) -> None:

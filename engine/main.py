@@ -53,7 +53,7 @@ def run(name: str, main: Callable[[], None]) -> None:
             sys.exit(fail(name, "another process ended; what it met is told by itself"))
         if not out_of_memory(error):
             raise
-        remedy = "take smaller or fewer images at once: --bs_mult, --crop_size; or another --device"
+        remedy = "take smaller or fewer images at once: --bs_mult, --crop_size, --target_norm; or another --device"
         sys.exit(fail(name, f"out of memory ({first_line(error)}); {remedy}"))
     except Interrupted as end:
         if process() == 0:

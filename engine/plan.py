@@ -37,11 +37,14 @@ def what(args: Namespace) -> Iterator[str]:
 def data(args: Namespace) -> Iterator[str]:
     processes = int(os.environ.get("WORLD_SIZE", 1))
     per_iteration = args.bs_mult * processes
-    told = f"{args.bs_mult} images per domain" + (f" in each of {processes} processes" if processes > 1 else "")
-    yield f"batch       {told}, {per_iteration * len(args.dataset)} images in all, crop {args.crop_size}"
-    for name in args.dataset:
-        count = len(spec(name, gtav_labels=args.gtav_labels).pairs(args.data_root, "train"))
-        epochs = args.max_iter * per_iteration / count
+    joined = args.image_uniform_sampling
+    told = f"{args.bs_mult} images {'of all domains together' if joined else 'per domain'}"
+    told += f" in each of {processes} processes" if processes > 1 else ""
+    in_all = per_iteration * (1 if joined else len(args.dataset))
+    yield f"batch       {told}, {in_all} images in all, crop {args.crop_size}"
+    counts = [len(spec(name, gtav_labels=args.gtav_labels).pairs(args.data_root, "train")) for name in args.dataset]
+    for name, count in zip(args.dataset, counts, strict=True):
+        epochs = args.max_iter * per_iteration / (sum(counts) if joined else count)
         yield f"source      {name}: {count:,} images, {epochs:,.2f} epochs"
     if args.mldg:
         who = {"role": "the domains that are meta-test in an iteration", "first_domain": f"{args.dataset[0]}, always"}

@@ -64,6 +64,7 @@ class Predictor:
     def __init__(self, net: DeepLab, args: Namespace, *, device: torch.device, inference: Inference):
         self.net, self.device, self.inference = net.eval(), device, inference
         self.noisy = bool(args.gumbel_eval) and net.memory is not None
+        self.image_in = args.image_in
         self.precision = choose_precision(args.amp, device)
 
     @torch.no_grad()
@@ -73,30 +74,44 @@ class Predictor:
         The noise of a noisy memory read depends on the numbers of image and read only, so that results are the same
         next time, and for any number of processes.
         """
-        self.begin(index, read)
-        views = [view.to(self.device, non_blocking=True) for view in (image, *resized)]
+        self.begin(read, index)
+        views = [self.normal(view) for view in (image, *resized)]
         return self.inference(self.logits, views[0], views[1:]).argmax(0).to(torch.uint8)
+
+    @torch.no_grad()
+    def together(self, images: Tensor, *, numbers: Sequence[int]) -> Tensor:
+        """Train ids (N,H,W uint8, on the device) of images (N,3,H,W uint8) that the network sees whole, as one batch.
+
+        The noise of a noisy read depends on ``numbers`` only.
+        """
+        self.begin(*numbers)
+        return self.logits(self.normal(images)).argmax(1).to(torch.uint8)
 
     @torch.no_grad()
     def look(self, image: Tensor, *, index: int) -> SegOutput:
         """All that the network returns for an image (3,H,W uint8), seen whole; N is 1, and noise as above."""
-        self.begin(index, 0)
-        return self.output(image.to(self.device)[None])
+        self.begin(0, index)
+        return self.output(self.normal(image)[None])
 
-    def begin(self, index: int, read: int) -> None:
+    def begin(self, *numbers: int) -> None:
         if self.noisy:
-            torch.manual_seed(seed_of(read, index))
+            torch.manual_seed(seed_of(*numbers))
+
+    def normal(self, images: Tensor) -> Tensor:
+        """Images (...,3,h,w uint8), each in full, as the network wants them."""
+        return normalise(images.to(self.device, non_blocking=True), image_in=self.image_in)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits (N,K,h,w) of images (N,3,h,w uint8)."""
+        """Logits (N,K,h,w) of normalised images (N,3,h,w)."""
         return self.output(images).logits
 
     def output(self, images: Tensor) -> SegOutput:
         with autocast(self.precision, self.device):
-            return self.net(normalise(images), gumbel=self.noisy)
+            return self.net(images, gumbel=self.noisy)
 
     def describe(self) -> dict[str, object]:
         """How a prediction comes about."""
         read = "none" if self.net.memory is None else "gumbel" if self.noisy else "softmax"
         about = {"memory_read": read, "precision": self.precision, "device": self.device.type}
+        about["normalised_by"] = "the image itself" if self.image_in else "ImageNet"
         return self.inference.describe() | about

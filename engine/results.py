@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +24,26 @@ OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
 Numbers = dict[str, float]
 
 
-def result(scores: Sequence[Scores], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """All that is written about a domain, of which there is one score for each read."""
+def result(scores: Sequence[Scores], protocol: Mapping[str, Any], *, repeats: str = "reads") -> dict[str, Any]:
+    """All that is written about a domain, of which there is one score for each of what ``repeats`` names."""
     about = {"all_road": all_road(scores[0]), "classes": per_class(scores), "protocol": protocol}
-    return over_reads([summary(x) for x in scores]) | about
+    return over_repeats([summary(x) for x in scores], repeats) | about
 
 
-def over_reads(rows: Sequence[Numbers]) -> dict[str, Any]:
-    """Each number's mean over the reads; of several also the sample standard deviation, and every read's own."""
+def over_repeats(rows: Sequence[Numbers], repeats: str) -> dict[str, Any]:
+    """Each number's mean over the repeats; of several also the sample standard deviation, and every repeat's own."""
     means: dict[str, Any] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
     if len(rows) > 1:
         deviations = {name: statistics.stdev(row[name] for row in rows) for name in rows[0]}
-        means |= {"standard_deviation": deviations, "reads": list(rows)}
+        means |= {"standard_deviation": deviations, repeats: list(rows)}
     return means
 
 
-def mean_of(domains: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The mean over domains of the numbers by which they are known, read by read."""
-    reads = zip(*(domain.get("reads", [domain]) for domain in domains.values()), strict=True)
-    rows = [{name: statistics.fmean(row[name] for row in read) for name in OVERALL} for read in reads]
-    return over_reads(rows) | {"domains": list(domains)}
+def mean_of(domains: Mapping[str, dict[str, Any]], *, repeats: str = "reads") -> dict[str, Any]:
+    """The mean over domains of the numbers by which they are known, repeat by repeat."""
+    each = zip(*(domain.get(repeats, [domain]) for domain in domains.values()), strict=True)
+    rows = [{name: statistics.fmean(row[name] for row in repeat) for name in OVERALL} for repeat in each]
+    return over_repeats(rows, repeats) | {"domains": list(domains)}
 
 
 def per_class(scores: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
@@ -94,7 +94,7 @@ def keep_older(folder: Path) -> None:
 
 def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mapping[str, Any] | None) -> None:
     """A row per class with IoU, precision and recall of every domain, then the overall numbers below the IoUs, those of
-    the mean over the domains in a last column."""
+    the mean over the domains in a last column; then those by batches of the target's own images, if there are any."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = [f"{domain} {measure}" for domain in domains for measure in MEASURES]
@@ -102,10 +102,22 @@ def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mappin
     for name in CLASSES:
         row = [domain["classes"][name][measure] for domain in domains.values() for measure in MEASURES]
         table.writerow([name, *cells([*row, *([None] if mean else [])])])
-    for name in OVERALL:
-        row = [value for domain in domains.values() for value in (domain[name], None, None)]
-        table.writerow([name, *cells([*row, *([mean[name]] if mean else [])])])
+    for name, values in overall_rows([*domains.values(), *([mean] if mean else [])]):
+        row = [cell for value in values[: len(domains)] for cell in (value, None, None)]
+        table.writerow([name, *cells([*row, *values[len(domains) :]])])
     write_whole(path, text.getvalue())
+
+
+def overall_rows(columns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[float | None]]]:
+    """The overall numbers, each by its name with a value for every column."""
+    for name in OVERALL:
+        yield name, [column[name] for column in columns]
+    for number in columns[0].get("target_norm", ()):
+        normed = [column["target_norm"][number] for column in columns]
+        for name in OVERALL:
+            yield f"{name} target_norm {number}", [column[name] for column in normed]
+            deviations = [column.get("standard_deviation", {}).get(name) for column in normed]
+            yield f"{name} target_norm {number} standard_deviation", deviations
 
 
 def cells(values: Iterable[float | None]) -> list[str]:

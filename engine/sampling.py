@@ -21,8 +21,10 @@ def class_uniform(args: Namespace, domains: Domains) -> ClassUniform | None:
     if not args.class_uniform_pct:
         return None
     tiles = {row.name: tiles_of(args, row, samples) for row, samples in domains.sources}
-    stop = uniform_iterations(args)
-    return ClassUniform([tiles[row.name] for row, _ in domains.sources], args.class_uniform_pct, stop)
+    tables = [tiles[row.name] for row, _ in domains.sources]
+    if domains.joined:
+        tables = [ClassTiles.joined(tables, [len(samples) for _, samples in domains.sources])]
+    return ClassUniform(tables, args.class_uniform_pct, uniform_iterations(args))
 
 
 def tiles_of(args: Namespace, row: DatasetSpec, samples: Sequence[Sample]) -> ClassTiles:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets.labels import CLASSES
-from datasets.specs import SPECS
 from engine import flags
-from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, number
+from engine.data_flags import TRIAL, add_sampling, add_training_data, check_data
+from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, asked_for, number
 from engine.recipes import apply_recipe
 from engine.resume import flags_of_run, refuse_changes
 from engine.whitening_flags import add_whitening, check_whitening
@@ -16,13 +16,15 @@ ARCH = "network.deepv3plus.DeepR50V3PlusD"
 WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off; the number of their values
     "--sgd": 0, "--syncbn": 0, "--adam": 0, "--amsgrad": 0, "--fp16": 0, "--freeze_trunk": 0, "--hardnm": 1,
     "--trunk": 1, "--rescale": 1, "--repoly": 1, "--scf": 0, "--start_epoch": 1, "--epoch_per_val": 1,
-    "--maxSkip": 1, "--date": 1, "--dist_url": 1, "--use_wtloss": 0, "--use_isw": 0,
+    "--maxSkip": 1, "--date": 1, "--dist_url": 1, "--use_wtloss": 0, "--use_isw": 0, "--visualize_feature": 0,
 }  # fmt: skip
 
 
 def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags in full; those of a run that goes on are its own."""
     parser = training_parser()
+    if asked_for("--test_mode", argv):
+        parser.set_defaults(**TRIAL)
     before = flags_of_run(argv)
     args = parser.parse_args(argv, namespace=argparse.Namespace(**before))
     refuse_changes(args, before)
@@ -33,7 +35,7 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.check_names(parser, [*args.dataset, *args.val_dataset])
     check_losses(parser, args)
     check_whitening(parser, args)
-    check_cityscapes(parser, args)
+    check_data(parser, args)
     return apply_recipe(args)
 
 
@@ -58,54 +60,6 @@ def training_parser() -> argparse.ArgumentParser:
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch
     flags.add_without_effect(parser, WITHOUT_EFFECT)
     return parser
-
-
-def add_training_data(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("data")
-    names = ", ".join(SPECS)
-    group.add_argument("--dataset", nargs="+", default=["gtav", "synthia"], metavar="NAME", help=f"sources, of {names}")
-    group.add_argument(
-        "--val_dataset", nargs="*", default=["cityscapes", "bdd100k", "mapillary"], metavar="NAME",
-        help="domains never seen in training, scored every so often",
-    )  # fmt: skip
-    flags.add_data_root(group)
-    group.add_argument("--bs_mult", type=COUNT, default=4, metavar="N", help="images per domain and iteration")
-    group.add_argument("--crop_size", type=COUNT, default=768, help="side of the square training crop")
-    group.add_argument("--scale_min", type=FACTOR, default=0.5, help="smallest random scale")
-    group.add_argument("--scale_max", type=FACTOR, default=2.0, help="largest random scale")
-    group.add_argument("--crop_nopad", action="store_true", help="scale up instead of padding what is too small")
-    group.add_argument("--rrotate", type=WEIGHT, default=0, metavar="DEGREES", help="random rotation; 0: none")
-    group.add_argument("--color_aug", type=WEIGHT, default=0, help="above 0: colour jitter on half of the images")
-    group.add_argument("--gblur", action="store_true", help="random Gaussian blur")
-    group.add_argument(
-        "--meta_aug", choices=("role", "first_domain"),
-        help="strong jitter on the domains that are meta-test, or always on the first [recipe]",
-    )  # fmt: skip
-
-
-def add_sampling(group: Any) -> None:
-    group.add_argument(
-        "--class_uniform_pct", type=SHARE, default=0.0, metavar="P",
-        help="share of the samples for which a class is drawn first, then a tile that shows it; 0: none",
-    )  # fmt: skip
-    group.add_argument(
-        "--class_uniform_tile", type=COUNT, default=1024, metavar="SIDE", help="longest side of these tiles, in pixels"
-    )
-    group.add_argument("--max_cu_epoch", type=ANY, default=10_000, metavar="N", help="epochs with such samples")
-    group.add_argument("--epoch_size", type=COUNT, default=2975, metavar="N", help="images per domain in an epoch")
-    group.add_argument("--cv", type=ANY, default=0, metavar="0", help="split of Cityscapes: 0, the standard one")
-    group.add_argument("--city_mode", default="train", metavar="train", help="part of Cityscapes to train on: train")
-
-
-def check_cityscapes(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """The release's other splits leave no held-out images by which the best checkpoint could be chosen."""
-    if args.cv != 0:
-        parser.error(f"--cv {args.cv}: of Cityscapes only the standard split is known here; give 0 or leave it out")
-    if args.city_mode != "train":
-        parser.error(
-            f"--city_mode {args.city_mode}: Cityscapes is trained on its training images only, the others choose the "
-            "best checkpoint; give train or leave it out"
-        )
 
 
 def add_network(group: Any) -> None:
@@ -196,6 +150,14 @@ def add_run(group: Any) -> None:
     )  # fmt: skip
     group.add_argument("--save_interval", type=COUNT, default=500, metavar="N", help="iterations between checkpoints")
     group.add_argument("--keep", type=COUNT, default=2, metavar="K", help="checkpoints that stay, beside the best")
+    group.add_argument(
+        "--test_mode", action="store_true", help="a quick trial: crop 240, 2 images per domain, 60 iterations, 4 "
+        "batches for the first memory, 12 images per validation; flags that are given win"
+    )  # fmt: skip
+    group.add_argument(
+        "--dump_augmentation_images", action="store_true", help="write the samples of the first four iterations, with "
+        "their labels in colours, into the folder of the run"
+    )  # fmt: skip
     group.add_argument("--plan", action="store_true", help="say what would be done, and end")
     group.add_argument("--val_interval", type=ANY, default=0, metavar="N", help="iterations between validations; "
                        "0: a tenth of the run")  # fmt: skip

@@ -82,7 +82,7 @@ class Trainer:
             if start and (self.validation_due() or self.selection_due()):
                 self.conclude()  # the run was stopped before that was done
             for batch in bar:
-                self.step(batch.ready(self.device))
+                self.step(batch.ready(self.device, image_in=self.args.image_in))
                 if self.due(self.args.log_interval):
                     bar.set_postfix(self.flush())
                 stop = self.stopping()

@@ -13,6 +13,7 @@ from datasets.folder import LabelledImages
 from datasets.loaders import Domains
 from engine import build
 from engine.plan import whitening
+from engine.samples import dumped
 from engine.sampling import class_uniform
 from engine.trainer import Progress, Trainer
 from engine.whitening import Selection
@@ -50,6 +51,9 @@ def train(args: Namespace) -> Path:
     folder = run_folder(args, facts, domains)
     if rank() == 0:
         announce(args, method, folder, domains)
+    if rank() == 0 and args.dump_augmentation_images:
+        names = ["all sources"] if domains.joined else args.dataset
+        batches = dumped(batches, folder, domains=names, start=progress.iteration)
     if args.memory and not args.checkpoint:
         start_memory(args, method, domains, device, precision)
     log = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None

@@ -1,6 +1,9 @@
-"""Batch norm over the images of all processes."""
+"""Batch norm over the images of all processes, or by the batch itself in evaluation."""
+
+import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.distributed import all_sum
@@ -38,9 +41,33 @@ def join_batch_norms(net: nn.Module, device: torch.device) -> nn.Module:
     """``net`` with batch norms that work over all ranks; parameters, statistics and names stay."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    return exchange_batch_norms(net, JointBatchNorm2d)
+
+
+class TargetBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm by the mean and the (biased) variance of the batch itself, in evaluation: target-specific
+    normalisation (Zhang et al. 2022, "Generalizable semantic segmentation via model-agnostic learning and
+    target-specific normalization").
+
+    Of one value per channel, the pooled map of a single image, there is no variance: the stored statistics are taken.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == x.shape[1]:
+            return super().forward(x)
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+
+
+def target_normalised(net: nn.Module) -> nn.Module:
+    """A copy of ``net``, in evaluation mode, whose batch norms go by the batch; their stored statistics never move."""
+    return exchange_batch_norms(copy.deepcopy(net), TargetBatchNorm2d).eval()
+
+
+def exchange_batch_norms(net: nn.Module, kind: type[nn.BatchNorm2d]) -> nn.Module:
+    """``net`` with batch norms of that kind; parameters, statistics and names stay."""
     for name, old in list(net.named_modules()):
         if isinstance(old, nn.BatchNorm2d):
-            new = JointBatchNorm2d(old.num_features, old.eps, old.momentum)
+            new = kind(old.num_features, old.eps, old.momentum).to(old.weight)
             new.load_state_dict(old.state_dict())
-            net.set_submodule(name, new.to(old.weight).train(old.training))
+            net.set_submodule(name, new.train(old.training))
     return net

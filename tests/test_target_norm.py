@@ -1,0 +1,187 @@
+"""eval.py --target_norm: batch norms that go by the target's own images."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ranks import run_ranks
+from snapshots import write_snapshot
+from torch import Tensor, nn
+
+from datasets.demo import write_demo
+from datasets.folder import LabelledImages
+from datasets.specs import spec
+from datasets.transforms import normalise, to_tensor
+from engine.assessment import evaluate
+from engine.build import network_from
+from engine.eval_flags import parse_evaluation
+from engine.target_norm import batches
+from network.norms import target_normalised
+from utils.metrics import ConfusionMatrix
+
+
+class Pooling(nn.Module):
+    """Two batch norms, one of them behind image pooling, and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=1e-3)
+        self.pooled, self.drop = nn.BatchNorm2d(4), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x))
+        return self.drop(x + self.pooled(x.mean((2, 3), keepdim=True) ** 2))
+
+
+@pytest.fixture
+def net() -> Pooling:
+    torch.manual_seed(0)
+    net = Pooling().double().train()
+    with torch.no_grad():
+        for tensor in (*net.parameters(), net.norm.running_mean, net.pooled.running_mean):
+            tensor.normal_()
+        for norm in (net.norm, net.pooled):
+            norm.running_var.uniform_(0.5, 2)
+    return net
+
+
+def by_hand(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """The formula with the statistics of ``x``."""
+    mean, variance = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True, unbiased=False)
+    return (x - mean) / (variance + norm.eps).sqrt() * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_the_batch_s_own_statistics(net: Pooling, number: int) -> None:
+    """Also those of torch in training; a single value per channel, which has none, goes by the stored ones."""
+    images = torch.randn(number, 3, 6, 7, dtype=torch.float64)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    adapted = target_normalised(net)
+    result = adapted(images)
+    x = by_hand(net.conv(images), net.norm)
+    pooled = x.mean((2, 3), keepdim=True) ** 2
+    expected = by_hand(pooled, net.pooled) if number > 1 else net.pooled.eval()(pooled)
+    torch.testing.assert_close(result, x + expected)
+    for state in (adapted.state_dict(), net.state_dict()):
+        assert all(torch.equal(state[key], value) for key, value in before.items())
+    if number > 1:
+        for norm in (net.norm, net.pooled):
+            norm.train()
+        net.drop.eval()
+        torch.testing.assert_close(result, net(images))
+
+
+def test_batches_are_equal_in_size() -> None:
+    sizes = [(2, 1)] * 7 + [(3, 1)] * 4 + [(9, 9)]
+    for seed in range(5):
+        groups = batches(sizes, 3, seed)
+        assert sorted(index for group in groups for index in group) == list(range(12))
+        assert all(len({sizes[index] for index in group}) == 1 for group in groups)
+        assert sorted(map(len, groups)) == [1, 1, 1, 3, 3, 3]  # 7 are 3, 3, 1; 4 are 3, 1
+        assert groups == batches(sizes, 3, seed) != batches(sizes, 3, seed + 1)
+    assert [len(group) for group in batches(sizes, 1, 0)] == [1] * 12
+
+
+# Scores
+
+WHOLE = {"bdd100k": [[0, 3, 4], [1, 2]], "gtav": [[0, 1, 2]]}  # batches that no seed changes, one for each size
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five images of one domain, two of which are of another size, and three of another domain."""
+    home = tmp_path_factory.mktemp("target_norm")
+    write_demo(home / "data", domains=["bdd100k"], train=1, val=5, size=(64, 128), seed=1, workers=1)
+    write_demo(home / "data", domains=["gtav"], train=1, val=3, size=(64, 128), seed=2, workers=1)
+    for sample in LabelledImages(spec("bdd100k"), home / "data", "val").samples[1:3]:
+        for path in (sample.image, sample.label):
+            Image.open(path).resize((96, 64), Image.NEAREST).save(path)
+    write_snapshot(home / "memory.pth", memory=True)
+    return home
+
+
+def score(home: Path, line: str, out: str) -> dict:
+    argv = (
+        f"--snapshot {home}/memory.pth --data_root {home}/data --device cpu --num_workers 0 --out {home}/{out} {line}"
+    )
+    evaluate(parse_evaluation(argv.split()))
+    return json.loads((home / out / "results.json").read_text())
+
+
+def test_scores(home: Path, capsys: pytest.CaptureFixture) -> None:
+    domains = "--dataset bdd100k gtav"
+    results = score(home, f"{domains} --target_norm 2 8 1 8 --target_norm_seeds 2", "normed")
+    printed = capsys.readouterr().out
+    assert printed.count("stored statistics") == 3 and printed.count("of 2 images at a time") == 3
+    plain = score(home, domains, "plain")
+    for name, domain in results["domains"].items():
+        found = domain.pop("target_norm")
+        assert domain == plain["domains"][name]  # beside it the ordinary score
+        assert list(found) == ["2", "8", "1"] and "standard_deviation" not in found["1"]
+        assert (found["1"]["protocol"]["seeds"], found["2"]["protocol"]["seeds"]) == (1, 2)
+        ious = [seed["mean_iou"] for seed in found["2"]["seeds"]]
+        assert len(set(ious)) > 1 and found["2"]["mean_iou"] == pytest.approx(np.mean(ious))
+        assert found["2"]["standard_deviation"]["mean_iou"] == pytest.approx(np.std(ious, ddof=1))
+        assert found["8"]["mean_iou"] == pytest.approx(reference(home, name, WHOLE[name]), abs=1e-6)
+        assert found["8"]["protocol"]["batch_norm"] == "statistics of the batch"
+        by_domain = [results["mean"]["target_norm"]["2"]["seeds"][seed]["mean_iou"] for seed in range(2)]
+        assert results["mean"]["target_norm"]["2"]["mean_iou"] == pytest.approx(np.mean(by_domain))
+    rows = {row[0]: row[1:] for row in csv.reader((home / "normed/results.csv").read_text().splitlines())}
+    assert rows["mean_iou target_norm 8"][3] == f"{found['8']['mean_iou']:.4f}"
+    assert rows["mean_iou target_norm 1 standard_deviation"] == [""] * 7
+    assert float(rows["mean_iou target_norm 2 standard_deviation"][-1]) > 0
+
+
+@torch.no_grad()
+def reference(home: Path, name: str, groups: Sequence[Sequence[int]]) -> float:
+    """The mean IoU of the same network with torch's batch norms in training."""
+    content = torch.load(home / "memory.pth", weights_only=True)
+    net = network_from(content["network"]).eval()
+    net.load_state_dict(content["weights"])
+    for module in net.modules():
+        module.train(isinstance(module, nn.BatchNorm2d))
+    net.training = False
+    images, matrix = LabelledImages(spec(name), home / "data", "val"), ConfusionMatrix(19)
+    for group in groups:
+        pictures = torch.stack([to_tensor(images[index][0]) for index in group])
+        for index, prediction in zip(group, net(normalise(pictures)).logits.argmax(1), strict=True):
+            matrix.update(torch.from_numpy(images[index][1].copy()), prediction)
+    return matrix.scores().mean_iou
+
+
+def in_a_rank(home: Path, line: str, out: str) -> None:
+    evaluate(
+        parse_evaluation(f"--snapshot {home}/memory.pth --data_root {home}/data --out {home}/{out} {line}".split())
+    )
+
+
+def test_two_processes_equal_one(home: Path, tmp_path: Path, threads: Callable[[int], None]) -> None:
+    line = "--dataset bdd100k --target_norm 2 1 --target_norm_seeds 2 --gumbel_eval 1 --device cpu --num_workers 0"
+    threads(1)
+    one = score(home, line, "one")
+    run_ranks(in_a_rank, 2, tmp_path, home, line, "two")
+    assert one["domains"] == json.loads((home / "two/results.json").read_text())["domains"]
+    noisy = one["domains"]["bdd100k"]["target_norm"]["1"]
+    assert noisy["protocol"]["seeds"] == 2 and noisy["standard_deviation"]["mean_iou"] > 0  # by the read's noise
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--target_norm 0", "of 1 or more"),
+        ("--target_norm 8 --inference_mode sliding", "drop --inference_mode sliding"),
+        ("--target_norm 8 --dump_images", "drop it, or --dump_images"),
+        ("--target_norm 8 --tsne", "drop it, or --tsne"),
+        ("--target_norm 8 --images x", "drop it, or --images"),
+        ("--target_norm 8 --gumbel_eval 3", "not 3"),
+    ],
+)
+def test_mistakes(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_evaluation(["--snapshot", "x.pth", *line.split()])
+    assert stopped.value.code == 2 and told in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,245 @@
+"""How training images are drawn, normalised and blurred where flags ask for more than the published way."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from snapshots import write_snapshot
+
+import eval as evaluation
+import train as training
+from datasets.bilateral import bilateral
+from datasets.labels import colourise
+from datasets.loaders import Batch, Domains, Request, train_loader
+from datasets.specs import spec
+from datasets.tiles import ClassTiles
+from datasets.transforms import Augmentation, normalise, scale_crop_flip
+from engine.eval_flags import parse_evaluation
+from engine.plan import plan
+from engine.samples import picture
+from engine.train_flags import parse_training
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.errors import UsageError
+
+# Flags
+
+
+def test_sources_in_letters(capsys: pytest.CaptureFixture) -> None:
+    args = parse_training(["--source", "GSIM", "--target", "cb"])
+    assert args.dataset == ["gtav", "synthia", "idd", "mapillary"] and args.val_dataset == ["cityscapes", "bdd100k"]
+    assert parse_training(["--source", "GG"]).max_iter == 23_033
+    assert parse_training([]).dataset == ["gtav", "synthia"]
+    for line, told in [
+        ("--source GX", "GX: X is no letter of G (gtav), S (synthia), I (idd), M (mapillary), C (cityscapes)"),
+        ("--source G --dataset gtav", "not allowed with argument --source"),
+        ("--target C --val_dataset idd", "not allowed with argument --target"),
+        ("--image_uniform_sampling --mldg", "--image_uniform_sampling: --mldg needs images of every domain"),
+    ]:
+        with pytest.raises(SystemExit) as stopped:
+            parse_training(line.split())
+        printed = capsys.readouterr().err
+        assert stopped.value.code == 2 and told in printed and printed.count("\n") == 1
+
+
+def test_a_quick_trial() -> None:
+    trial = parse_training(["--test_mode"])
+    assert (trial.crop_size, trial.bs_mult, trial.max_iter, trial.val_images) == (240, 2, 60, 12)
+    assert trial.mem_init_batches == 4 and trial.decay_horizon == 236
+    ours = parse_training(
+        ["--crop_size", "96", "--test_mode", "--max_iter", "7", "--recipe", "published", "--dataset", "idd"]
+    )
+    assert (ours.crop_size, ours.bs_mult, ours.max_iter, ours.mem_init_batches) == (96, 2, 7, 4)
+    assert parse_training([]).crop_size == 768
+    assert parse_evaluation(["--snapshot", "x", "--test_mode"]).limit == 10
+    assert parse_evaluation(["--snapshot", "x", "--test_mode", "--limit", "3"]).limit == 3
+
+
+# Sampling
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Three images of BDD100K and one of IDD, each of a single class: 0, 1, 2 and 3."""
+    tree = "leftImg8bit_trainvaltest/leftImg8bit/train/0"
+    for train_id in range(4):
+        image = tmp_path / ("bdd-100k/images/train" if train_id < 3 else f"idd/{tree}") / f"{train_id}_leftImg8bit"
+        row = spec("bdd100k" if train_id < 3 else "idd")
+        image = image.with_suffix(".jpg" if train_id < 3 else ".png")
+        label = row.label_path(image, tmp_path / row.folder)
+        for path in (image, label):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), train_id * 60).save(image)
+        Image.new("L", (40, 40), train_id).save(label)
+    return tmp_path
+
+
+def domains_of(root: Path, *, joined: bool) -> Domains:
+    sources = [(spec(name), spec(name).pairs(root, "train")) for name in ("bdd100k", "idd")]
+    return Domains(sources, Augmentation(crop_size=8), seed=0, joined=joined)
+
+
+def drawn(domains: Domains) -> Counter:
+    batches = list(train_loader(domains, batch_size=4, start=0, stop=100))
+    assert batches[0].images.shape[:2] == (len(domains.pools), 4) and len(batches[0].meta_test) == len(domains.pools)
+    return Counter(int(crop.min()) for batch in batches for crop in batch.labels.flatten(0, 1))
+
+
+def test_all_images_are_equally_likely(root: Path) -> None:
+    together, apart = drawn(domains_of(root, joined=True)), drawn(domains_of(root, joined=False))
+    assert together.total() == 400 and all(abs(together[train_id] - 100) < 30 for train_id in range(4))
+    assert apart.total() == 800 and apart[3] == 400
+
+
+def test_joined_domains_are_a_function_of_the_request(root: Path) -> None:
+    domains, request = domains_of(root, joined=True), Request(7, 0, 1, hard=False, meta_test=False)
+    again = Domains(domains.sources, domains.augmentation, seed=0, joined=True)
+    assert torch.equal(domains[request][0], again[request][0])
+    assert [domains.find(0, index)[0].name for index in range(4)] == ["bdd100k"] * 3 + ["idd"]
+    with pytest.raises(IndexError):
+        domains.find(0, 4)
+
+
+def test_joined_tiles() -> None:
+    """Classes 0 and 2 in one data set of two images, 0 and 18 in another of one."""
+    first = ClassTiles.of([np.array([[0, 5, 6], [2, 7, 8]]), np.array([[2, 9, 9]])])
+    second = ClassTiles.of([np.array([[0, 1, 1], [18, 3, 4]])])
+    joined = ClassTiles.joined([first, second], [2, 1])
+    expected = ClassTiles.of(
+        [np.array([[0, 5, 6], [2, 7, 8]]), np.array([[2, 9, 9]]), np.array([[0, 1, 1], [18, 3, 4]])]
+    )
+    assert np.array_equal(joined.tiles, expected.tiles) and np.array_equal(joined.starts, expected.starts)
+
+
+# Augmentation
+
+
+def test_bilateral_blur() -> None:
+    """The definition, pixel by pixel, and what it is for: noise goes, edges stay."""
+    image = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
+    x, sigma = image.astype(float), 0.7
+    expected = np.zeros_like(x)
+    for row, column in np.ndindex(6, 9):
+        rows, columns = np.mgrid[:6, :9]
+        distance = (rows - row) ** 2 + (columns - column) ** 2
+        weight = np.exp(-distance / (2 * sigma**2) - ((x - x[row, column]) ** 2).sum(-1) / (2 * x.var()))
+        expected[row, column] = (weight[..., None] * x).sum((0, 1)) / weight.sum()
+    assert np.abs(bilateral(image, sigma=sigma) - expected).max() < 1
+    assert np.array_equal(bilateral(image, sigma=0.05), image)
+    edge = np.repeat(np.array([40, 200]), 8)[None, :, None].repeat(12, 0).repeat(3, 2)
+    noisy = (edge + np.random.default_rng(1).integers(-9, 10, edge.shape)).astype(np.uint8)
+    smooth = bilateral(noisy, sigma=0.75)
+    assert np.abs(smooth - edge.astype(float)).mean() < 0.7 * np.abs(noisy - edge.astype(float)).mean()
+    assert (np.abs(np.diff(smooth.astype(int), axis=1))[:, 7] > 130).all()
+
+
+def test_bilateral_blur_goes_first() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    label = np.zeros((40, 40), np.uint8)
+
+    def augmented(**options: bool) -> bytes:
+        return Augmentation(crop_size=24, **options)(image, label, np.random.default_rng(1))[0].tobytes()
+
+    assert len({augmented(bblur=True), augmented(gblur=True), augmented()}) == 3
+    assert augmented(bblur=True, gblur=True) == augmented(bblur=True)
+
+
+def test_the_shorter_side_first() -> None:
+    """As if images had been resized beforehand, apart from the second interpolation."""
+    label = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 19, (5, 8)), 20, 0), 20, 1).astype(np.uint8)
+    image = Image.fromarray(colourise(label))
+    for size in ((80, 50), (32, 20), (400, 250)):
+        small = image.resize(size, Image.BICUBIC)
+        small_label = np.asarray(Image.fromarray(label).resize(size, Image.NEAREST))
+        for seed in range(5):
+            options = {"crop": 40, "rng": np.random.default_rng(seed)}
+            ours = scale_crop_flip(image, label, **options, shorter=min(size))
+            options["rng"] = np.random.default_rng(seed)
+            reference = scale_crop_flip(small, small_label, **options)
+            assert (ours[1] != reference[1]).mean() < 0.12
+            assert np.abs(np.asarray(ours[0], int) - np.asarray(reference[0], int)).mean() < 12
+    tall = scale_crop_flip(
+        image.transpose(Image.ROTATE_90), label.T, 30, np.random.default_rng(0), shorter=30, pad=False
+    )
+    assert tall[1].shape == (30, 30) and tall[1].max() < 19
+
+
+# Normalisation by the image itself
+
+
+def test_an_image_s_own_statistics() -> None:
+    images = torch.randint(0, 256, (2, 3, 3, 4, 5), dtype=torch.uint8)
+    images[0, 0, 0] = 7  # no variance
+    x = images.double() / 255
+    mean, variance = x.mean((-2, -1), keepdim=True), x.var((-2, -1), keepdim=True, unbiased=False)
+    expected = ((x - mean) / (variance + 1e-5).sqrt()).float()
+    torch.testing.assert_close(normalise(images, image_in=True), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(normalise(images[1, 2], image_in=True), expected[1, 2], atol=1e-4, rtol=1e-4)
+    batch = Batch(images, torch.zeros(2, 3, 4, 5, dtype=torch.uint8), torch.tensor([True, False]))
+    assert torch.equal(batch.ready("cpu", image_in=True).images, normalise(images, image_in=True))
+    assert torch.equal(batch.ready("cpu").images, normalise(images))
+
+
+def test_a_snapshot_says_how(data: Path, tmp_path: Path) -> None:
+    """Files that do not say it take the flag's word."""
+    silent = write_snapshot(tmp_path / "silent.pth", memory=False)
+    content = load_checkpoint(silent)
+    for name, image_in in (("own", True), ("imagenet", False)):
+        network = content["network"] | {"image_in": image_in}
+        save_checkpoint(tmp_path / f"{name}.pth", content | {"network": network})
+
+    def scored(name: str, *more: str) -> tuple[str, float]:
+        common = f"--snapshot {tmp_path}/{name}.pth --data_root {data} --dataset gtav --device cpu --num_workers 0"
+        evaluation.main([*common.split(), "--out", str(tmp_path / "out"), *more])
+        domain = json.loads((tmp_path / "out/results.json").read_text())["domains"]["gtav"]
+        return domain["protocol"]["normalised_by"], domain["mean_iou"]
+
+    own, silent = scored("own"), scored("silent")
+    assert (own[0], silent[0]) == ("the image itself", "ImageNet") and own[1] != silent[1]
+    assert scored("silent", "--image_in") == own and scored("imagenet") == silent
+    with pytest.raises(UsageError, match="trained on images normalised by ImageNet; drop --image_in"):
+        scored("imagenet", "--image_in")
+
+
+# Runs
+
+
+def test_pictures_of_samples() -> None:
+    images = torch.zeros(2, 1, 3, 8, 8, dtype=torch.uint8)
+    images[1] = 200
+    labels = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 1, 8, 8)
+    sheet = picture(Batch(images, labels, torch.tensor([False, True])), ["gtav", "gtav"])
+    assert sheet.shape == (8 + 20, 2 * 16 + 4, 3)
+    bodies = sheet[20:, :8], sheet[20:, 8:16], sheet[20:, 20:28], sheet[20:, 28:]
+    assert [tuple(body.reshape(-1, 3).mean(0)) for body in bodies] == [
+        (0, 0, 0), (128, 64, 128), (200, 200, 200), (0, 0, 0)
+    ]  # fmt: skip
+
+
+def test_a_run_and_its_evaluation(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    common = f"--data_root {data} --device cpu --num_workers 0"
+    line = f"{common} --source GS --target M --exp_root {tmp_path} --arch DeepR18V3PlusD --pretrained_backbone none "
+    line += (
+        "--test_mode --crop_size 48 --max_iter 2 --val_images 1 --mapillary_crop 64 --image_in --bblur --pre_size 56 "
+    )
+    line += (
+        "--image_uniform_sampling --memory --class_uniform_pct 0.5 --class_uniform_tile 32 --dump_augmentation_images"
+    )
+    told = plan(parse_training(line.split()))
+    assert (
+        "2 images of all domains together, 2 images in all" in told and len(re.findall(r"4 images, 0\.50", told)) == 2
+    )
+    training.main(line.split())
+    (run,) = (tmp_path / "default").iterdir()
+    pictures = sorted((run / "augmentation").iterdir())
+    assert [path.name for path in pictures] == ["iteration_0000000.png", "iteration_0000001.png"]
+    assert Image.open(pictures[0]).size == (2 * 96 + 4, 48 + 20)
+    assert load_checkpoint(run / "last.pth")["network"]["image_in"]
+    evaluation.main([*common.split(), "--snapshot", str(run / "last.pth"), "--dataset", "synthia", "--test_mode"])
+    (results,) = run.glob("last/whole/results.json")
+    assert json.loads(results.read_text())["domains"]["synthia"]["protocol"]["normalised_by"] == "the image itself"
+    assert "mIoU" in capsys.readouterr().out
