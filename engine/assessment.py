@@ -1,9 +1,11 @@
 """What ``eval.py`` does with a checkpoint: score it on labelled domains, or label a folder of images with it."""
 
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.labels import CLASSES
 from engine.build import choose_device, labelled_images, network_from
 from engine.dump import PictureWriter
 from engine.evaluation import ignore, score_reads
@@ -11,9 +13,9 @@ from engine.figures import draw_figures
 from engine.folder import label_folder
 from engine.prediction import Inference, Predictor
 from engine.results import class_table, keep_older, percent, result, scoring_protocol, write_csv
+from engine.snapshot import as_ours
 from engine.target_norm import TargetNorm, mean_over, norm_table
-from network.backbones import NO_NORMS
-from utils.checkpoint import load_checkpoint, load_weights
+from utils.checkpoint import load_weights, read_checkpoint
 from utils.distributed import rank, start
 from utils.errors import UsageError
 from utils.log import code_version, write_json
@@ -23,7 +25,8 @@ def evaluate(args: Namespace) -> Path:
     """Do what the flags say; returns the folder of the results."""
     device = choose_device(args.device)
     start(device)
-    content = load_checkpoint(args.snapshot)
+    told = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
+    content = as_ours(read_checkpoint(args.snapshot, "--snapshot"), args.snapshot, **told)
     check_network(args, content["network"])
     args.image_in = content["network"].get("image_in", args.image_in)
     net = network_from(content["network"])
@@ -36,8 +39,9 @@ def evaluate(args: Namespace) -> Path:
     out = args.out or default_folder(args.snapshot) / tag
     if args.images is not None:
         about = {"snapshot": str(args.snapshot.resolve()), "iteration": content["iteration"]}
-        return label_folder(predict, args, out=out, about=about | {"protocol": predict.describe()})
-    trained = {key: content[key] for key in ("iteration", "flags", "code")}
+        about |= {"network": content["network"], "protocol": predict.describe()}
+        return label_folder(predict, args, out=out, about=about)
+    trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
     about = {"label": args.exp, "snapshot": str(args.snapshot), "trained": trained, "code": code_version()}
     score(predict, args, out=out, about=about)
     return out
@@ -90,19 +94,17 @@ def inference_from(args: Namespace) -> Inference:
     )
 
 
-def check_network(args: Namespace, config: dict[str, Any]) -> None:
-    """That the checkpoint is what ``--arch``, ``--wt_layer`` and ``--memory`` say, where they say something."""
-    stored = config["arch"].rpartition(".")[2]
-    if args.arch and args.arch.rpartition(".")[2] != stored:
-        raise UsageError(f"--arch {args.arch}: {args.snapshot} holds a {stored}; drop --arch or give --arch {stored}")
-    norms = list(config.get("wt_layer", NO_NORMS))
-    if args.wt_layer not in (None, norms):
-        held, asked = (" ".join(map(str, numbers)) for numbers in (norms, args.wt_layer))
-        raise UsageError(f"--wt_layer {asked}: {args.snapshot} holds {held}; drop --wt_layer or give these")
+def check_network(args: Namespace, config: Mapping[str, Any]) -> None:
+    """That the checkpoint can be used as the flags say."""
     if args.image_in and not config.get("image_in", True):
         raise UsageError(f"--image_in: {args.snapshot} was trained on images normalised by ImageNet; drop --image_in")
     if args.memory and not config["memory"]:
         raise UsageError(f"--memory: {args.snapshot} holds none; drop --memory or name a checkpoint trained with it")
+    if (count := config["num_classes"]) != len(CLASSES):
+        raise UsageError(
+            f"--snapshot {args.snapshot}: its network tells {count} classes apart, but labels, colours and tables are "
+            f"there for {len(CLASSES)} classes only; name one of {len(CLASSES)} classes"
+        )
 
 
 def default_folder(snapshot: Path) -> Path:

@@ -3,7 +3,6 @@
 import argparse
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from datasets.specs import SPECS
@@ -32,7 +31,7 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> Namespace:
     check_target_norm(parser, args)
     if args.gumbel_off and args.gumbel_eval:
         parser.error(f"--gumbel_off contradicts --gumbel_eval {args.gumbel_eval}: drop one of them")
-    args.snapshot = given_weights(args.snapshot)
+    args.snapshot = flags.given_weights(args.snapshot)
     return apply_recipe(args)
 
 
@@ -56,8 +55,12 @@ def evaluation_parser() -> ArgumentParser:
 
 
 def add_subject(group: Any) -> None:
-    group.add_argument("--snapshot", type=user_path, required=True, metavar="FILE", help="the checkpoint to evaluate")
+    group.add_argument(
+        "--snapshot", type=user_path, required=True, metavar="FILE", help="the checkpoint to evaluate, of train.py or "
+        "of the authors"
+    )  # fmt: skip
     group.add_argument("--arch", metavar="NAME", help="what network it must hold (default: any)")
+    flags.add_output_stride(group)
     flags.add_layer_norms(group, default=None, told="the snapshot must hold these (default: any)")
     group.add_argument("--dataset", nargs="+", metavar="NAME", help=f"of {', '.join(SPECS)} (default: cityscapes)")
     group.add_argument(
@@ -139,9 +142,3 @@ def check_source(parser: ArgumentParser, args: Namespace) -> None:
         parser.error(f"--images {args.images} and --dataset {' '.join(args.dataset)}: give one of them at a time")
     elif args.gumbel_eval and args.gumbel_eval > 1:
         parser.error(f"--gumbel_eval {args.gumbel_eval}: repeats are for scores, images have none; give 0 or 1")
-
-
-def given_weights(path: Path) -> Path:
-    """The release's scripts name ``pretrained_models``, its README ``pretrained_model``: whichever exists."""
-    other = Path("pretrained_model", *path.parts[1:])
-    return other if path.parts[:1] == ("pretrained_models",) and not path.exists() and other.exists() else path

@@ -19,6 +19,7 @@ def draw_figures(predict: Predictor, args: Namespace, *, out: Path, trained: Map
     about = {
         "snapshot": str(args.snapshot.resolve()),
         "iteration": trained["iteration"],
+        "network": trained["network"],
         "label": args.exp,
         "code": code_version(),
         "recipe": args.recipe,

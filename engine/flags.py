@@ -139,6 +139,16 @@ def add_reading_flags(group: Any) -> None:
     )  # fmt: skip
 
 
+def given_weights(path: Path) -> Path:
+    """The release's scripts name ``pretrained_models``, its README ``pretrained_model``: whichever exists."""
+    other = Path("pretrained_model", *path.parts[1:])
+    return other if path.parts[:1] == ("pretrained_models",) and not path.exists() and other.exists() else path
+
+
+def add_output_stride(group: Any) -> None:
+    group.add_argument("--output_stride", type=int, choices=(8, 16, 32), help="overrides the network's own")
+
+
 def add_layer_norms(group: Any, *, default: list[int] | None, told: str) -> None:
     group.add_argument(
         "--wt_layer", type=number(int, 0, 5), nargs=WT_LAYERS, default=default, metavar=("STEM",) * 3 + ("LAYER",) * 4,

@@ -30,6 +30,8 @@ def what(args: Namespace) -> Iterator[str]:
     yield f"method      {METHODS[args.mldg, args.memory]}, {args.arch.rpartition('.')[2]}, seed {args.seed}"
     if args.checkpoint:
         yield f"goes on     from {args.checkpoint}"
+    elif args.snapshot:
+        yield f"starts      from the weights{' and the memory' if args.memory else ''} of {args.snapshot}"
     elif args.memory:
         yield f"memory      first written from {args.mem_init_batches:,} batches that training does not see"
 

@@ -12,11 +12,11 @@ from engine.flags import EXPERIMENTS, lasting_path, process, user_path
 from utils.errors import UsageError
 
 FREE = {  # flags that may differ from those of the run: they change neither weights nor their order of change
-    "resume", "plan", "local_rank", "data_root", "device", "num_workers", "exp", "exp_root", "max_iter",
-    "save_interval", "keep", "log_interval", "val_dataset", "val_interval", "val_images", "mapillary_crop",
-    "mapillary_pad", "gumbel_eval", "dump_augmentation_images",
+    "resume", "restore_optimizer", "plan", "local_rank", "data_root", "device", "num_workers", "exp", "exp_root",
+    "max_iter", "save_interval", "keep", "log_interval", "val_dataset", "val_interval", "val_images",
+    "mapillary_crop", "mapillary_pad", "gumbel_eval", "dump_augmentation_images",
 }  # fmt: skip
-PATHS = {"data_root", "exp_root"}
+PATHS = {"data_root", "exp_root", "snapshot"}
 
 
 def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
@@ -25,7 +25,11 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument("--resume")
     parser.add_argument("--exp", default="default")
     parser.add_argument("--exp_root", type=lasting_path, default=EXPERIMENTS)
+    parser.add_argument("--snapshot", type=user_path)
+    parser.add_argument("--restore_optimizer", action="store_true")
     asked, _ = parser.parse_known_args(argv)
+    if asked.restore_optimizer and asked.resume is None:
+        asked.resume = run_of(asked.snapshot)
     if asked.resume is None:
         return {}
     if asked.resume != "auto":
@@ -40,8 +44,22 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
         flags = json.loads(path.read_text())["flags"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
-    paths = {key: Path(flags[key]) for key in PATHS & flags.keys()}
+    paths = {key: Path(flags[key]) for key in PATHS & flags.keys() if flags[key] is not None}
     return flags | paths | {"checkpoint": checkpoint}
+
+
+def run_of(snapshot: Path | None) -> str:
+    """The path of a checkpoint whose run ``--restore_optimizer`` means to continue, for ``--resume``."""
+    if snapshot is None:
+        raise UsageError("--restore_optimizer: says nothing without --snapshot; name a run by --resume RUN instead")
+    if not snapshot.with_name("flags.json").is_file():
+        raise UsageError(
+            f"--restore_optimizer: {snapshot} does not lie in a run of train.py, and other files, the authors' too, "
+            "cannot be resumed exactly; drop the flag to start from the weights"
+        )
+    if process() == 0:
+        print("note: --restore_optimizer: the run goes on, as with --resume", file=sys.stderr)
+    return str(snapshot)
 
 
 def newest_run(experiment: Path) -> Path | None:

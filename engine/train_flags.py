@@ -2,15 +2,18 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from datasets.labels import CLASSES
 from engine import flags
 from engine.data_flags import TRIAL, add_sampling, add_training_data, check_data
-from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, asked_for, number
+from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, asked_for, number, user_path
 from engine.recipes import apply_recipe
 from engine.resume import flags_of_run, refuse_changes
 from engine.whitening_flags import add_whitening, check_whitening
+from network.archs import lookup_arch
+from utils.errors import UsageError
 
 ARCH = "network.deepv3plus.DeepR50V3PlusD"
 WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off; the number of their values
@@ -27,6 +30,10 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.set_defaults(**TRIAL)
     before = flags_of_run(argv)
     args = parser.parse_args(argv, namespace=argparse.Namespace(**before))
+    if args.restore_optimizer and before:  # --snapshot was only another way to name the run
+        args.snapshot = before.get("snapshot")
+    if args.snapshot:
+        args.snapshot = flags.given_weights(args.snapshot).absolute()
     refuse_changes(args, before)
     if args.scale_min > args.scale_max:
         parser.error(f"--scale_min {args.scale_min} is above --scale_max {args.scale_max}: exchange them")
@@ -36,6 +43,7 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
     check_losses(parser, args)
     check_whitening(parser, args)
     check_data(parser, args)
+    check_network(args)
     return apply_recipe(args)
 
 
@@ -64,16 +72,36 @@ def training_parser() -> argparse.ArgumentParser:
 
 def add_network(group: Any) -> None:
     group.add_argument("--arch", default=ARCH, help="the release's name of a network; any other lists them")
-    group.add_argument("--output_stride", type=int, choices=(8, 16, 32), help="overrides the network's own")
+    flags.add_output_stride(group)
     group.add_argument(
         "--pretrained_backbone", default="imagenet", metavar="imagenet|none|FILE", help="where the backbone starts"
     )
     flags.add_layer_norms(group, default=[0] * flags.WT_LAYERS, told="IBN-Net's networks have 0 0 4 4 4 0 0")
+    group.add_argument(
+        "--snapshot", type=user_path, metavar="FILE", help="start from the weights, and the memory, of this "
+        "checkpoint of train.py or of the authors, instead of a backbone's"
+    )  # fmt: skip
     group.add_argument("--memory", action="store_true", help="add the categorical memory")
     group.add_argument("--mem_slot", type=COUNT, metavar="N", help="memory items (default: one per class)")
     group.add_argument("--mem_dim", type=COUNT, default=256, metavar="N", help="width of an item")
     group.add_argument("--mem_momentum", type=SHARE, default=0.8, help="share of the old item in a write")
     group.add_argument("--read_temp", type=FACTOR, default=1.0, help="temperature of the read weights")
+
+
+def check_network(args: argparse.Namespace) -> None:
+    """What can be told without building it."""
+    lookup_arch(args.arch)
+    if args.memory and args.mem_slot and args.mem_slot < len(CLASSES):
+        raise UsageError(f"--mem_slot {args.mem_slot}: every one of the {len(CLASSES)} classes needs a slot")
+    if args.checkpoint:
+        return
+    if args.snapshot:
+        if not args.snapshot.is_file():
+            raise UsageError(f"--snapshot {args.snapshot}: no such file; give the path of a checkpoint")
+    elif args.pretrained_backbone not in ("imagenet", "none") and not Path(args.pretrained_backbone).is_file():
+        raise UsageError(
+            f"--pretrained_backbone {args.pretrained_backbone}: no such file; give imagenet, none or the path of one"
+        )
 
 
 def add_method(group: Any) -> None:
@@ -148,6 +176,7 @@ def add_run(group: Any) -> None:
         "--resume", metavar="auto|PATH", help="go on with a run: the newest of --exp, or that folder or checkpoint; "
         "its flags need not be repeated"
     )  # fmt: skip
+    group.add_argument("--restore_optimizer", action="store_true", help="with --snapshot: the same as --resume")
     group.add_argument("--save_interval", type=COUNT, default=500, metavar="N", help="iterations between checkpoints")
     group.add_argument("--keep", type=COUNT, default=2, metavar="K", help="checkpoints that stay, beside the best")
     group.add_argument(

@@ -15,6 +15,7 @@ from engine import build
 from engine.plan import whitening
 from engine.samples import dumped
 from engine.sampling import class_uniform
+from engine.start import load_start
 from engine.trainer import Progress, Trainer
 from engine.whitening import Selection
 from methods import Aggregate
@@ -24,6 +25,8 @@ from utils.checkpoint import load_checkpoint, load_weights, publish, remove_part
 from utils.distributed import from_first, rank, world_size
 from utils.errors import UsageError
 from utils.log import RunLog, code_version, create_run_folder, write_json
+
+NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank"}  # flags that do not belong to a run
 
 
 def train(args: Namespace) -> Path:
@@ -37,7 +40,10 @@ def train(args: Namespace) -> Path:
     domains = replace(domains, uniform=class_uniform(args, domains))
     config = build.network_config(args)
     with distributed.first_on_machine():  # which may download the backbone
-        net = build.network_from(config, pretrained="none" if args.checkpoint else args.pretrained_backbone)
+        started = args.checkpoint or args.snapshot
+        net = build.network_from(config, pretrained="none" if started else args.pretrained_backbone)
+    if args.snapshot and not args.checkpoint:
+        load_start(net, args)
     net = net.to(device).train()
     if world_size() > 1:
         net = join_batch_norms(net, device)
@@ -54,7 +60,7 @@ def train(args: Namespace) -> Path:
     if rank() == 0 and args.dump_augmentation_images:
         names = ["all sources"] if domains.joined else args.dataset
         batches = dumped(batches, folder, domains=names, start=progress.iteration)
-    if args.memory and not args.checkpoint:
+    if args.memory and not started:
         start_memory(args, method, domains, device, precision)
     log = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None
     try:
@@ -69,7 +75,7 @@ def train(args: Namespace) -> Path:
 def flags_to_keep(args: Namespace) -> dict[str, Any]:
     """The flags that belong to the run, as ``flags.json`` and checkpoints hold them."""
     flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
-    return {key: value for key, value in flags.items() if key not in ("checkpoint", "resume", "plan", "local_rank")}
+    return {key: value for key, value in flags.items() if key not in NOT_KEPT}
 
 
 def restore(args: Namespace, method: Aggregate, facts: dict[str, Any]) -> Progress:

@@ -51,6 +51,8 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
     [
         "engine.train_flags",
         "engine.eval_flags",
+        "network.archs",
+        "tools.convert",
         "optimizer.schedules",
         "datasets.labels",
         "datasets.specs",
@@ -62,9 +64,11 @@ def test_answers_without_torch(module: str) -> None:
     assert done.returncode == 0, done.stderr or f"{module} imports torch"
 
 
-@pytest.mark.parametrize(
-    "program", [["train.py"], ["eval.py"], ["ablation.py"], ["-m", "datasets.demo"], ["-m", "tools.compare"]]
-)
+PROGRAMS = [["train.py"], ["eval.py"], ["ablation.py"]]
+PROGRAMS += [["-m", name] for name in ("datasets.demo", "tools.compare", "tools.convert")]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_help(program: list[str]) -> None:
     done = run(*program, "--help")
     assert done.returncode == 0 and "usage:" in done.stdout

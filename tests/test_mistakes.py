@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,12 +142,19 @@ class Malicious:
         return os.system, (f"touch {self.marker}",)
 
 
-def malicious(save: Callable[[object, Path], object]) -> Callable[[Place], None]:
+def malicious(
+    save: Callable[[object, Path], object], content: Callable[[object], object] = lambda held: {"weights": held}
+) -> Callable[[Place], None]:
     def apply(place: Place) -> None:
         place.snapshot.unlink()
-        save({"weights": Malicious(str(place.marker))}, place.snapshot)
+        save(content(Malicious(str(place.marker))), place.snapshot)
 
     return apply
+
+
+def as_released(held: object) -> dict[str, object]:
+    """In the place of the NumPy number that the authors' files have."""
+    return {"state_dict": {"module.x": torch.zeros(1)}, "epoch": 1, "mean_iu": held}
 
 
 def raw_pickle(content: object, path: Path) -> None:
@@ -236,6 +244,16 @@ EVALUATE: dict[str, Case] = {
     "text as checkpoint": (at_snapshot(write_text), "", r"not a readable checkpoint"),
     "malicious checkpoint": (malicious(torch.save), "", r"not a readable checkpoint"),
     "malicious pickle": (malicious(raw_pickle), "", r"not a readable checkpoint"),
+    "malicious release": (malicious(torch.save, as_released), "", r"it holds posix.system, which is more than data"),
+    "malicious old release": (
+        malicious(partial(torch.save, _use_new_zipfile_serialization=False), as_released), "", r"it holds posix.system"
+    ),
+    "malicious memory": (
+        malicious(torch.save, lambda held: as_released(0) | {"memory": held}), "", r"not a readable checkpoint"
+    ),
+    "release of something else": (
+        at_snapshot(lambda path: torch.save(as_released(np.float64(0.1)), path)), "", r"fits no network .*1 unexpected"
+    ),
     "tensor as checkpoint": (at_snapshot(lambda path: torch.save(torch.zeros(3), path)), "", r"not a checkpoint of"),
     "foreign checkpoint": (at_snapshot(lambda path: torch.save({"model": {}}, path)), "", r"not a checkpoint of train"),
     "missing weights": (at_snapshot(altered(weights={})), "", r"does not fit the network: .*Missing key"),

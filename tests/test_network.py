@@ -8,7 +8,8 @@ import torch
 import torchvision
 
 from golden import golden_path, net_called
-from network.deeplab import ARCHS, build_network
+from network.archs import ARCHS
+from network.deeplab import build_network
 from network.layer_norms import WhiteningNorm
 from network.memory import CategoricalMemory
 from utils.errors import UsageError

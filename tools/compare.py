@@ -10,6 +10,7 @@ from engine.main import run_program
 from utils.errors import UsageError
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
+ROLES = ("seen", "unseen", "not known")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,20 +36,27 @@ def read_result(argument: str) -> tuple[str, dict[str, Any]]:
 def table(results: dict[str, dict[str, Any]], measure: str) -> Iterator[str]:
     """Markdown lines: one row per domain, the seen ones first, one column per result, in percent."""
     first = next(iter(results.values()))
-    sources = first["trained"]["flags"]["dataset"]
-    domains = sorted(first["domains"], key=lambda domain: domain not in sources)
+    roles = {domain: role_of(domain, first["trained"]["flags"]) for domain in first["domains"]}
+    domains = sorted(roles, key=lambda domain: ROLES.index(roles[domain]))
     rows = {domain: values(results, domain, measure) for domain in domains}
     yield f"\n{MEASURES[measure]}, in percent\n"
     yield "| domain | | all road | " + " | ".join(results) + " |"
     yield "|---|---|---" + "|---" * len(results) + "|"
-    for role in ("seen", "unseen"):
-        group = [domain for domain in domains if (domain in sources) == (role == "seen")]
+    for role in ROLES:
+        group = [domain for domain in domains if roles[domain] == role]
         for domain in group:
             yield line(domain, role, rows[domain])
         if len(group) > 1:
             yield line(
                 "**mean**", role, [sum(column) / len(group) for column in zip(*map(rows.get, group), strict=True)]
             )
+
+
+def role_of(domain: str, trained: dict[str, Any]) -> str:
+    """Whether a domain was seen, by the flags of the training; the authors' files do not tell."""
+    if "dataset" not in trained:
+        return "not known"
+    return "seen" if domain in trained["dataset"] else "unseen"
 
 
 def values(results: dict[str, dict[str, Any]], domain: str, measure: str) -> list[float]:

@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from utils.errors import UsageError, first_line
+from utils.unpickling import Unreadable, load_safely
 
 ENTRIES = {"network", "weights", "iteration", "flags", "code"}  # what every checkpoint holds, and readers rely on
 NAME = "iteration_{:07d}.pth"
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write to a temporary file beside ``path`` and rename it, so that ``path`` is never half a file."""
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write to a temporary file beside ``path`` and rename it, so that ``path`` is never half a file; raises OSError or
+    RuntimeError, by which torch tells a full disk."""
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
@@ -23,8 +25,16 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # torch tells a full disk by a RuntimeError
+    except (OSError, RuntimeError):
         partial.unlink(missing_ok=True)
+        raise
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """``write_checkpoint`` for a run, which can go on if there is no room."""
+    try:
+        write_checkpoint(path, content)
+    except (OSError, RuntimeError) as error:
         raise UsageError(
             f"{path}: cannot be written ({first_line(error)}); what was saved before is whole; make room, then go on "
             f"with --resume {path.parent}"
@@ -65,20 +75,29 @@ def numbered(folder: Path) -> list[Path]:
     return sorted(folder.glob(NAME.format(0).replace("0000000", "*")))
 
 
-def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:
-    """What ``flag`` names: nothing in the file is executed."""
+def read_checkpoint(path: Path, flag: str) -> Any:
+    """The content of the file that ``flag`` names, whoever wrote it; nothing in it is executed."""
     if not path.is_file():
         raise UsageError(f"{flag} {path}: no such file; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a broken or foreign file
+        return load_safely(path)
+    except Unreadable as error:
         raise UsageError(
-            f"{flag} {path}: not a readable checkpoint ({first_line(error)}); give a file that train.py wrote"
+            f"{flag} {path}: not a readable checkpoint ({error}); give a file of train.py or of the authors"
         ) from error
-    missing = ENTRIES - content.keys() if isinstance(content, dict) else ENTRIES
-    if missing:
+
+
+def missing_entries(content: Any) -> list[str]:
+    """What ``content`` lacks to be a checkpoint of ``train.py``."""
+    return sorted(ENTRIES - content.keys() if isinstance(content, dict) else ENTRIES)
+
+
+def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:
+    """The checkpoint of ``train.py`` that ``flag`` names."""
+    content = read_checkpoint(path, flag)
+    if missing := missing_entries(content):
         raise UsageError(
-            f"{flag} {path}: not a checkpoint of train.py, without {', '.join(sorted(missing))}; give RUN/last.pth"
+            f"{flag} {path}: not a checkpoint of train.py, without {', '.join(missing)}; give RUN/last.pth"
         )
     return content
 

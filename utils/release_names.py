@@ -23,21 +23,33 @@ PREFIXES = {  # theirs -> ours
     "memory.clsfier.": "memory.classifier.",
     "memory.m_items": "memory.items",
 }
+ENDINGS = {  # of switchable whitening, theirs -> ours
+    ".sw_mean_weight": ".mean_mixture",
+    ".sw_var_weight": ".covariance_mixture",
+    ".running_cov": ".running_covariance",
+}
 PARALLEL = "module."
 ITEMS = "memory.items"
 
 
 def to_ours(key: str) -> str:
     """Our name of the release's ``key``, with or without its ``module.`` prefix; KeyError for an unknown one."""
-    return replace_prefix(key.removeprefix(PARALLEL), PREFIXES)
+    return translate(key.removeprefix(PARALLEL), PREFIXES, ENDINGS)
 
 
 def to_release(key: str) -> str:
     """The release's name of our ``key``, with its ``module.`` prefix; KeyError for an unknown one."""
-    return PARALLEL + replace_prefix(key, {ours: theirs for theirs, ours in PREFIXES.items()})
+    return PARALLEL + translate(key, inverse(PREFIXES), inverse(ENDINGS))
 
 
-def replace_prefix(key: str, prefixes: Mapping[str, str]) -> str:
+def inverse(names: Mapping[str, str]) -> dict[str, str]:
+    return {new: old for old, new in names.items()}
+
+
+def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str]) -> str:
+    for old, new in endings.items():
+        if key.endswith(old):
+            key = key.removesuffix(old) + new
     for old, new in prefixes.items():
         if key.startswith(old):
             return new + key.removeprefix(old)

@@ -1,0 +1,154 @@
+"""Checkpoints of either kind, ours and the authors': understood, compared with the flags, told about."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from network.archs import lookup_arch
+from network.backbones import NO_NORMS
+from network.recognition import Recognised, recognise
+from utils.checkpoint import missing_entries
+from utils.distributed import rank
+from utils.errors import UsageError
+from utils.release_files import ReleaseFile, parse_release
+from utils.release_names import ITEMS, to_release
+
+Content = dict[str, Any]  # of a checkpoint as train.py writes it
+FORMATS = {"release": "a file in the format of the authors' release", "bare": "a bare state dict"}
+
+
+def as_ours(
+    content: Any,
+    path: Path,
+    *,
+    arch: str | None = None,
+    output_stride: int | None = None,
+    wt_layer: Sequence[int] | None = None,
+) -> Content:
+    """The ``content`` of a checkpoint of either kind, read from ``path``, as ``train.py`` would have written it.
+
+    Of the authors' files the entries tell the network; what they cannot tell is taken from the flags, else it is what
+    is usual, and said in one note.  UsageError where a flag contradicts the file.
+    """
+    if missing := missing_entries(content):
+        release = foreign(path, content, missing)
+        config = network_of(release, path, arch=arch, output_stride=output_stride, wt_layer=wt_layer)
+        origin = {"format": release.kind, **release.facts}
+        known = {"network": config, "weights": release.weights, "origin": origin}
+        return known | {"iteration": None, "flags": {}, "code": None}  # not known
+    config = content["network"]
+    check_arch(path, arch, archs=(config["arch"],))
+    norms = list(config.get("wt_layer", NO_NORMS))
+    if wt_layer not in (None, norms):
+        raise norms_differ(path, wt_layer, [(number,) for number in norms])
+    return content | {"network": with_stride(config, output_stride, path)}
+
+
+def network_of(
+    release: ReleaseFile,
+    path: Path,
+    *,
+    arch: str | None,
+    output_stride: int | None,
+    wt_layer: Sequence[int] | None,
+) -> dict[str, Any]:
+    """What rebuilds the network of one of the authors' files."""
+    found = recognised_in(release.weights, path)
+    check_arch(path, arch, archs=found.archs)
+    check_norms(path, wt_layer, found=found)
+    chosen = next((name for name in found.archs if arch and short(name) == short(arch)), found.archs[0])
+    config = {
+        "arch": chosen,
+        "num_classes": found.num_classes,
+        "output_stride": output_stride,
+        "aux": found.aux,
+        "wt_layer": list(wt_layer or found.wt_layer),
+        "dim": found.dim,
+        "memory": {"slots": found.slots, "dim": found.dim, "momentum": 0.8, "read_temp": 1.0} if found.slots else None,
+    }
+    assumed = [] if arch or output_stride else [f"--output_stride {lookup_arch(chosen).output_stride}"]
+    if wt_layer is None and any(len(numbers) > 1 for numbers in found.norms):
+        assumed.append(f"--wt_layer {spaced(found.wt_layer)}")
+    tell(f"{path}: {describe(release, config)}" + (f"; assumed: {' '.join(assumed)}" if assumed else ""))
+    return config
+
+
+def with_stride(config: Mapping[str, Any], output_stride: int | None, path: Path) -> dict[str, Any]:
+    """A network as it was trained, or at another output stride, which its weights fit as well."""
+    own = config["output_stride"] or lookup_arch(config["arch"]).output_stride
+    if output_stride in (None, own):
+        return dict(config)
+    tell(f"{path}: of output stride {own}, used at {output_stride}")
+    return {**config, "output_stride": output_stride}
+
+
+def foreign(path: Path, content: Any, missing: Sequence[str]) -> ReleaseFile:
+    """What is no checkpoint of ours, for lack of the entries ``missing``, as one of the release."""
+    release = parse_release(content)
+    if release is None:
+        raise UsageError(
+            f"{path}: not a checkpoint of train.py, without {', '.join(missing)}, nor one of the authors' "
+            "release, without a state_dict of tensors; give RUN/last.pth or their .pth file"
+        )
+    return release
+
+
+def recognised_in(weights: Mapping[str, Tensor], path: Path) -> Recognised:
+    shapes = {key: value.shape for key, value in weights.items()}
+    return recognise(shapes, source=str(path), name=name_in_release)
+
+
+def name_in_release(key: str) -> str:
+    """What the entry is called in the authors' files."""
+    if key == ITEMS:
+        return "memory"
+    try:
+        return to_release(key)
+    except KeyError:
+        return key
+
+
+def check_arch(path: Path, arch: str | None, *, archs: Sequence[str]) -> None:
+    if arch and short(arch) not in map(short, archs):
+        lookup_arch(arch)  # a name that no network has is told first
+        stored = " or ".join(map(short, archs))
+        raise UsageError(f"--arch {arch}: {path} holds a {stored}; give --arch {short(archs[0])}")
+
+
+def check_norms(path: Path, wt_layer: Sequence[int] | None, *, found: Recognised) -> None:
+    if wt_layer is not None and not found.fits(wt_layer):
+        raise norms_differ(path, wt_layer, found.norms)
+    if wt_layer is None and any(len(numbers) > 1 and 0 not in numbers for numbers in found.norms):
+        raise UsageError(
+            f"{path}: its stem has an instance norm without scale and shift, of which nothing tells whether "
+            "the stages have it too; give the --wt_layer of its training, e.g. --wt_layer 0 0 2 2 2 0 0"
+        )
+
+
+def norms_differ(path: Path, asked: Sequence[int], held: Sequence[Sequence[int]]) -> UsageError:
+    """``held`` are the numbers that fit at each place."""
+    told = spaced("/".join(map(str, sorted(numbers))) for numbers in held)
+    return UsageError(f"--wt_layer {spaced(asked)}: {path} holds {told}; give these")
+
+
+def spaced(numbers: Iterable[object]) -> str:
+    return " ".join(map(str, numbers))
+
+
+def short(arch: str) -> str:
+    return arch.rpartition(".")[2]
+
+
+def describe(release: ReleaseFile, config: Mapping[str, Any]) -> str:
+    parts = [short(config["arch"]), f"{config['num_classes']} classes"]
+    parts.append("a memory of {slots} x {dim}".format(**config["memory"]) if config["memory"] else "no memory")
+    parts.append("auxiliary head" if config["aux"] else "no auxiliary head")
+    epoch = f" after epoch {release.facts['epoch']}" if "epoch" in release.facts else ""
+    return f"{FORMATS[release.kind]}{epoch}: {', '.join(parts)}"
+
+
+def tell(text: str) -> None:
+    if rank() == 0:
+        print(f"note: {text}")

@@ -1,0 +1,207 @@
+"""Files of the authors' release: read without running anything, recognised by their entries, loaded."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from releases import EPOCH, release_file, release_state, write_release
+from test_network import KEYS, PLACES
+
+from engine.build import network_from
+from engine.snapshot import as_ours
+from golden import assert_close, golden_path, load, make_images, net_called
+from network.archs import ARCHS
+from network.deeplab import DeepLab, build_network
+from network.memory import CategoricalMemory
+from network.recognition import Recognised, recognise
+from utils.checkpoint import load_weights, read_checkpoint
+from utils.errors import UsageError
+from utils.release_names import ITEMS, to_ours, to_release
+from utils.unpickling import NumberType, Unreadable, load_safely, number
+
+R18 = "DeepR18V3PlusD"
+
+# Reading
+
+
+@pytest.mark.parametrize("core", ["core", "_core"])  # as NumPy 1 and 2 write it
+@pytest.mark.parametrize("value", [np.float64(0.02565273940081578), np.float32(0.5), np.int64(-3)])
+def test_numpy_numbers(value: np.number, core: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"mean_iu": value, "weight": torch.arange(3)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(re.sub(rb"numpy\._?core", b"numpy." + core.encode(), path.read_bytes()))
+    read = load_safely(path)
+    assert read["mean_iu"] == value and type(read["mean_iu"]) in (int, float)
+    torch.save({"mean_iu": value}, path)
+    assert load_safely(path) == {"mean_iu": value}
+
+
+def test_numbers_of_the_other_byte_order() -> None:
+    kind = NumberType("f8", False, True)
+    kind.__setstate__((3, ">", None, None, None, -1, -1, 0))
+    assert number(kind, np.array(0.25, dtype=">f8").tobytes()) == 0.25
+
+
+class Call:
+    """What would run when it is read."""
+
+    def __init__(self, function: Callable, *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "held",
+    [np.array([1.0]), np.dtype("O"), np.array([Call(print)])[0], Call(os.system, "touch marker"), Call(np.load, "x"),
+     Call(eval, "1"), Call(np.dtype, "f8", Call(os.system, "touch marker"))],
+)  # fmt: skip
+@pytest.mark.parametrize("zipped", [True, False])
+def test_anything_else_is_refused(held: object, zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "mean_iu": held}, "x.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(Unreadable):
+        load_safely(Path("x.pth"))
+    assert not Path("marker").exists()
+
+
+# Recognition
+
+
+def shapes_of(net: DeepLab) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_recognition_by_names_and_shapes(name: str) -> None:
+    lines = [line.split("\t") for line in golden_path(f"keys_{name}.txt").read_text().splitlines() if line[0] != "#"]
+    shapes = {to_ours(key): torch.Size(map(int, filter(str.isdigit, size.split("x")))) for key, size, _ in lines}
+    expected = net_called(name)
+    if expected.memory:
+        shapes[ITEMS] = torch.Size((19, 256))
+    found = recognise(shapes, source=name)
+    row = next(row for arch, row in ARCHS.items() if arch.endswith(f".{expected.arch}"))
+    assert {(ARCHS[arch].head, ARCHS[arch].backbone) for arch in found.archs} == {(row.head, row.backbone)}
+    assert any(arch.endswith(f".{expected.arch}") for arch in found.archs) and "_OS8" not in found.archs[0]
+    assert (found.num_classes, found.aux, found.dim) == (19, True, 256)
+    assert found.slots == (19 if expected.memory else None) and found.fits(expected.wt_layer)
+    assert not found.fits([5] * 7)
+
+
+def test_every_backbone_is_recognised() -> None:
+    rows = {row.backbone: (arch, row) for arch, row in reversed(ARCHS.items())}
+    for arch, row in [*rows.values(), ("network.deepv3.DeepR18V3D", ARCHS["network.deepv3.DeepR18V3D"])]:
+        with torch.device("meta"):
+            net = build_network(arch, 7, memory=CategoricalMemory(9, dim=32), dim=32, aux=False)
+        found = recognise(shapes_of(net), source="x")
+        alike = tuple(name for name, other in ARCHS.items() if other[:2] == row[:2])
+        assert found == Recognised(alike, 7, False, 32, 9, found.norms)
+        assert found.wt_layer == [0] * 7
+
+
+@pytest.mark.parametrize(("arch", "stem", "kind"), PLACES)
+def test_norms_that_leave_entries_are_recognised(arch: str, stem: int, kind: int) -> None:
+    wt_layer = [kind if place >= 3 - stem else 0 for place in range(7)]
+    with torch.device("meta"):
+        net = build_network(arch, 5, wt_layer=wt_layer)
+    found = recognise({to_ours(to_release(key)): shape for key, shape in shapes_of(net).items()}, source="x")
+    assert found.fits(wt_layer) and not found.fits([0 if kind > 3 else 4] * 7)
+    if kind > 3:
+        assert found.wt_layer == wt_layer
+
+
+def test_switchable_whitening_by_the_names_of_its_authors() -> None:
+    with torch.device("meta"):
+        state = build_network(R18, 19, wt_layer=[0, 0, 0, 5, 0, 0, 0]).state_dict()
+    theirs = {to_release(key) for key in state}
+    added = {key.rpartition(".")[2] for key in theirs if "instance_norm_layer" in key}
+    assert added == {"weight", "bias", "sw_mean_weight", "sw_var_weight", "running_mean", "running_cov"}
+    assert {to_ours(key) for key in theirs} == state.keys()
+
+
+# Loading
+
+
+def understood(path: Path, **flags: object) -> dict:
+    return as_ours(read_checkpoint(path, "--snapshot"), path, **flags)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", ["r18v3p_mem", "r50v3p_mem", "r101v2_mem"])
+@torch.no_grad()
+def test_logits_of_a_file_of_the_release(name: str, tmp_path: Path) -> None:
+    content = understood(write_release(tmp_path / "x.pth", name, mean_iu=np.float64(0.0256)))
+    net = network_from(content["network"])
+    load_weights(net, content["weights"], tmp_path)
+    out = net.eval()(torch.from_numpy(make_images(1234, 2, 193, 257)))
+    golden = load(f"a_{name}")
+    assert_close(out.logits[:, :, ::8, ::8], golden["logits_sub"], 1e-5, "logits")
+    assert_close(out.reading.weights.permute(0, 2, 3, 1), golden["score_memory"], 1e-5, "read weights")
+    assert content["origin"] == {"format": "release", "epoch": EPOCH, "mean_iu": 0.0256}
+
+
+def test_what_is_recognised_and_assumed_is_told_in_one_note(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = write_release(tmp_path / "x.pth", "shuffle_mem", zipped=False)
+    stride = understood(path)["network"]["output_stride"]
+    (note,) = capsys.readouterr().out.splitlines()
+    assert stride is None and "release after epoch 41: DeepShuffleNetV3PlusD, 19 classes, a memory of 19 x 256" in note
+    assert note.endswith("assumed: --output_stride 16 --wt_layer 0 0 0 0 0 0 0")
+    config = understood(path, arch="network.deepv3plus.DeepShuffleNetV3PlusD_OS32", wt_layer=[0, 0, 2, 2, 2, 0, 0])
+    assert (config["network"]["arch"], config["network"]["wt_layer"][2:5]) == (
+        "network.deepv3plus.DeepShuffleNetV3PlusD_OS32", [2, 2, 2],
+    )  # fmt: skip
+    assert understood(path, output_stride=8)["network"]["output_stride"] == 8
+    first, second = capsys.readouterr().out.splitlines()
+    assert "assumed" not in first and second.endswith("assumed: --wt_layer 0 0 0 0 0 0 0")
+
+
+@pytest.mark.parametrize("prefix", ["module.", ""])
+def test_a_state_dict_alone(prefix: str, tmp_path: Path) -> None:
+    state = {prefix + key.removeprefix("module."): value for key, value in release_state("mobile_ibn").items()}
+    torch.save(state, tmp_path / "x.pth")
+    content = understood(tmp_path / "x.pth")
+    assert content["network"]["wt_layer"] == [0, 0, 4, 4, 4, 0, 0] and content["origin"] == {"format": "bare"}
+    load_weights(network_from(content["network"]), content["weights"], tmp_path)
+
+
+def without(key: str) -> Callable[[dict], object]:
+    return lambda content: content["state_dict"].pop(key)
+
+
+def more(**entries: torch.Tensor) -> Callable[[dict], object]:
+    return lambda content: content["state_dict"].update(entries)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (without("module.layer1.0.conv1.weight"), r"DeepR18V3PlusD, the nearest, .*1 missing \(module.layer1.0.conv1"),
+        (more(a=torch.ones(1), b=torch.ones(1)), r"2 unexpected \(a, b\)"),
+        (lambda content: content.pop("memory"), r"1 missing \(memory\)"),
+        (lambda content: content.update(memory=torch.ones(19, 4)), r"1 of another shape \(memory\)"),
+        (lambda content: content.update(state_dict={}), "nor one of the authors' release, without a state_dict"),
+        (lambda content: content.update(state_dict={"x": 1}), "without a state_dict of tensors"),
+    ],
+)
+def test_a_file_that_fits_no_network(change: Callable, told: str, tmp_path: Path) -> None:
+    content = release_file("r18v3p_mem")
+    change(content)
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(UsageError, match=told) as error:
+        understood(tmp_path / "x.pth")
+    assert "\n" not in str(error.value) and str(tmp_path / "x.pth") in str(error.value)
+
+
+def test_whitening_in_the_stem_wants_its_flag(tmp_path: Path) -> None:
+    path = write_release(tmp_path / "x.pth", "r50v3p_isw")
+    with pytest.raises(UsageError, match="give the --wt_layer of its training"):
+        understood(path)
+    with pytest.raises(UsageError, match=r"--wt_layer 0 0 0 2 2 0 0: .* holds 0 0 1/2/3 0/1/2/3 .*; give these"):
+        understood(path, wt_layer=[0, 0, 0, 2, 2, 0, 0])
+    content = understood(path, wt_layer=[0, 0, 2, 2, 2, 0, 0])
+    load_weights(network_from(content["network"]), content["weights"], path)

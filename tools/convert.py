@@ -1,0 +1,90 @@
+"""Translate a checkpoint of the authors' release into ours, or ours into theirs.
+
+python -m tools.convert THEIRS OURS, and back with --to release: weights and memory are the same numbers afterwards.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine import flags
+from engine.flags import user_path
+from engine.main import run_program
+from utils.errors import UsageError, first_line
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = converter_parser().parse_args(argv)
+    check_target(args)
+    content = converted(args)
+    from utils.checkpoint import write_checkpoint
+
+    try:
+        write_checkpoint(args.target, content)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"OUT {args.target}: cannot be written ({first_line(error)}); name another file") from error
+    print(f"written to {args.target}")
+
+
+def converter_parser() -> argparse.ArgumentParser:
+    parser = flags.Parser(prog="python -m tools.convert", description=__doc__)
+    parser.add_argument("source", type=user_path, metavar="IN", help="the checkpoint to read")
+    parser.add_argument("target", type=user_path, metavar="OUT", help="the file to write")
+    parser.add_argument("--to", choices=("ours", "release"), default="ours", help="whose format OUT is to have")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+    group = parser.add_argument_group("what the authors' files do not tell")
+    group.add_argument("--arch", metavar="NAME", help="the release's name of the network (default: as recognised)")
+    flags.add_output_stride(group)
+    flags.add_layer_norms(group, default=None, told="only 4 and 5 leave entries in a file")
+    return parser
+
+
+def check_target(args: argparse.Namespace) -> None:
+    if args.target.exists() and args.source.exists() and args.target.samefile(args.source):
+        raise UsageError(f"OUT {args.target}: is the file to read; name another")
+    if args.target.exists() and not args.force:
+        raise UsageError(f"OUT {args.target}: is there already; name another file, or add --force")
+
+
+def converted(args: argparse.Namespace) -> dict[str, Any]:
+    """What OUT is to hold."""
+    from engine.snapshot import as_ours, recognised_in  # torch is loaded only once the flags are right
+    from utils.checkpoint import missing_entries, read_checkpoint
+
+    content = read_checkpoint(args.source, "IN")
+    told = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
+    ours = as_ours(content, args.source, **told)
+    already = {"ours": not missing_entries(content), "release": "state_dict" in content}
+    if already[args.to]:
+        raise UsageError(f"IN {args.source}: has the format of {args.to} already; choose the other by --to")
+    if args.to == "ours":
+        return ours
+    recognised_in(ours["weights"], args.source)
+    return released(ours)
+
+
+def released(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint of ours as the release's code loads it."""
+    from utils.release_files import release_content
+
+    config, facts = content["network"], content.get("origin") or {"epoch": epochs(content)}
+    told = {"arch": config["arch"], "output_stride": config["output_stride"]}
+    if any(norms := config.get("wt_layer", ())):
+        told["wt_layer"] = " ".join(map(str, norms))
+    if config["memory"] and config["memory"]["read_temp"] != 1:
+        told["read_temp"] = f"{config['memory']['read_temp']}, which is 1 in the release"
+    lost = ", ".join(f"--{name} {value}" for name, value in told.items() if value)
+    print(f"note: the file does not tell {lost}; nor has it the optimizer's state")
+    return release_content(content["weights"], **{key: facts[key] for key in ("epoch", "mean_iu") if key in facts})
+
+
+def epochs(content: Mapping[str, Any]) -> int:
+    """Epochs of the run, as the release counts them; 0 if its flags do not tell."""
+    run = content["flags"]
+    if not content["iteration"] or not {"bs_mult", "epoch_size"} <= run.keys():
+        return 0
+    return round(content["iteration"] * run["bs_mult"] * content.get("processes", 1) / run["epoch_size"])
+
+
+if __name__ == "__main__":
+    run_program("tools.convert", main)
