@@ -14,9 +14,10 @@ from engine.resume import flags_of_run, refuse_changes
 
 ARCH = "network.deepv3plus.DeepR50V3PlusD"
 WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off: number of values, or usual one
+    "--tb_tag": 1, "--bs_mult_val": "1",
     "--sgd": 0, "--syncbn": 0, "--adam": 0, "--amsgrad": 0, "--fp16": 0, "--freeze_trunk": 0, "--hardnm": 1,
     "--trunk": 1, "--rescale": 1, "--repoly": 1, "--scf": 0, "--start_epoch": 1, "--epoch_per_val": 1,
-    "--maxSkip": 1, "--date": 1, "--dist_url": 1, "--tb_tag": 1, "--bs_mult_val": "1",
+    "--maxSkip": 1, "--date": 1, "--dist_url": 1,
 }  # fmt: skip
 
 
