@@ -13,10 +13,15 @@ from engine.recipes import apply_recipe
 from engine.target_flags import add_target_norm, check_target_norm
 
 VIDEO_FOLDER = "video_folder"  # the release's name for images without labels
-WITHOUT_EFFECT = {  # flags of the release; the number of their values
+WITHOUT_EFFECT = {  # flags of the release; the number of their values, or their usual value
     "--faster": 0, "--syncbn": 0, "--dist_bn": 0, "--profile": 0, "--trunk": 1, "--dataset_dir": 1, "--dataset_cls": 1,
     "--resume": 0, "--cv_split": 1, "--trials": 1, "--visualize_feature": 0, "--mode": 1,
-    "--ablation_mode": 0,
+    "--ablation_mode": 0, "--fixed_aspp_pool": 0, "--split_count": "1",
+}  # fmt: skip
+OF_TRAINING = {  # flags that the release also asks for here; the snapshot holds what they were in training
+    "--mem_slot": "19", "--mem_dim": "256", "--mem_momentum": "0.8", "--mem_temp": "1", "--relax_denom": "0.0",
+    "--clusters": "50", "--use_wtloss": 0, "--use_isw": 0, "--cls_wt_loss": 0, "--img_wt_loss": 0, "--wt_bound": "1.0",
+    "--batch_weighting": 0, "--jointwtborder": 0, "--strict_bdr_cls": "", "--rlx_off_iter": "-1",
 }  # fmt: skip
 
 
@@ -49,7 +54,7 @@ def evaluation_parser() -> ArgumentParser:
     add_target_norm(parser.add_argument_group("target-specific normalisation"))
     add_figures(parser.add_argument_group("figures, instead of scores"))
     flags.add_machine(parser.add_argument_group("machine"))
-    flags.add_without_effect(parser, WITHOUT_EFFECT)
+    flags.add_without_effect(parser, WITHOUT_EFFECT | OF_TRAINING)
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch
     return parser
 

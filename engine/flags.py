@@ -40,17 +40,31 @@ class Parser(argparse.ArgumentParser):
 
 
 class WithoutEffect(argparse.Action):
-    """Accepts a flag of the release that changes nothing, with one note."""
+    """Accepts a flag of the release that changes nothing, with one note unless it is given its usual value, const."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        if process() == 0:  # one note, however many processes torchrun starts
+        if values != [self.const] and process() == 0:  # one note, however many processes torchrun starts
             print(f"note: {option_string} has no effect here; the authors' release knows it", file=sys.stderr)
 
 
-def add_without_effect(parser: argparse.ArgumentParser, flags: Mapping[str, int]) -> None:
-    """Accept ``flags``, each with its number of values, and let --help not speak of them."""
-    for flag, count in flags.items():
-        parser.add_argument(flag, nargs=count, action=WithoutEffect, help=argparse.SUPPRESS, default=argparse.SUPPRESS)
+def add_without_effect(parser: argparse.ArgumentParser, flags: Mapping[str, int | str]) -> None:
+    """Accept ``flags``, each with its number of values or its usual value, and let --help not speak of them."""
+    for flag, known in flags.items():
+        count, usual = (known, None) if isinstance(known, int) else (1, known)
+        parser.add_argument(
+            flag, nargs=count, const=usual, action=WithoutEffect, help=argparse.SUPPRESS, default=argparse.SUPPRESS
+        )
+
+
+class OneFolder(argparse.Action):
+    """A path under several names: the last of one name counts, two names must say the same."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        self.given = {**getattr(self, "given", {}), option_string: values}
+        if len(set(self.given.values())) > 1:
+            told = " and ".join(f"{name} {path}" for name, path in self.given.items())
+            parser.error(f"{told}: names of one folder; give one of them")
+        setattr(namespace, self.dest, values)
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -8,6 +8,7 @@ HORIZON = 120_000  # the release's decay constant, whatever the length of the ru
 RATIO = HORIZON / 30_463  # by which the horizon outlasts the published two-source run
 PUBLISHED_LENGTH = {  # (sources, arch) -> iterations that the release's scripts run
     (("gtav", "synthia"), "DeepR50V3PlusD"): 30_463,
+    (("gtav", "synthia"), "DeepR101V2D"): 70_585,
     (("gtav", "gtav"), "DeepR50V3PlusD"): 23_033,
     (("gtav", "synthia", "idd"), "DeepR50V3PlusD"): 112_193,
 }

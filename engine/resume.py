@@ -24,7 +24,7 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train.py", usage=argparse.SUPPRESS)
     parser.add_argument("--resume")
     parser.add_argument("--exp", default="default")
-    parser.add_argument("--exp_root", type=lasting_path, default=EXPERIMENTS)
+    parser.add_argument("--exp_root", "--ckpt", type=lasting_path, default=EXPERIMENTS)
     parser.add_argument("--snapshot", type=user_path)
     parser.add_argument("--restore_optimizer", action="store_true")
     asked, _ = parser.parse_known_args(argv)

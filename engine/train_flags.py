@@ -1,6 +1,7 @@
 """The command line of ``train.py``."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from network.archs import lookup_arch
 from utils.errors import UsageError
 
 ARCH = "network.deepv3plus.DeepR50V3PlusD"
-WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off; the number of their values
+WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off: number of values, or usual one
+    "--tb_tag": 1, "--bs_mult_val": "1",
     "--sgd": 0, "--syncbn": 0, "--adam": 0, "--amsgrad": 0, "--fp16": 0, "--freeze_trunk": 0, "--hardnm": 1,
     "--trunk": 1, "--rescale": 1, "--repoly": 1, "--scf": 0, "--start_epoch": 1, "--epoch_per_val": 1,
     "--maxSkip": 1, "--date": 1, "--dist_url": 1, "--use_wtloss": 0, "--use_isw": 0, "--visualize_feature": 0,
@@ -44,6 +46,7 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
     check_whitening(parser, args)
     check_data(parser, args)
     check_network(args)
+    note_tensorboard(args)
     return apply_recipe(args)
 
 
@@ -171,7 +174,9 @@ def add_optimisation(group: Any) -> None:
 
 def add_run(group: Any) -> None:
     group.add_argument("--exp", default="default", metavar="NAME", help="name of the experiment")
-    group.add_argument("--exp_root", type=flags.lasting_path, default=flags.EXPERIMENTS, metavar="DIR", help="all runs")
+    group.add_argument("--exp_root", "--ckpt", type=flags.lasting_path, default=flags.EXPERIMENTS, metavar="DIR",
+                       action=flags.OneFolder, help="all runs")  # fmt: skip
+    group.add_argument("--tb_path", type=flags.lasting_path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     group.add_argument(
         "--resume", metavar="auto|PATH", help="go on with a run: the newest of --exp, or that folder or checkpoint; "
         "its flags need not be repeated"
@@ -193,3 +198,11 @@ def add_run(group: Any) -> None:
     group.add_argument("--val_images", type=ANY, default=100, metavar="N", help="images per domain in these; 0: all")
     group.add_argument("--log_interval", type=COUNT, default=20, metavar="N", help="iterations between logs")
     group.add_argument("--seed", type=flags.number(int, 0, 2**63 - 1), default=304, help="of everything random")
+
+
+def note_tensorboard(args: argparse.Namespace) -> None:
+    """TensorBoard's files lie in the folder of the run: another place is not kept to, which is told."""
+    asked = vars(args).pop("tb_path", args.exp_root)
+    if asked != args.exp_root and flags.process() == 0:
+        place = args.exp_root / args.exp
+        print(f"note: --tb_path has no effect here; TensorBoard finds the runs with --logdir {place}", file=sys.stderr)

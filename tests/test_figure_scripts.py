@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from commands import ABLATE
+from scripts import EVALUATION, ROOT, Copy, call
 from snapshots import write_snapshot
-from test_shipped_scripts import ABLATE, EVALUATION, ROOT, Copy, call
 
 from ablation import translated
 from datasets.demo import write_demo

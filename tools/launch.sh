@@ -2,7 +2,8 @@
 # Sourced by the scripts that train, evaluate and draw as published.  They run from any folder, and flags behind a script's
 # name win over those inside.  Paths are relative to the folder that one is in.  Environment variables:
 #   DATA_ROOT  the folder of all data sets, as --data_root
-#   GPUS       run so many processes, one per GPU (default: 1)
+#   GPUS       run so many processes, one per GPU (default: 1; where more were published, those, or as many as there are
+#              GPUs for: nvidia-smi and CUDA_VISIBLE_DEVICES tell; one without a GPU or with --device cpu)
 #   SNAPSHOT   evaluate this checkpoint instead of the authors' one
 set -euo pipefail
 # shellcheck source=tools/setup.sh
@@ -12,6 +13,25 @@ extra=
 fail() {
     echo "${0##*/}: error: $1" >&2
     exit 2
+}
+
+# published_processes N FLAGS...: as many, unless GPUS says another number or there are not that many GPUs.
+published_processes() {
+    local published=$1 device=" ${*:2} "
+    [ -z "${GPUS:-}" ] || return 0
+    case ${device//=/ } in *" --device cpu "*) GPUS=1 ;; *) GPUS=$(count_gpus) ;; esac
+    [ "$GPUS" -lt "$published" ] || GPUS=$published
+    [ "$GPUS" -ge 1 ] || GPUS=1
+    [ "$GPUS" = "$published" ] ||
+        echo "note: a batch is $GPUS x --bs_mult images; published were $published x: set GPUS, or raise --bs_mult" >&2
+}
+
+count_gpus() {
+    if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '^[0-9A-Z]' || true
+    else
+        nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true
+    fi
 }
 
 # train FLAGS...

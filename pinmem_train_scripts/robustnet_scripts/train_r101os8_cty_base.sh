@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Baseline, ResNet-101 at stride 8 on Cityscapes, as RobustNet.  Published batch: 2 processes of 4 images.
+# Environment, further flags and how many processes are taken: tools/launch.sh
+# shellcheck source=tools/launch.sh
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../../tools/launch.sh"
+published_processes 2 "$@"
+train --dataset cityscapes --covstat_val_dataset cityscapes --val_dataset bdd100k gtav synthia mapillary \
+    --arch network.deepv3plus.DeepR101V3PlusD_OS8 --city_mode train --lr_schedule poly --lr 0.01 --poly_exp 0.9 \
+    --max_cu_epoch 10000 --class_uniform_pct 0.5 --class_uniform_tile 1024 --crop_size 768 --scale_min 0.5 \
+    --scale_max 2.0 --rrotate 0 --max_iter 40000 --bs_mult 4 --gblur --color_aug 0.5 --wt_reg_weight 0.0 \
+    --relax_denom 0.0 --cov_stat_epoch 0 --wt_layer 0 0 0 0 0 0 0 --exp r101os8_city_base --recipe published "$@"

@@ -1,0 +1,116 @@
+"""The scripts that train and evaluate as published, each of them on demo data."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from commands import EVALUATE, ROBUSTNET, TRAIN
+from scripts import EVALUATION, ROOT, TRAINING, Copy, Done, call
+from scripts import ROBUSTNET as COMPARISONS
+
+import train as training
+from datasets.demo import write_demo
+
+SMALL = "--arch DeepR18V3PlusD --crop_size 64 --num_workers 0 --device cpu"
+SMALL_TRAINING = "--val_dataset cityscapes --pretrained_backbone none --bs_mult 2 --max_iter 2 --val_images 1 "
+SMALL_TRAINING += "--crop_size 64 --val_interval 2 --num_workers 0 --device cpu --exp_root runs"
+FEW = ["--arch", "DeepR18V3PlusD", "--mem_init_batches", "1"]
+TWO_PROCESSES = "two processes"
+FIRST = ["train_GG_pinmem_DR50V3P.sh", "train_GS_baseline_DR50V3P.sh", "train_GS_mldg_DR50V3P.sh",
+         "train_GS_pinmem_DR50V3P.sh", "train_GSI_pinmem_DR50V3P.sh"]  # fmt: skip
+KINDS = ["train_GSI_robustnet_DR50V3P.sh", "train_GS_pinmem_DR101V2.sh", "train_mobile_gtav_isw.sh",
+         "train_r101os8_cty_base.sh", "train_r50os16_cty_irw.sh", "train_r50os16_gtav_iw.sh",
+         "train_r50os16_gtav_switchable.sh", "train_shuffle_gtav_ibn.sh"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("my place")
+    domains = ["gtav", "synthia", "idd", "cityscapes"]
+    write_demo(home / "data", domains=domains, train=4, val=2, size=(64, 128), seed=1, workers=1)
+    return home
+
+
+# In processes of their own, from another folder, with further flags that make them small; two at a time.
+
+
+class Jobs:
+    """Every script's run, begun at once in a folder with demo data; ``folder`` waits for what one has written."""
+
+    def __init__(self, home: Path, pool: ThreadPoolExecutor):
+        self.home = home
+        self.jobs = {script: pool.submit(self.train, script, script) for script in FIRST}
+        self.jobs[TWO_PROCESSES] = pool.submit(
+            self.train, "train_GG_pinmem_DR50V3P.sh", TWO_PROCESSES, "--bs_mult", "1", GPUS="2"
+        )
+        self.jobs |= {script: pool.submit(self.evaluate, script) for script in EVALUATE}
+
+    def folder(self, name: str) -> Path:
+        return self.jobs[name].result()
+
+    def call(self, script: Path, *flags: str, **environment: str) -> Done:
+        done = call(script, *flags, folder=self.home, DATA_ROOT="data", **environment)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def train(self, script: str, name: str, *flags: str, **environment: str) -> Path:
+        self.call(ROOT / TRAINING / script, *SMALL_TRAINING.split(), *FEW, "--exp", name, *flags, **environment)
+        (run,) = (self.home / "runs" / name).iterdir()
+        return run
+
+    def evaluate(self, script: str) -> Path:
+        method = "baseline" if "baseline" in script else "pinmem"
+        snapshot = self.folder(f"train_GS_{method}_DR50V3P.sh").relative_to(self.home) / "last.pth"
+        images = ["data/synthia/RGB/val"] if "folder" in script else []
+        flags = [*images, *SMALL.split(), "--out", f"results/{script}"]
+        self.call(ROOT / EVALUATION / script, *flags, SNAPSHOT=str(snapshot))
+        return self.home / "results" / script
+
+
+@pytest.fixture(scope="module")
+def jobs(home: Path) -> Iterator[Jobs]:
+    pool = ThreadPoolExecutor(2)
+    yield Jobs(home, pool)
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("name", [*FIRST, TWO_PROCESSES])
+def test_training(name: str, jobs: Jobs) -> None:
+    run = jobs.folder(name)
+    flags = json.loads((run / "flags.json").read_text())["flags"]
+    assert (flags["recipe"], flags["max_iter"], flags["mem_init_batches"]) == ("published", 2, 1)
+    assert torch.load(run / "last.pth", weights_only=True)["iteration"] == 2
+
+
+@pytest.mark.parametrize("script", EVALUATE)
+def test_evaluation(script: str, jobs: Jobs) -> None:
+    results = jobs.folder(script)
+    assert len({path.name for path in results.rglob("*.png")}) >= 2
+    if "folder" not in script:
+        assert list(json.loads((results / "results.json").read_text())["domains"]) == ["cityscapes"]
+
+
+# All others in this process: what the scripts ask Python for is run here, with the networks that they name.
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(name, marks=() if name in KINDS else pytest.mark.slow)
+        for name in [*TRAIN, *ROBUSTNET]
+        if name not in FIRST
+    ],
+)
+def test_every_other_training(script: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = TRAINING if script in TRAIN else COMPARISONS
+    memory = ["--mem_init_batches", "1"] if "pinmem" in script else []
+    _, *given = Copy(tmp_path).asked(
+        f"{folder}/{script}", *SMALL_TRAINING.split(), *memory, DATA_ROOT=str(home / "data")
+    )
+    monkeypatch.chdir(tmp_path)
+    training.main(given)
+    (run,) = tmp_path.glob("runs/*/*")
+    assert torch.load(run / "last.pth", weights_only=True)["iteration"] == 2
