@@ -67,7 +67,7 @@ class Selection:
         loader = view_pair_loader(images, self.geometry, seeds=seeds, indices=mine, workers=self.args.num_workers)
         told = f"covariances of {images.spec.name}, {seeds[-1] + 1} of {self.args.trials}"
         for pair in tqdm(loader, told, leave=False, unit="image", disable=rank() > 0):
-            yield normalise(pair.to(device))
+            yield normalise(pair.to(device), image_in=self.args.image_in)
             within()
 
     def entries(self, variances: list[Tensor]) -> list[Tensor]:
