@@ -7,7 +7,7 @@ from itertools import chain
 
 from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
-from datasets.specs import spec
+from engine.data import count, data_set, found_how, notes
 from engine.recipes import RECIPES
 from optimizer.schedules import decay_factor
 
@@ -22,7 +22,9 @@ METHODS = {  # (--mldg, --memory)
 def plan(args: Namespace) -> str:
     """The plan as text; images are counted, so that missing data is an error here already."""
     paragraphs = what, data, sampling, loss, schedule, validation, output, recipe
-    return "\n".join(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
+    lines = list(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
+    told_once = dict.fromkeys(line for line in lines if line.startswith("note: "))
+    return "\n".join([*(line for line in lines if line not in told_once), *told_once])
 
 
 def what(args: Namespace) -> Iterator[str]:
@@ -39,9 +41,11 @@ def data(args: Namespace) -> Iterator[str]:
     told = f"{args.bs_mult} images per domain" + (f" in each of {processes} processes" if processes > 1 else "")
     yield f"batch       {told}, {per_iteration * len(args.dataset)} images in all, crop {args.crop_size}"
     for name in args.dataset:
-        count = len(spec(name, gtav_labels=args.gtav_labels).pairs(args.data_root, "train"))
-        epochs = args.max_iter * per_iteration / count
-        yield f"source      {name}: {count:,} images, {epochs:,.2f} epochs"
+        pairs = data_set(args, name).pairs(args.data_root, "train")
+        epochs = args.max_iter * per_iteration / len(pairs)
+        yield f"source      {name}: {count(pairs)}, {epochs:,.2f} epochs"
+        yield f"            {found_how(pairs)}"
+        yield from notes(pairs)
     if args.mldg:
         who = {"role": "the domains that are meta-test in an iteration", "first_domain": f"{args.dataset[0]}, always"}
         yield f"roles       drawn anew in every iteration; strong jitter: {who[args.meta_aug]}"
@@ -88,11 +92,11 @@ def validation(args: Namespace) -> Iterator[str]:
     for role, names in (("seen", args.dataset), ("unseen", args.val_dataset)):
         for name in dict.fromkeys(names):
             if role == "seen" or name not in args.dataset:
-                row = spec(name, gtav_labels=args.gtav_labels)
-                used = len(LabelledImages(row, args.data_root, "val", limit=args.val_images))
-                whole = len(row.pairs(args.data_root, "val"))
+                images = LabelledImages(data_set(args, name), args.data_root, "val", limit=args.val_images)
                 best = ", decides which checkpoint is best" if role == "seen" else ""
-                yield f"            {name} ({role}): {used:,} of {whole:,} images{best}"
+                yield f"            {name} ({role}): {len(images):,} of {count(images.found)}{best}"
+                yield f"            {found_how(images.found)}"
+                yield from notes(images.found)
 
 
 def validation_interval(args: Namespace) -> int:
