@@ -49,15 +49,19 @@ class DatasetSpec:
                 f"{self.name} {split}: {division.told} leaves no image of {len(found.samples):,} in {parts[0].home}: "
                 "complete the images or divide them in another way"
             )
-        counted = [(part.layout.counts or self.counts).get(split) for part in parts]
         return Pairs(
             samples,
             layout=" and ".join(dict.fromkeys(part.layout.name for part in parts)),
             home=" and ".join(dict.fromkeys(str(part.home) for part in parts)),
             split_by=division.told,
-            expected=sum(counted) if all(counted) else None,
+            expected=self._expected(parts, split),
             notes=(*_partners(self.name, split, found), *division.notes, *notes),
         )
+
+    def _expected(self, parts: list[Part], split: str) -> int | None:
+        """How many images there should be, if that is known; what is there in two layouts counts once."""
+        counts = {id(found): found for found in (part.layout.counts or self.counts for part in parts)}
+        return sum(found.get(split, 0) for found in counts.values()) or None
 
     def find(self, root: Path | str, split: str) -> list[Part]:
         """The folders that hold a split; UsageError with every place that was looked at if there is none."""
@@ -184,5 +188,5 @@ def _without(name: str, split: str, out: list[Sample], why: str) -> list[str]:
 def _partners(name: str, split: str, found: Pairing) -> list[str]:
     """Notes on images and labels without partner."""
     images, labels_ = [sample.image.name for sample in found.bare], [path.name for path in found.orphans]
-    notes = [f"{name} {split}: {len(images):,} left out, images without label: {some(images)}"] if images else []
-    return notes + ([f"{name} {split}: {len(labels_):,} labels without image: {some(labels_)}"] if labels_ else [])
+    told = {"images have no label and are left out": images, "labels have no image": labels_}
+    return [f"{name} {split}: {what} ({len(names):,}): {some(names)}" for what, names in told.items() if names]

@@ -108,7 +108,7 @@ class Pairs(list[Sample]):
         self.layout = layout  # in which layout they lie
         self.home = home  # and where
         self.split_by = split_by  # what says which images belong to the split
-        self.expected = expected  # how many there should be
+        self.expected = expected  # how many there should be, if that is known
         self.notes = tuple(notes)  # what the user should know, a line each
 
 

@@ -25,8 +25,8 @@ def facts(pairs: Pairs) -> dict[str, Any]:
 
 
 def count(pairs: Pairs) -> str:
-    """How many images there are, and how many were expected."""
-    other = pairs.expected is not None and pairs.expected != len(pairs)
+    """How many images there are, and how many were expected if that differs."""
+    other = pairs.expected not in (None, len(pairs))
     return f"{len(pairs):,} images" + (f" ({pairs.expected:,} expected)" if other else "")
 
 
