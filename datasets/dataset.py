@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -174,10 +175,16 @@ class DatasetSpec:
 def _of_one_size(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
     """Those whose image and label are equal in size, and the others; only the heads of the files are read."""
     with ThreadPoolExecutor(8) as threads:
-        sizes = threads.map(picture_size, (path for sample in samples for path in (sample.image, sample.label)))
-        equal = [image == label or None in (image, label) for image, label in zip(sizes, sizes, strict=True)]
+        parts = [samples[start : start + 500] for start in range(0, len(samples), 500)]
+        equal = list(chain.from_iterable(threads.map(_equal_in_size, parts)))
     alike = [sample for sample, same in zip(samples, equal, strict=True) if same]
     return alike, [sample for sample, same in zip(samples, equal, strict=True) if not same]
+
+
+def _equal_in_size(samples: list[Sample]) -> list[bool]:
+    """Of each sample, whether its image and label are; what cannot be read is told when it is opened."""
+    sizes = [(picture_size(sample.image), picture_size(sample.label)) for sample in samples]
+    return [image == label or None in (image, label) for image, label in sizes]
 
 
 def _without(name: str, split: str, out: list[Sample], why: str) -> list[str]:

@@ -23,10 +23,14 @@ class LabelRule(NamedTuple):
     folder: tuple[str, str]
     suffix: tuple[str, str]
 
-    def label(self, image: str, split: str) -> str:
-        """Both paths are relative to the folder of the data set."""
+    def of(self, split: str) -> "LabelRule":
+        """The rule for a split, by the owners' name of it."""
         old, new = (part.format(split=split) for part in self.folder)
-        return image.replace(old, new, 1).removesuffix(self.suffix[0]) + self.suffix[1]
+        return LabelRule((old, new), self.suffix)
+
+    def label(self, image: str) -> str:
+        """Both paths are relative to the folder of the data set."""
+        return image.replace(*self.folder, 1).removesuffix(self.suffix[0]) + self.suffix[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +76,9 @@ class Part(NamedTuple):
     def is_labelled(self) -> bool:
         """Whether there is a folder for the labels of any split."""
         found = [first for split in self.layout.splits if (first := self.first(split))]
-        return any(label.parent.is_dir() for name, image in found for label in self.labels_of(image, name))
-
-    def labels_of(self, image: Path, name: str) -> list[Path]:
-        """Where the label of an image may lie; ``name`` is their name of its split."""
-        relative = image.relative_to(self.home).as_posix()
-        return [self.home / rule.label(relative, name) for rule in self.layout.labels]
+        relative = [(name, image.relative_to(self.home).as_posix()) for name, image in found]
+        labels = (self.home / rule.of(name).label(image) for name, image in relative for rule in self.layout.labels)
+        return any(label.parent.is_dir() for label in labels)
 
     def images(self, split: str) -> tuple[str, list[Path]]:
         """Their name of a split, and its images, sorted."""
@@ -85,10 +86,6 @@ class Part(NamedTuple):
         if first is None:
             return "", []
         return first[0], sorted(visible(self.home.glob(self.layout.images.format(split=first[0]))))
-
-    def sample(self, image: Path, label: Path, name: str) -> Sample:
-        base = self.home / self.layout.images.format(split=name).partition("*")[0]
-        return Sample(image, label, unique_name(image.relative_to(base)))
 
 
 class Pairs(list[Sample]):
@@ -123,24 +120,27 @@ class Pairing:
 
 def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
     """The images (of parts, with the owners' name of the split) with their labels, an image of two parts once."""
-    names_in = cache(_names)
+    names_in = cache(_names)  # folders are listed once, instead of asking for every file
     samples: dict[str, Sample] = {}
     bare: list[Sample] = []
-    stems: dict[Path, set[str]] = defaultdict(set)  # of the images, by the folder of their labels
+    stems: dict[str, set[str]] = defaultdict(set)  # of the images, by the folder of their labels
     for part, split, images in listed:
+        rules = [rule.of(split) for rule in part.layout.labels]
+        home, base = f"{part.home.as_posix()}/", part.layout.images.format(split=split).partition("*")[0]
         for image in images:
-            labels = part.labels_of(image, split)
-            for rule, label in zip(part.layout.labels, labels, strict=True):
-                stems[label.parent].add(label.name.removesuffix(rule.suffix[1]))
-            label = next((label for label in labels if label.name in names_in(label.parent)), None)
-            sample = part.sample(image, label or labels[0], split)
-            if label is None:
+            relative = image.as_posix().removeprefix(home)
+            places = [(home + rule.label(relative)).rpartition("/")[::2] for rule in rules]
+            for rule, (folder, file) in zip(rules, places, strict=True):
+                stems[folder].add(file.removesuffix(rule.suffix[1]))
+            place = next((place for place in places if place[1] in names_in(place[0])), None)
+            sample = Sample(image, Path(*(place or places[0])), unique_name(relative.removeprefix(base)))
+            if place is None:
                 bare.append(sample)
             else:
                 samples.setdefault(sample.name, sample)
     suffixes = list(dict.fromkeys(rule.suffix[1] for part, _, _ in listed for rule in part.layout.labels))
     orphans = [
-        folder / name
+        Path(folder, name)
         for folder, known in stems.items()
         for name in sorted(names_in(folder))
         if (suffix := next(filter(name.endswith, suffixes), None)) and name.removesuffix(suffix) not in known
@@ -148,9 +148,8 @@ def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
     return Pairing(list(samples.values()), [sample for sample in bare if sample.name not in samples], orphans)
 
 
-def _names(folder: Path) -> frozenset[str]:
-    """What lies in a folder, listed once instead of asking for every file."""
-    return frozenset(entry for entry in os.listdir(folder) if entry[0] != ".") if folder.is_dir() else frozenset()
+def _names(folder: str) -> frozenset[str]:
+    return frozenset(entry for entry in os.listdir(folder) if entry[0] != ".") if os.path.isdir(folder) else frozenset()
 
 
 def visible(paths: Iterable[Path]) -> Iterator[Path]:
@@ -168,11 +167,12 @@ def folders_named(root: Path, names: Sequence[str]) -> list[Path]:
     return [path for path in dict.fromkeys(found) if path != root and path.is_dir()]
 
 
-def unique_name(relative: Path) -> str:
+def unique_name(relative: str) -> str:
     """Folders and stem joined, without a folder that the stem already begins with (the cities of Cityscapes)."""
-    name = relative.stem
-    for parent in reversed(relative.parts[:-1]):
-        name = name if name.startswith(f"{parent}_") else f"{parent}_{name}"
+    *folders, file = relative.split("/")
+    name = file.rpartition(".")[0]
+    for folder in reversed(folders):
+        name = name if name.startswith(f"{folder}_") else f"{folder}_{name}"
     return name
 
 

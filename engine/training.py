@@ -123,7 +123,7 @@ def validation_sets(args: Namespace) -> tuple[list[LabelledImages], list[Labelle
 def announce(
     args: Namespace, method: Aggregate, folder: Path, domains: Domains, validation: Iterable[list[LabelledImages]]
 ) -> None:
-    sources = ", ".join(f"{row.name} ({data.count(pairs)})" for row, pairs in domains.sources)
+    sources = ", ".join(f"{row.name} ({len(pairs):,} images)" for row, pairs in domains.sources)
     parameters = sum(param.numel() for param in method.net.parameters())
     print(f"{type(method).__name__} on {sources}: {args.max_iter:,} iterations, recipe {args.recipe}")
     scored = [(images.spec, images.found) for images in chain.from_iterable(validation)]

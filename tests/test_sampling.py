@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
                     label[y : y + 7, x : x + 7] = rare
             home, layout = tmp_path / spec(name).folders[0], spec(name).layouts[0]
             image = layout.images.format(split="train").replace("*", f"{index}")
-            files = {image: np.stack([label] * 3, 2), layout.labels[0].label(image, "train"): label}
+            files = {image: np.stack([label] * 3, 2), layout.labels[0].label(image): label}
             for path, picture in ((home / file, picture) for file, picture in files.items()):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(path.with_suffix(".png"))

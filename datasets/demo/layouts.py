@@ -49,7 +49,7 @@ class Tree(NamedTuple):
     def label(self, split: str, index: int) -> str:
         """Where its label lies; of several forms the one that comes with the downloads."""
         form = -1 if self.row.name == "idd" and self.folder != "idd" else 0  # polygons
-        return self.layout.labels[form].label(self.image(split, index), self.layout.splits[split][0])
+        return self.layout.labels[form].of(self.layout.splits[split][0]).label(self.image(split, index))
 
 
 _FINE = "leftImg8bit/{split}/demo/"
