@@ -53,10 +53,14 @@ def read_pair(spec: DatasetSpec, sample: Sample) -> tuple[Image.Image, np.ndarra
 
 
 class LabelledImages:
-    """The images of one split with their labels, as stored; ``limit`` > 0 keeps that many, evenly spaced."""
+    """The images of one split with their labels, as stored; ``limit`` > 0 keeps that many, evenly spaced.
+
+    ``found`` are all of them and how they were found.
+    """
 
     def __init__(self, spec: DatasetSpec, root: Path | str, split: str, *, limit: int = 0) -> None:
-        samples = spec.pairs(root, split)
+        self.found = spec.pairs(root, split)
+        samples = list(self.found)
         if 0 < limit < len(samples):
             samples = [samples[index * len(samples) // limit] for index in range(limit)]
         self.spec, self.split, self.samples = spec, split, samples

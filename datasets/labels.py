@@ -76,6 +76,9 @@ _MAPILLARY = {
     2: 1, 3: 4, 6: 3, 13: 0, 15: 1, 17: 2, 19: 11, 20: 12, 21: 12, 22: 12, 24: 0, 27: 10, 29: 9, 30: 8, 41: 0, 45: 5,
     47: 5, 48: 6, 50: 7, 52: 18, 54: 15, 55: 13, 57: 17, 58: 16, 61: 14,
 }
+# In the order of SegNet's labels: sky, building, column or pole, road, sidewalk, tree, sign, fence, car, pedestrian,
+# bicyclist; 11 is void.
+_CAMVID = {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12}
 # fmt: on
 
 
@@ -94,6 +97,7 @@ GTAV_IDS = table(_CITYSCAPES)  # GTAV extends the ids of Cityscapes by 34, licen
 GTAV_COLOUR = table({**_CITYSCAPES, 18: 5, 34: 13})
 SYNTHIA = table(_SYNTHIA)  # README of SYNTHIA-RAND-CITYSCAPES; lane marking (22) is ignored, as published
 MAPILLARY = table(_MAPILLARY)  # the published map; other papers join more classes
+CAMVID = table(_CAMVID)  # our own choice; a bicyclist, of whom the bicycle is part there, is a rider
 IDENTITY = table({train_id: train_id for train_id in range(len(CLASSES))})
 
 # Train ids back to the ids of Cityscapes, which its server wants; everything else is 0, unlabelled.

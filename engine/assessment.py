@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets.labels import CLASSES
 from engine.build import choose_device, labelled_images, network_from
+from engine.data import report
 from engine.dump import PictureWriter
 from engine.evaluation import ignore, score_reads
 from engine.figures import draw_figures
@@ -53,6 +54,7 @@ def score(predict: Predictor, args: Namespace, *, out: Path, about: dict[str, An
     make_folder(out)
     if rank() == 0:
         keep_older(out)
+        print(report([(name, images.found) for name, images in sets.items()]))
     reads = reads_of(predict, args)
     norms = TargetNorm(predict, args) if args.target_norm else None
     domains: dict[str, dict[str, Any]] = {}

@@ -1,6 +1,5 @@
 """From flags to parts: device, precision, network, method, data.  Only this package sees flags."""
 
-import hashlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -13,8 +12,8 @@ from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
 from datasets.loaders import Batch, Domains, eval_loader, train_loader
 from datasets.pyramid import Pyramid
-from datasets.specs import Sample, spec
 from datasets.transforms import Augmentation
+from engine.data import data_set
 from engine.objective import pixel_losses, whitening_term
 from methods import Aggregate, choose_method
 from network.deeplab import DeepLab, build_network
@@ -103,7 +102,8 @@ def method_from(args: Namespace, net: DeepLab) -> Aggregate:
 
 
 def training_domains(args: Namespace) -> Domains:
-    specs = [spec(name, gtav_labels=args.gtav_labels) for name in args.dataset]
+    rows = {name: data_set(args, name) for name in args.dataset}
+    found = {name: (row, row.pairs(args.data_root, "train")) for name, row in rows.items()}
     augmentation = Augmentation(
         crop_size=args.crop_size,
         scale_min=args.scale_min,
@@ -115,7 +115,7 @@ def training_domains(args: Namespace) -> Domains:
         bblur=args.bblur,
         pre_size=args.pre_size,
     )
-    sources = [(row, row.pairs(args.data_root, "train")) for row in specs]
+    sources = [found[name] for name in args.dataset]
     return Domains(sources, augmentation, args.seed, rank(), joined=args.image_uniform_sampling)
 
 
@@ -145,7 +145,7 @@ def initial_batches(args: Namespace, domains: Domains, device: torch.device) -> 
 
 
 def labelled_images(args: Namespace, name: str, split: str, limit: int) -> LabelledImages:
-    return LabelledImages(spec(name, gtav_labels=args.gtav_labels), args.data_root, split, limit=limit)
+    return LabelledImages(data_set(args, name), args.data_root, split, limit=limit)
 
 
 def evaluation_batches(
@@ -160,8 +160,3 @@ def evaluation_batches(
         indices=indices,
         pyramid=pyramid,
     )
-
-
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """A short hash of the names of the images that were used."""
-    return hashlib.sha256("\n".join(sample.name for sample in samples).encode()).hexdigest()[:16]

@@ -72,7 +72,12 @@ def add_subject(group: Any) -> None:
         "--images", "--videopath", type=user_path, metavar="DIR|FILE", help="label these images instead: any sizes, "
         "sorted, with subfolders; what is finished is not done again"
     )  # fmt: skip
-    group.add_argument("--split", default="val", choices=("train", "val", "test"), help="which part of each domain")
+    group.add_argument(
+        "--split",
+        default="val",
+        choices=("train", "val", "test", "train_extra"),
+        help="which part of each domain; train_extra: the coarse labels of Cityscapes",
+    )
     group.add_argument(
         "--limit", type=ANY, default=0, metavar="N", help="at most N images per domain, evenly spaced, or the first N "
         "of a folder; 0: all"

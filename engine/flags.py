@@ -139,6 +139,13 @@ def add_data_root(group: Any) -> None:
         metavar="DIR",
         help="the folder of all data sets; the environment variable DG_SEG_DATASET sets it too",
     )
+    group.add_argument(
+        "--split_file",
+        type=lambda text: str(lasting_path(text)),
+        nargs="+",
+        metavar="PATH",
+        help="lists of file names, or a folder of such, that divide GTAV and SYNTHIA: gtav_split_train.txt and so on",
+    )
     group.add_argument("--gtav_labels", choices=("ids", "colour"), help="how GTAV labels are read [recipe]")
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 
 from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
-from datasets.specs import spec
+from engine.data import count, data_set, found_how, notes
 from engine.recipes import RECIPES
 from engine.whitening_flags import SELECTIVE, first_selection, selects, whitens
 from optimizer.schedules import decay_factor
@@ -23,7 +23,9 @@ METHODS = {  # (--mldg, --memory)
 def plan(args: Namespace) -> str:
     """The plan as text; images are counted, so that missing data is an error here already."""
     paragraphs = what, data, sampling, loss, whitening, schedule, validation, output, recipe
-    return "\n".join(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
+    lines = list(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
+    told_once = dict.fromkeys(line for line in lines if line.startswith("note: "))
+    return "\n".join([*(line for line in lines if line not in told_once), *told_once])
 
 
 def what(args: Namespace) -> Iterator[str]:
@@ -44,10 +46,12 @@ def data(args: Namespace) -> Iterator[str]:
     told += f" in each of {processes} processes" if processes > 1 else ""
     in_all = per_iteration * (1 if joined else len(args.dataset))
     yield f"batch       {told}, {in_all} images in all, crop {args.crop_size}"
-    counts = [len(spec(name, gtav_labels=args.gtav_labels).pairs(args.data_root, "train")) for name in args.dataset]
-    for name, count in zip(args.dataset, counts, strict=True):
-        epochs = args.max_iter * per_iteration / (sum(counts) if joined else count)
-        yield f"source      {name}: {count:,} images, {epochs:,.2f} epochs"
+    found = [data_set(args, name).pairs(args.data_root, "train") for name in args.dataset]
+    for name, pairs in zip(args.dataset, found, strict=True):
+        epochs = args.max_iter * per_iteration / (sum(map(len, found)) if joined else len(pairs))
+        yield f"source      {name}: {count(pairs)}, {epochs:,.2f} epochs"
+        yield f"            {found_how(pairs)}"
+        yield from notes(pairs)
     if args.mldg:
         who = {"role": "the domains that are meta-test in an iteration", "first_domain": f"{args.dataset[0]}, always"}
         yield f"roles       drawn anew in every iteration; strong jitter: {who[args.meta_aug]}"
@@ -99,7 +103,7 @@ def whitening(args: Namespace) -> Iterator[str]:
         never = "" if first < args.max_iter else ", which is past the end: they are not whitened"
         yield f"            selected after iteration {first:,}{again}{never}"
         for name in args.covstat_val_dataset:
-            used = len(LabelledImages(spec(name), args.data_root, "val", limit=args.covstat_images))
+            used = len(LabelledImages(data_set(args, name), args.data_root, "val", limit=args.covstat_images))
             yield f"            by {used:,} images of {name}, {args.trials} times"
 
 
@@ -117,11 +121,11 @@ def validation(args: Namespace) -> Iterator[str]:
     for role, names in (("seen", args.dataset), ("unseen", args.val_dataset)):
         for name in dict.fromkeys(names):
             if role == "seen" or name not in args.dataset:
-                row = spec(name, gtav_labels=args.gtav_labels)
-                used = len(LabelledImages(row, args.data_root, "val", limit=args.val_images))
-                whole = len(row.pairs(args.data_root, "val"))
+                images = LabelledImages(data_set(args, name), args.data_root, "val", limit=args.val_images)
                 best = ", decides which checkpoint is best" if role == "seen" else ""
-                yield f"            {name} ({role}): {used:,} of {whole:,} images{best}"
+                yield f"            {name} ({role}): {len(images):,} of {count(images.found)}{best}"
+                yield f"            {found_how(images.found)}"
+                yield from notes(images.found)
 
 
 def validation_interval(args: Namespace) -> int:

@@ -14,7 +14,7 @@ import torch
 
 from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
-from engine.build import fingerprint
+from engine.data import fingerprint
 from engine.evaluation import FREQUENT, summary
 from utils.log import write_whole
 from utils.metrics import Scores
@@ -72,7 +72,9 @@ def scoring_protocol(args: Namespace, images: LabelledImages, *, reads: int) -> 
         "split": images.split,
         "images": len(images),
         "images_hash": fingerprint(images.samples),
-        "images_expected": images.spec.counts.get(images.split),
+        "images_expected": images.found.expected,
+        "layout": images.found.layout,
+        "split_by": images.found.split_by,
         "reads": reads,
         "geometry": f"height {crop}, centre crop {crop}x{crop}, padding {args.mapillary_pad}" if crop else "as stored",
         "gtav_labels": args.gtav_labels,

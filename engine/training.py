@@ -2,7 +2,9 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from tqdm import tqdm
 
 from datasets.folder import LabelledImages
 from datasets.loaders import Domains
-from engine import build
+from engine import build, data
 from engine.plan import whitening
 from engine.samples import dumped
 from engine.sampling import class_uniform
@@ -56,7 +58,7 @@ def train(args: Namespace) -> Path:
     batches = build.training_batches(args, domains, device, progress.iteration)
     folder = run_folder(args, facts, domains)
     if rank() == 0:
-        announce(args, method, folder, domains)
+        announce(args, method, folder, domains, validation)
     if rank() == 0 and args.dump_augmentation_images:
         names = ["all sources"] if domains.joined else args.dataset
         batches = dumped(batches, folder, domains=names, start=progress.iteration)
@@ -102,22 +104,22 @@ def run_folder(args: Namespace, facts: dict[str, Any], domains: Domains) -> Path
     """The folder of the run, made by the first process if it is new, with ``flags.json`` in it."""
     folder = None
     if rank() == 0:
-        data = {row.name: {"images": len(them), "hash": build.fingerprint(them)} for row, them in domains.sources}
+        used = {row.name: data.facts(pairs) for row, pairs in domains.sources}
         if args.checkpoint:
             folder = args.checkpoint.parent
-            check_data(folder, data)
+            check_data(folder, used)
             remove_partial(folder)
         else:
             folder = create_run_folder(args.exp_root, args.exp)
-        write_json(folder / "flags.json", {**facts, "training data": data})
+        write_json(folder / "flags.json", {**facts, "training data": used})
     return from_first(folder)
 
 
-def check_data(folder: Path, data: dict[str, Any]) -> None:
+def check_data(folder: Path, used: dict[str, Any]) -> None:
     """The images must be those with which the run was started, else other ones would be drawn."""
     before = json.loads((folder / "flags.json").read_text()).get("training data", {})
-    for name, found in data.items():
-        if found != before.get(name):
+    for name, found in used.items():
+        if any(found[key] != before.get(name, {}).get(key) for key in ("images", "hash")):
             raise UsageError(
                 f"--resume {folder}: the run was started with other images of {name} ({before.get(name)}, now {found})"
                 "; put these back, or start a new run"
@@ -133,10 +135,14 @@ def validation_sets(args: Namespace) -> tuple[list[LabelledImages], list[Labelle
     return images(args.dataset), images([name for name in args.val_dataset if name not in args.dataset])
 
 
-def announce(args: Namespace, method: Aggregate, folder: Path, domains: Domains) -> None:
-    sources = ", ".join(f"{row.name} ({len(samples):,} images)" for row, samples in domains.sources)
+def announce(
+    args: Namespace, method: Aggregate, folder: Path, domains: Domains, validation: Iterable[list[LabelledImages]]
+) -> None:
+    sources = ", ".join(f"{row.name} ({len(pairs):,} images)" for row, pairs in domains.sources)
     parameters = sum(param.numel() for param in method.net.parameters())
     print(f"{type(method).__name__} on {sources}: {args.max_iter:,} iterations, recipe {args.recipe}")
+    scored = [(images.spec, images.found) for images in chain.from_iterable(validation)]
+    print(data.report([(row.name, pairs) for row, pairs in (*domains.sources, *scored)]))
     print(f"{args.arch}: {parameters:,} parameters; everything is written to {folder}")
     for line in whitening(args):
         print(line)

@@ -56,6 +56,8 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
         "optimizer.schedules",
         "datasets.labels",
         "datasets.specs",
+        "engine.data",
+        "datasets.polygons",
         "datasets.demo.__main__",
     ],
 )

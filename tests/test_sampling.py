@@ -40,9 +40,10 @@ def root(tmp_path: Path) -> Path:
                 if rare % 6 == index:
                     x, y = rng.integers(0, 70), rng.integers(0, 40)
                     label[y : y + 7, x : x + 7] = rare
-            home = tmp_path / spec(name).folder
-            image = home / spec(name).images.format(split="train").replace("*", f"{index}")
-            for path, picture in ((image, np.stack([label] * 3, 2)), (spec(name).label_path(image, home), label)):
+            home, layout = tmp_path / spec(name).folders[0], spec(name).layouts[0]
+            image = layout.images.format(split="train").replace("*", f"{index}")
+            files = {image: np.stack([label] * 3, 2), layout.labels[0].label(image): label}
+            for path, picture in ((home / file, picture) for file, picture in files.items()):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(picture).save(path.with_suffix(".png"))
                 path.with_suffix(".png").rename(path)

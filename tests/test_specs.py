@@ -16,7 +16,7 @@ from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 
-# One validation pair of each data set, as in the published README.
+# One validation pair of each data set, as in the published README or, where that names none, as it is downloaded.
 TREES = {
     "cityscapes": (
         "cityscapes/leftImg8bit_trainvaltest/leftImg8bit/val/ulm/ulm_000001_000019_leftImg8bit.png",
@@ -31,6 +31,13 @@ TREES = {
         "idd/leftImg8bit_trainvaltest/leftImg8bit/val/7/000001_leftImg8bit.png",
         "idd/gtFine_trainvaltest/gtFine/val/7/000001_gtFine_labelcsTrainIds.png",
         "7_000001_leftImg8bit",
+    ),
+    "kitti": ("kitti/training/image_2/000000_10.png", "kitti/training/semantic/000000_10.png", "000000_10"),
+    "camvid": ("camvid/val/0016E5_07959.png", "camvid/valannot/0016E5_07959.png", "0016E5_07959"),
+    "acdc": (
+        "acdc/rgb_anon/fog/val/GOPR0476/GOPR0476_frame_000854_rgb_anon.png",
+        "acdc/gt/fog/val/GOPR0476/GOPR0476_frame_000854_gt_labelTrainIds.png",
+        "fog_val_GOPR0476_frame_000854_rgb_anon",
     ),
 }
 
@@ -72,7 +79,7 @@ def test_pairs_are_sorted_and_named_apart(tmp_path: Path) -> None:
 
 def test_mistakes_are_told_with_the_remedy(tmp_path: Path) -> None:
     bdd100k = spec("bdd100k")
-    with pytest.raises(UsageError, match=r"bdd-100k: no such folder.*--data_root.*datasets\.demo"):
+    with pytest.raises(UsageError, match=r": no folder bdd-100k or bdd100k or bdd; .*--data_root.*datasets\.demo"):
         bdd100k.pairs(tmp_path, "val")
     save(Image.new("RGB", (4, 2)), tmp_path / TREES["bdd100k"][0])
     with pytest.raises(UsageError, match=r"no image found.*images/train"):
@@ -87,7 +94,7 @@ def test_mistakes_are_told_with_the_remedy(tmp_path: Path) -> None:
         spec("gtav", gtav_labels="color")
 
 
-@pytest.mark.parametrize("name", ["cityscapes", "bdd100k", "mapillary", "idd"])
+@pytest.mark.parametrize("name", ["cityscapes", "bdd100k", "mapillary", "idd", "kitti", "camvid", "acdc"])
 def test_indices_go_through_the_table(name: str, tmp_path: Path) -> None:
     row = spec(name)
     stored = np.array([[*range(row.ids), labels.IGNORE]], dtype=np.uint8)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets.folder import LabelledImages
 from datasets.labels import colourise
-from datasets.specs import SPECS, spec
+from datasets.specs import spec
 from engine.flags import add_data_root
 from engine.main import run_program
 from utils.errors import UsageError
@@ -24,7 +24,7 @@ TITLE = 18  # height of a line of text
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.visualise", description=__doc__)
     parser.add_argument("sheet", type=Path, metavar="SHEET", help="the picture to write")
-    parser.add_argument("--dataset", nargs="+", default=list(SPECS), metavar="NAME", help="one row each")
+    parser.add_argument("--dataset", nargs="+", required=True, metavar="NAME", help="one row each")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"), help="(default: val)")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="which image of each domain (default: 0)")
     parser.add_argument("--results", nargs="*", default=[], metavar="NAME=DIR", help="one column each")
@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def row(args: argparse.Namespace, domain: str, results: dict[str, str]) -> list[Image.Image]:
     """Image, labels and the predictions of one domain, as stored."""
-    images = LabelledImages(spec(domain, gtav_labels=args.gtav_labels or "ids"), args.data_root, args.split)
+    images = LabelledImages(
+        spec(domain, gtav_labels=args.gtav_labels or "ids", split_files=args.split_file or ()),
+        args.data_root,
+        args.split,
+    )
     image, labels, name = images[args.index % len(images)]
     pictures = [image, Image.fromarray(colourise(labels))]
     for folder in results.values():

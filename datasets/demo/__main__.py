@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from datasets.demo import STYLES, write_demo
+from datasets.demo import LAYOUTS, STYLES, write_demo
 from utils.errors import UsageError
 
 
@@ -25,6 +25,12 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=_between(64, 4096), nargs=2, default=(256, 512), metavar=("HEIGHT", "WIDTH"), help="of an image")
     add("--domains", nargs="+", choices=STYLES, default=list(STYLES), metavar="NAME", help="which data sets to draw")
     add("--seed", type=_between(0, 2**32 - 1), default=304, metavar="N", help="another seed draws other scenes")
+    add(
+        "--layout",
+        choices=LAYOUTS,
+        default="readme",
+        help="folders and encodings as in the authors' README, or as in the official archives",
+    )
     add("--workers", type=count, default=0, metavar="N", help="processes that draw; 0 means one per core")
     return flags
 

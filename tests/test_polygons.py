@@ -1,0 +1,126 @@
+"""Polygons of IDD against masks drawn by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from datasets.labels import CLASSES, IGNORE
+from datasets.polygons import IDD_CLASSES, rasterise
+from utils.errors import UsageError
+
+WIDTH, HEIGHT = 12, 8
+
+
+def square(label: str, left: int, top: int, right: int, bottom: int, **more: Any) -> dict[str, Any]:
+    """An object as wide as its corner pixels, both included."""
+    corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    return {"label": label, "polygon": corners, "deleted": 0, **more}
+
+
+def write(path: Path, *objects: Any, **more: Any) -> Path:
+    path.write_text(json.dumps({"imgWidth": WIDTH, "imgHeight": HEIGHT, "objects": list(objects), **more}))
+    return path
+
+
+def drawn(tmp_path: Path, *objects: Any) -> np.ndarray:
+    return rasterise(write(tmp_path / "a_gtFine_polygons.json", *objects))
+
+
+def expected(*squares: tuple[int, int, int, int, int]) -> np.ndarray:
+    canvas = np.full((HEIGHT, WIDTH), IGNORE, np.uint8)
+    for train_id, left, top, right, bottom in squares:
+        canvas[max(0, top) : bottom + 1, max(0, left) : right + 1] = train_id
+    return canvas
+
+
+def test_later_polygons_cover_earlier_ones(tmp_path: Path) -> None:
+    road, car = square("road", 1, 1, 8, 6), square("car", 4, 3, 10, 7)
+    assert (drawn(tmp_path, road, car) == expected((0, 1, 1, 8, 6), (13, 4, 3, 10, 7))).all()
+    assert (drawn(tmp_path, car, road) == expected((13, 4, 3, 10, 7), (0, 1, 1, 8, 6))).all()
+
+
+def test_an_ignored_class_covers_too(tmp_path: Path) -> None:
+    found = drawn(tmp_path, square("road", 0, 0, 11, 7), square("curb", 2, 2, 3, 3))
+    assert (found == expected((0, 0, 0, 11, 7), (IGNORE, 2, 2, 3, 3))).all()
+
+
+@pytest.mark.parametrize(
+    "nothing", [{"deleted": 1}, {"deleted": 1, "label": "?"}, {"polygon": [[0, 0], [9, 9]]}, {"polygon": []}]
+)
+def test_what_is_left_out(nothing: dict[str, Any], tmp_path: Path) -> None:
+    found = drawn(tmp_path, square("road", 1, 1, 8, 6), {**square("car", 0, 0, 9, 7), **nothing})
+    assert found.dtype == np.uint8 and (found == expected((0, 1, 1, 8, 6))).all()
+
+
+def test_groups_take_the_class_they_are_of(tmp_path: Path) -> None:
+    found = drawn(tmp_path, square("cargroup", 0, 0, 3, 3), square("polegroup", 2, 2, 3, 3))
+    assert (found == expected((13, 0, 0, 3, 3), (IGNORE, 2, 2, 3, 3))).all()
+
+
+def test_outside_of_the_canvas(tmp_path: Path) -> None:
+    found = drawn(tmp_path, square("sky", -5, -9, 6, 2), square("road", 40, 2, 60, 5), square("wall", 9, 5, 30, 99))
+    assert (found == expected((10, -5, -9, 6, 2), (3, 9, 5, 30, 99))).all()
+
+
+def test_fractions_are_cut_to_pixels(tmp_path: Path) -> None:
+    shape = {"label": "bus", "polygon": [[1.9, 1.2], [4.9, 1.2], [4.9, 3.9], [1.9, 3.9]]}
+    assert (drawn(tmp_path, shape) == expected((15, 1, 1, 4, 3))).all()
+
+
+def test_nothing_drawn_is_ignored(tmp_path: Path) -> None:
+    assert (drawn(tmp_path) == IGNORE).all()
+
+
+def test_the_table() -> None:
+    assert len(IDD_CLASSES) == 40 and set(IDD_CLASSES.values()) == {*range(19), IGNORE}
+    assert list(IDD_CLASSES).index("license plate") == 39 and list(IDD_CLASSES).index("polegroup") == 27
+    assert IDD_CLASSES["non-drivable fallback"] == CLASSES.index("terrain")
+    same = [name for name in CLASSES if name in IDD_CLASSES]
+    assert len(same) == 18 and all(IDD_CLASSES[name] == CLASSES.index(name) for name in same)
+
+
+BROKEN = {
+    "unknown label": ([square("spaceship", 0, 0, 3, 3)], {}, "'spaceship'"),
+    "only group": ([square("group", 0, 0, 3, 3)], {}, "'group'"),
+    "no label": ([{"polygon": [[0, 0], [1, 1], [0, 1]]}], {}, "no label"),
+    "no polygon": ([{"label": "road"}], {}, "no polygon"),
+    "object is a list": ([[1, 2]], {}, "object 0"),
+    "three numbers": ([{"label": "road", "polygon": [[0, 0, 1]]}], {}, "object 0"),
+    "text": ([{"label": "road", "polygon": [["a", 0]]}], {}, "object 0"),
+    "not a number": ([{"label": "road", "polygon": [[float("nan"), 0]]}], {}, "object 0"),
+    "far away": ([{"label": "road", "polygon": [[1e300, 0], [0, 0], [0, 1]]}], {}, "object 0"),
+    "integer beyond floats": ([{"label": "road", "polygon": [[10**400, 0]]}], {}, "object 0"),
+    "no width": ([], {"imgWidth": None}, "imgWidth"),
+    "no height": ([], {"imgHeight": "8"}, "imgHeight"),
+    "objects are no list": ([], {"objects": {}}, "objects"),
+    "empty canvas": ([], {"imgWidth": 0}, "0x8"),
+    "negative canvas": ([], {"imgHeight": -8}, "12x-8"),
+    "canvas too large": ([], {"imgWidth": 30000, "imgHeight": 30000}, "30000x30000"),
+    "canvas too wide": ([], {"imgWidth": 10**9}, "1000000000x8"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_files_are_told_in_one_line(case: str, tmp_path: Path) -> None:
+    objects, more, named = BROKEN[case]
+    path = write(tmp_path / "a_gtFine_polygons.json", *objects, **more)
+    with pytest.raises(UsageError) as caught:
+        rasterise(path)
+    assert str(path) in str(caught.value) and named in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe\x00", b"[" * 100_000])
+def test_what_is_no_json_is_told_in_one_line(text: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a_gtFine_polygons.json"
+    path.write_bytes(text)
+    with pytest.raises(UsageError, match=path.stem) as caught:
+        rasterise(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        rasterise(tmp_path / "none.json")

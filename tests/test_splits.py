@@ -1,0 +1,160 @@
+"""How images are divided where folders do not say it: the user's lists, split.mat, or our rule."""
+
+import io
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets.layouts import Sample
+from datasets.matlab import read_arrays, write_arrays
+from datasets.specs import SPECS, spec
+from datasets.splits import by_rule
+from engine.train_flags import parse_training
+from utils.errors import UsageError
+
+IDS = {"trainIds": [1, 3, 5], "valIds": [2, 4], "testIds": [6]}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Six images of GTAV, flat."""
+    for kind in ("images", "labels"):
+        folder = tmp_path / "GTAV" / kind
+        folder.mkdir(parents=True)
+        for number in range(1, 7):
+            Image.new("L", (4, 2)).save(folder / f"{number:05d}.png")
+    return tmp_path
+
+
+def stems(root: Path, split: str, **options: object) -> list[str]:
+    return [sample.image.stem for sample in spec("gtav", **options).pairs(root, split)]
+
+
+def write_list(folder: Path, split: str, *numbers: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"gtav_split_{split}.txt"
+    path.write_text("".join(f"{number:05d}.png\n" for number in numbers))
+    return path
+
+
+@pytest.mark.parametrize("place", ["split.mat", "read_mapping/split.mat", "read_mapping.zip"])
+def test_split_mat(root: Path, place: str) -> None:
+    path, content = root / "GTAV" / place, write_arrays(IDS)
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("read_mapping/split.mat", content)
+    else:
+        path.write_bytes(content)
+    pairs = spec("gtav").pairs(root, "train")
+    assert [sample.name for sample in pairs] == ["00001", "00003", "00005"]
+    assert pairs.split_by == path.name and not pairs.notes
+    assert stems(root, "val") == ["00002", "00004"] and stems(root, "test") == ["00006"]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", write_arrays({"trainIds": [1]}), write_arrays(IDS)[:-9],
+                                     write_arrays(IDS | {"valIds": [1]})])  # fmt: skip
+def test_a_broken_split_mat_is_refused(root: Path, content: bytes) -> None:
+    (root / "GTAV" / "split.mat").write_bytes(content)
+    with pytest.raises(UsageError, match=r"split\.mat: .*(fetch it again), or give --split_file"):
+        stems(root, "train")
+
+
+def test_matlab_files_agree_with_scipy() -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    arrays = {"trainIds": np.arange(1, 400)[:, None], "valIds": np.array([[70000]]), "other": "text"}
+    for kind in (np.int32, np.float64, np.uint16):
+        for compressed in (False, True):
+            file = io.BytesIO()
+            stored = {name: np.asarray(x).astype(kind) if name != "other" else x for name, x in arrays.items()}
+            scipy_io.savemat(file, stored, do_compression=compressed)
+            found = read_arrays(file.getvalue())
+            assert found.keys() == {"trainIds", "valIds"}
+            for name, numbers in found.items():
+                np.testing.assert_array_equal(numbers, stored[name])
+    again = scipy_io.loadmat(io.BytesIO(write_arrays(IDS)))
+    assert {name: again[name].ravel().tolist() for name in IDS} == IDS
+
+
+def test_lists_go_before_everything(root: Path) -> None:
+    (root / "GTAV" / "split.mat").write_bytes(write_arrays(IDS))
+    folder = root / "split_data"
+    write_list(folder, "train", 6, 5)
+    val = write_list(folder, "val", 1)
+    val.rename(val.with_name("gtav_valid.txt"))
+    lists = {"split_files": [folder]}
+    assert stems(root, "train", **lists) == ["00005", "00006"] and stems(root, "val", **lists) == ["00001"]
+    assert spec("gtav", **lists).pairs(root, "train").split_by == "the list gtav_split_train.txt"
+    assert not spec("synthia", **lists).lists
+
+
+def test_lists_divide_folders_anew(root: Path) -> None:
+    home = root / "GTAV"
+    for number in range(1, 7):
+        for kind in ("images", "labels"):
+            target = home / kind / ("train" if number < 4 else "valid")
+            target.mkdir(exist_ok=True)
+            (home / kind / f"{number:05d}.png").rename(target / f"{number:05d}.png")
+    path = write_list(root / "lists", "train", 1, 5)
+    assert stems(root, "train", split_files=[path]) == ["00001", "00005"]
+    assert stems(root, "train") == ["00001", "00002", "00003"]
+
+
+def test_wrong_lists_are_refused(root: Path) -> None:
+    folder = root / "lists"
+    train = write_list(folder, "train", 1, 2)
+    cases = {
+        "val": (r"no list of gtav val; add gtav_split_val\.txt", [train]),
+        "train": (
+            r"1 of the 2 images of gtav train are not there: 00077\.png",
+            [write_list(root / "a", "train", 1, 77)],
+        ),
+        "test": (r"00002\.png is also in .*gtav_split_train\.txt", [train, write_list(root / "b", "test", 2)]),
+    }
+    for split, (message, paths) in cases.items():
+        with pytest.raises(UsageError, match=message):
+            stems(root, split, split_files=paths)
+    (root / "empty").mkdir()
+    (root / "names.txt").write_text("")
+    (folder / "cityscapes_split_val.txt").write_text("a.png\n")
+    for path, message in {
+        root / "empty": "no list there", root / "names.txt": "known by its name", folder: "not for cityscapes",
+        root / "gtav_train.txt": "cannot be read",
+    }.items():  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            stems(root, "train", split_files=[path])
+    with pytest.raises(UsageError, match=r"is a list of gtav train already"):
+        spec("gtav", split_files=[train, write_list(root / "c", "train", 3)])
+
+
+@pytest.mark.parametrize("name", ["gtav", "synthia"])
+def test_our_rule_has_the_published_sizes(name: str) -> None:
+    row = SPECS[name]
+    everything = row.numbered()
+    samples = [Sample(Path(f"{stem}.png"), Path(), stem) for stem in everything]
+    parts = {split: by_rule(name, samples, split, row.counts, everything) for split in row.counts}
+    sizes = {split: len(part.samples) for split, part in parts.items()}
+    expected = {"gtav": {"train": 12387, "val": 6381, "test": 6181}, "synthia": {"train": 6580, "val": 2820}}
+    assert sizes == expected[name]  # of GTAV, the two broken images are missing
+    counted = Counter(sample for part in parts.values() for sample in part.samples)
+    assert len(counted) == len(samples) and set(counted.values()) == {1}
+    some = by_rule(name, samples[::7], "val", row.counts, everything).samples
+    assert some == [sample for sample in parts["val"].samples if sample in samples[::7]]  # whatever else is there
+    assert len(parts["val"].notes) == 1 and "cannot be compared" in parts["val"].notes[0]
+
+
+def test_our_rule_stays_what_it_is() -> None:
+    """A change would change the training images of everybody who uses it."""
+    everything = SPECS["synthia"].numbered()
+    samples = [Sample(Path(f"{stem}.png"), Path(), stem) for stem in everything[:40]]
+    chosen = by_rule("synthia", samples, "val", SPECS["synthia"].counts, everything).samples
+    assert [int(sample.name) for sample in chosen] == [8, 11, 13, 15, 18, 23, 24, 30, 33, 36, 39]
+
+
+def test_split_file_is_kept_as_absolute_paths(tmp_path: Path) -> None:
+    args = parse_training(["--split_file", "a", str(tmp_path), "--dataset", "gtav"])
+    assert args.split_file == [str(Path("a").absolute()), str(tmp_path)]
