@@ -3,8 +3,9 @@
 What is to be loaded travels with each request, so that workers hold no state and any iteration can be rebuilt.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -85,13 +86,14 @@ class Domains(Dataset):
     seed: int
     rank: int = 0
     uniform: ClassUniform | None = None
+    copies: Mapping[Path, Path] = field(default_factory=dict)  # image -> its packed copy
 
     def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
         """A sample drawn with replacement and augmented: image 3,H,W and label H,W, both uint8."""
         spec, samples = self.sources[request.domain]
         rng = _stream(_SAMPLE, self.seed, request.iteration, self.rank, request.domain, request.slot)
         index, place = self.choose(request, rng)
-        image, label = read_pair(spec, samples[index])
+        image, label = read_pair(spec, samples[index], self.copies)
         image, label = self.augmentation(image, label, rng, request.hard, place=place)
         return to_tensor(image), torch.from_numpy(label.copy())
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from datasets import packed
 from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
 from datasets.loaders import Batch, Domains, eval_loader, train_loader
@@ -114,7 +115,11 @@ def training_domains(args: Namespace) -> Domains:
         color_aug=args.color_aug,
         gblur=args.gblur,
     )
-    return Domains([(row, row.pairs(args.data_root, "train")) for row in specs], augmentation, args.seed, rank())
+    sources = [(row, row.pairs(args.data_root, "train")) for row in specs]
+    copies = {}
+    for row, samples in sources:
+        copies |= packed.find(args.data_root, row, samples)
+    return Domains(sources, augmentation, args.seed, rank(), copies=copies)
 
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:

@@ -122,6 +122,8 @@ def announce(args: Namespace, method: Aggregate, folder: Path, domains: Domains)
     sources = ", ".join(f"{row.name} ({len(samples):,} images)" for row, samples in domains.sources)
     parameters = sum(param.numel() for param in method.net.parameters())
     print(f"{type(method).__name__} on {sources}: {args.max_iter:,} iterations, recipe {args.recipe}")
+    if domains.copies:
+        print(f"packed copies of {len(domains.copies):,} images are read in their place")
     print(f"{args.arch}: {parameters:,} parameters; everything is written to {folder}")
     if {1, 2} & set(args.wt_layer):
         print("note: --wt_layer 1 and 2 normalise only; the whitening loss that belongs to them is not there yet")
