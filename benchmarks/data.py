@@ -1,8 +1,8 @@
 """What loading a training sample costs, against decoding its two files: ``python -m benchmarks.data --help``.
 
 Street scenes with the grain of photographs are drawn into a temporary folder in the form of each data set.  The floor
-is Pillow's decoding of image and label (of SYNTHIA's 16-bit label: torchvision's); everything runs in turns on one core,
-on the same samples, in processor time.
+is Pillow's decoding of image and label (of SYNTHIA's 16-bit label: torchvision's); everything runs in turns on one
+core, on the same samples, in processor time.
 """
 
 import argparse

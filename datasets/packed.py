@@ -96,8 +96,8 @@ def _folder_of(path: Path) -> Path:
     return next((parent for parent in path.parents if parent.parent.name == FOLDER), path.parent)
 
 
-def write_index(folder: Path, made: Mapping[str, list[Facts]]) -> bytes:
-    """The index of a data set's copies: those of before, and those made now (path below the data root -> facts)."""
+def new_index(folder: Path, made: Mapping[str, list[Facts]]) -> bytes:
+    """The bytes of the index of a data set's copies: those of before and those made now, image -> facts."""
     return (json.dumps({"version": VERSION, "pairs": dict(sorted({**_pairs(folder), **made}.items()))}) + "\n").encode()
 
 

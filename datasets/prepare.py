@@ -138,9 +138,9 @@ def indexed(home: Path, row: DatasetSpec, copies: list[Copy]) -> Iterator[None]:
     finally:
         folder = packed.home(home, row)
         made = {copy.facts[0][0]: copy.facts for copy in copies if copy.is_made()}
-        index = packed.write_index(folder, made)
-        if not (folder / packed.INDEX).exists() or (folder / packed.INDEX).read_bytes() != index:
-            write_whole(folder / packed.INDEX, index)
+        path, index = folder / packed.INDEX, packed.new_index(folder, made)
+        if made and not (path.exists() and path.read_bytes() == index):
+            write_whole(path, index)
 
 
 def link(root: Path, home: Path, samples: list[Sample]) -> None:
