@@ -19,7 +19,8 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image) if upright else image
-            return eight_bit(image).convert("RGB")
+            image.load()
+            return image if image.mode == "RGB" else eight_bit(image).convert("RGB")  # which would copy it
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
         raise UsageError(
             f"{path}: unreadable image ({first_line(error)}): fetch the file again or take it away"

@@ -78,14 +78,14 @@ class DatasetSpec:
             raise UsageError(f"{path}: unreadable label ({error}): fetch or convert the file again") from error
         if stored.ndim == 3:
             stored = self._indices(stored, path)
-        unknown = (stored >= self.ids) & (stored != labels.IGNORE)
-        if unknown.any():
-            found = ", ".join(map(str, np.unique(stored[unknown])[:5]))
+        unknown = labels.unknown(stored, self.ids)
+        if len(unknown):
+            found = ", ".join(map(str, unknown[:5]))
             raise UsageError(
                 f"{path}: holds the ids {found}, but {self.name} has 0 to {self.ids - 1} and {labels.IGNORE}: give the "
                 "labels of this data set in the version that the README names"
             )
-        return self.table[stored]
+        return labels.look_up(stored, self.table)
 
     def _indices(self, colours: np.ndarray, path: Path | str) -> np.ndarray:
         if self.palette is None:

@@ -56,6 +56,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
         "datasets.specs",
         "datasets.polygons",
         "datasets.demo.__main__",
+        "datasets.prepare",
     ],
 )
 def test_answers_without_torch(module: str) -> None:
@@ -64,7 +65,15 @@ def test_answers_without_torch(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [["train.py"], ["eval.py"], ["ablation.py"], ["-m", "datasets.demo"], ["-m", "tools.compare"]]
+    "program",
+    [
+        ["train.py"],
+        ["eval.py"],
+        ["ablation.py"],
+        ["-m", "datasets.demo"],
+        ["-m", "datasets.prepare"],
+        ["-m", "tools.compare"],
+    ],
 )
 def test_help(program: list[str]) -> None:
     done = run(*program, "--help")
