@@ -147,14 +147,14 @@ class DatasetSpec:
         ready = path.stem.endswith("TrainIds")  # as the owners' tools call them
         table, ids = (labels.IDENTITY, len(labels.CLASSES)) if ready else (self.table, self.ids)
         stored = self._stored(path, read_16_bit if self.sixteen_bit and not ready else read_8_bit)
-        unknown = (stored >= ids) & (stored != labels.IGNORE)
-        if unknown.any():
-            found = ", ".join(map(str, np.unique(stored[unknown])[:5]))
+        unknown = labels.unknown(stored, ids)
+        if len(unknown):
+            found = ", ".join(map(str, unknown[:5]))
             raise UsageError(
                 f"{path}: holds the ids {found}, but {self.name} has 0 to {ids - 1} and {labels.IGNORE}: give the "
                 "labels of this data set in the version that the README names"
             )
-        return table[stored]
+        return labels.look_up(stored, table)
 
     def _stored(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
         """The ids of a file: H,W."""

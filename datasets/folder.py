@@ -1,12 +1,13 @@
 """Images from disk: labelled ones of a data set, or whatever lies in a folder."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from datasets import packed
 from datasets.specs import DatasetSpec, Sample
 from utils.errors import UsageError, first_line
 
@@ -18,7 +19,8 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image) if upright else image
-            return eight_bit(image).convert("RGB")
+            image.load()
+            return image if image.mode == "RGB" else eight_bit(image).convert("RGB")  # which would copy it
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
         raise unreadable(path, error) from error
 
@@ -41,8 +43,12 @@ def eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
 
 
-def read_pair(spec: DatasetSpec, sample: Sample) -> tuple[Image.Image, np.ndarray]:
-    """An image (RGB) and its train ids (H,W uint8), which are equal in size."""
+def read_pair(
+    spec: DatasetSpec, sample: Sample, copies: Mapping[Path, Path] | None = None
+) -> tuple[Image.Image, np.ndarray]:
+    """An image (RGB) and its train ids (H,W uint8), which are equal in size; from its packed copy, if it has one."""
+    if copies and (copy := copies.get(sample.image)):
+        return packed.read(copy)
     image, label = read_image(sample.image), spec.decode(sample.label)
     if label.shape != (image.height, image.width):
         raise UsageError(
@@ -64,13 +70,14 @@ class LabelledImages:
         if 0 < limit < len(samples):
             samples = [samples[index * len(samples) // limit] for index in range(limit)]
         self.spec, self.split, self.samples = spec, split, samples
+        self.copies = packed.find(root, spec, samples)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, np.ndarray, str]:
         sample = self.samples[index]
-        return *read_pair(self.spec, sample), sample.name
+        return *read_pair(self.spec, sample, self.copies), sample.name
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height of an image as stored."""

@@ -91,6 +91,19 @@ def table(mapping: Mapping[int, int]) -> np.ndarray:
     return lookup
 
 
+def look_up(stored: np.ndarray, lookup: np.ndarray) -> np.ndarray:
+    """The same as ``lookup[stored]`` for arrays of uint8, in half the time."""
+    return np.frombuffer(stored.tobytes().translate(lookup.tobytes()), np.uint8).reshape(stored.shape)
+
+
+def unknown(stored: np.ndarray, ids: int) -> np.ndarray:
+    """The stored ids (uint8) that are neither one of 0 to ``ids`` - 1 nor 255."""
+    # Below zero uint8 begins again at 255: one pass finds that there are none, which is nearly always so.
+    if (stored - np.uint8(ids)).min(initial=IGNORE) >= IGNORE - ids:
+        return stored[:0, :0].ravel()
+    return np.unique(stored[(stored >= ids) & (stored != IGNORE)])
+
+
 CITYSCAPES = table(_CITYSCAPES)  # cityscapesScripts, helpers/labels.py
 GTAV_IDS = table(_CITYSCAPES)  # GTAV extends the ids of Cityscapes by 34, licence plate
 # Read by colour, as the published numbers were: pole group (18) looks like pole, licence plate (34) like car.

@@ -3,8 +3,9 @@
 What is to be loaded travels with each request, so that workers hold no state and any iteration can be rebuilt.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +90,7 @@ class Domains(Dataset):
     rank: int = 0
     uniform: ClassUniform | None = None
     joined: bool = False
+    copies: Mapping[Path, Path] = field(default_factory=dict)  # image -> its packed copy
 
     @property
     def pools(self) -> list[Sequence[tuple[DatasetSpec, Sequence[Sample]]]]:
@@ -99,7 +101,7 @@ class Domains(Dataset):
         """A sample drawn with replacement and augmented: image 3,H,W and label H,W, both uint8."""
         rng = _stream(_SAMPLE, self.seed, request.iteration, self.rank, request.domain, request.slot)
         index, place = self.choose(request, rng)
-        image, label = read_pair(*self.find(request.domain, index))
+        image, label = read_pair(*self.find(request.domain, index), self.copies)
         image, label = self.augmentation(image, label, rng, request.hard, place=place)
         return to_tensor(image), torch.from_numpy(label.copy())
 

@@ -209,7 +209,7 @@ def evaluation_geometry(image: Image.Image, label: np.ndarray, crop: int, *, pad
 
 def to_tensor(image: Image.Image) -> Tensor:
     """An RGB image as 3,H,W uint8."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.stack([np.asarray(channel) for channel in image.split()]))
 
 
 def normalise(images: Tensor, *, image_in: bool = False) -> Tensor:

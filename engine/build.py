@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from datasets import packed
 from datasets.folder import LabelledImages
 from datasets.labels import CLASSES
 from datasets.loaders import Batch, Domains, eval_loader, train_loader
@@ -115,8 +116,10 @@ def training_domains(args: Namespace) -> Domains:
         bblur=args.bblur,
         pre_size=args.pre_size,
     )
-    sources = [found[name] for name in args.dataset]
-    return Domains(sources, augmentation, args.seed, rank(), joined=args.image_uniform_sampling)
+    sources, copies = [found[name] for name in args.dataset], {}
+    for row, samples in sources:
+        copies |= packed.find(args.data_root, row, samples)
+    return Domains(sources, augmentation, args.seed, rank(), joined=args.image_uniform_sampling, copies=copies)
 
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:

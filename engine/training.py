@@ -143,6 +143,8 @@ def announce(
     print(f"{type(method).__name__} on {sources}: {args.max_iter:,} iterations, recipe {args.recipe}")
     scored = [(images.spec, images.found) for images in chain.from_iterable(validation)]
     print(data.report([(row.name, pairs) for row, pairs in (*domains.sources, *scored)]))
+    if domains.copies:
+        print(f"packed copies of {len(domains.copies):,} images are read in their place")
     print(f"{args.arch}: {parameters:,} parameters; everything is written to {folder}")
     for line in whitening(args):
         print(line)

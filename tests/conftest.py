@@ -1,6 +1,7 @@
 """Test-wide settings and what several files of tests share."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,3 +29,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     write_demo(root, domains=["gtav", "synthia", "mapillary"], train=4, val=2, size=(64, 128), seed=1, workers=1)
     return root
+
+
+@pytest.fixture
+def root(data: Path, tmp_path: Path) -> Path:
+    """A data root of its own, the times of its files kept."""
+    shutil.copytree(data, tmp_path / "root")
+    return tmp_path / "root"

@@ -59,6 +59,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
         "engine.data",
         "datasets.polygons",
         "datasets.demo.__main__",
+        "datasets.prepare",
     ],
 )
 def test_answers_without_torch(module: str) -> None:
@@ -67,7 +68,7 @@ def test_answers_without_torch(module: str) -> None:
 
 
 PROGRAMS = [["train.py"], ["eval.py"], ["ablation.py"]]
-PROGRAMS += [["-m", name] for name in ("datasets.demo", "tools.compare", "tools.convert")]
+PROGRAMS += [["-m", name] for name in ("datasets.demo", "datasets.prepare", "tools.compare", "tools.convert")]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -1,0 +1,193 @@
+"""What ``datasets.prepare`` makes: the right bytes, once, whole or not at all."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets import making, prepare
+from datasets.polygons import rasterise
+from datasets.specs import spec
+from preparing import FORMS, contents, only_bytes, run
+
+ROOT = Path(__file__).parent.parent
+SHAPE = {"imgWidth": 40, "imgHeight": 24, "objects": [{"label": "car", "polygon": [[3, 2], [30, 4], [20, 20]]}]}
+
+
+def add_polygons(root: Path, count: int = 3, folder: str = "idd") -> list[Path]:
+    place = root / folder / "gtFine" / "train" / "7"
+    place.mkdir(parents=True)
+    paths = [place / f"{number}_gtFine_polygons.json" for number in range(count)]
+    for path in paths:
+        path.write_text(json.dumps(SHAPE))
+    return paths
+
+
+def masks(root: Path) -> list[Path]:
+    return sorted(root.rglob("*_gtFine_labelcsTrainIds.png"))
+
+
+def test_masks_lie_beside_their_polygons(tmp_path: Path) -> None:
+    first, second = add_polygons(tmp_path, folder="idd"), add_polygons(tmp_path, folder="IDD_Segmentation")
+    others = add_polygons(tmp_path, folder="cityscapes")
+    run(tmp_path)
+    assert len(masks(tmp_path)) == 6 and not masks(others[0].parent)
+    for polygons in (*first, *second):
+        mask = polygons.with_name(polygons.name.replace("polygons.json", "labelcsTrainIds.png"))
+        with Image.open(mask) as image:
+            assert image.mode == "L" and (np.asarray(image) == rasterise(polygons)).all()
+
+
+def test_masks_of_others_are_left_as_they_are(tmp_path: Path) -> None:
+    first, *_ = add_polygons(tmp_path)
+    mask = first.with_name("0_gtFine_labelcsTrainIds.png")
+    mask.write_bytes(b"made by the owners' script")
+    run(tmp_path)
+    assert mask.read_bytes() == b"made by the owners' script" and len(masks(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_twice_does_nothing_and_originals_stay(form: str, root: Path, capsys: pytest.CaptureFixture) -> None:
+    originals, command = contents(root), (root, "--packed", form, "--train_ids")
+    run(*command)
+    made = contents(root)
+    assert originals.items() <= made.items() and len(made) > len(originals)
+    capsys.readouterr()
+    run(*command)
+    assert contents(root) == made and capsys.readouterr().out.count("nothing to do") == 7
+    for name in ("packed", "train_ids"):
+        shutil.rmtree(root / name)
+    run(*command)
+    assert only_bytes(root) == {name: data for name, (data, _) in made.items()}
+
+
+def test_processes_make_what_one_makes(root: Path, tmp_path: Path) -> None:
+    add_polygons(root, 5)
+    shutil.copytree(root, tmp_path / "other")
+    run(root)
+    assert prepare.main([str(tmp_path / "other"), "--workers", "2"]) == 0
+    assert len(masks(root)) == 5 and only_bytes(root) == only_bytes(tmp_path / "other")
+
+
+def test_interrupted_and_repeated_gives_the_same(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(root, tmp_path / "whole")
+    run(tmp_path / "whole", "--packed", "raw")
+    replace, calls = os.replace, []
+
+    def interrupt(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    run(root, "--packed", "raw", code=130)
+    monkeypatch.undo()
+    assert len(list(root.rglob("*.tif"))) == 2 and not list(root.rglob("*.partial"))
+    copy = next(root.rglob("*.tif"))
+    copy.with_name(f"{copy.name}.partial").write_bytes(b"left by a process that was killed")
+    copy.write_bytes(copy.read_bytes()[:40])  # by a machine that went down
+    run(root, "--packed", "raw")
+    assert only_bytes(root) == only_bytes(tmp_path / "whole")
+
+
+def test_killed_and_repeated_gives_the_same(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        add_polygons(tmp_path / name, 300)
+    command = [sys.executable, "-m", "datasets.prepare", tmp_path / "killed", "--workers", "1"]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not masks(tmp_path / "killed") and running.poll() is None:
+            time.sleep(0.01)
+    finally:
+        running.kill()
+        running.wait()
+    for mask in masks(tmp_path / "killed"):
+        assert (np.asarray(Image.open(mask)) == rasterise(next((tmp_path / "whole").rglob("*.json")))).all()
+    run(tmp_path / "killed")
+    run(tmp_path / "whole")
+    assert only_bytes(tmp_path / "killed") == only_bytes(tmp_path / "whole")
+
+
+def test_sigterm_ends_in_one_line(tmp_path: Path) -> None:
+    add_polygons(tmp_path, 2000)
+    command = [sys.executable, "-m", "datasets.prepare", tmp_path, "--workers", "1"]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not masks(tmp_path) and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGTERM)
+    told = running.communicate()[1]
+    assert running.returncode == 130 and told.rstrip().endswith("repeat the command to go on")
+    assert "Traceback" not in told and not list(tmp_path.rglob("*.partial"))
+
+
+def test_too_little_space_is_told_before_anything_is_made(
+    root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(root)
+    monkeypatch.setattr(making.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
+    run(root, "--packed", "raw", code=2)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "free" in told and "--out" in told and contents(root) == before
+
+
+def test_a_disk_that_fills_up_is_told(
+    root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    run(root, "--packed", "raw", code=2)
+    told = capsys.readouterr().err
+    assert "No space left" in told and "Traceback" not in told and not list(root.rglob("*.partial"))
+
+
+def test_the_space_told_is_about_what_is_taken(root: Path) -> None:
+    row = spec("gtav")
+    products = [prepare.Copy(root, root, row, sample, "raw") for sample in row.pairs(root, "train")]
+    needed = making.bytes_needed(products)
+    making.make(products, workers=1, what="copies")
+    assert needed / making.MARGIN == pytest.approx(sum(product.target.stat().st_size for product in products), rel=0.05)
+
+
+def test_broken_originals_are_told_and_the_rest_is_made(root: Path, capsys: pytest.CaptureFixture) -> None:
+    first, *_ = add_polygons(root)
+    first.write_text("{")
+    run(root, code=2)
+    told = capsys.readouterr().err
+    assert str(first) in told and "1 of 3" in told and len(masks(root)) == 2
+
+
+@pytest.mark.parametrize("arguments", [["--datasets", "idd", "--packed", "raw"], ["--packed", "raw", "--splits", "x"]])
+def test_what_is_not_there_is_told(arguments: list[str], root: Path, capsys: pytest.CaptureFixture) -> None:
+    run(root, *arguments, code=2)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_no_such_root(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run(tmp_path / "none", code=2)
+    assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_two_at_once_are_refused(root: Path, capsys: pytest.CaptureFixture) -> None:
+    with making.alone(root):
+        run(root, code=2)
+    assert "another datasets.prepare" in capsys.readouterr().err
+
+
+def test_train_ids_are_the_decoded_labels(root: Path) -> None:
+    run(root, "--train_ids", "--gtav_labels", "colour", "--datasets", "gtav", "synthia")
+    for name in ("gtav", "synthia"):
+        row = spec(name, gtav_labels="colour")
+        for sample in row.pairs(root, "val"):
+            path = root / "train_ids" / sample.label.relative_to(root)
+            assert (np.asarray(Image.open(path)) == row.decode(sample.label)).all()
