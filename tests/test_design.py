@@ -57,6 +57,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
         "engine.data",
         "datasets.polygons",
         "datasets.demo.__main__",
+        "datasets.check.__main__",
     ],
 )
 def test_answers_without_torch(module: str) -> None:
@@ -65,7 +66,15 @@ def test_answers_without_torch(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [["train.py"], ["eval.py"], ["ablation.py"], ["-m", "datasets.demo"], ["-m", "tools.compare"]]
+    "program",
+    [
+        ["train.py"],
+        ["eval.py"],
+        ["ablation.py"],
+        ["-m", "datasets.demo"],
+        ["-m", "datasets.check"],
+        ["-m", "tools.compare"],
+    ],
 )
 def test_help(program: list[str]) -> None:
     done = run(*program, "--help")

@@ -38,7 +38,8 @@ class Split:
 def list_split(target: Target, split: str) -> Split:
     """The pairs of a split, with all that their names tell."""
     row = target.row
-    state = Split(row, split, size=row.size)
+    demo = demo_of(target)
+    state = Split(row, split, size=tuple(demo["size"][::-1]) if demo else row.size)
     try:
         parts = row.find(target.root, split)
     except UsageError as error:
@@ -78,7 +79,6 @@ def _take(state: Split, target: Target, pairs: Pairs) -> None:
     demo = demo_of(target)
     state.samples, state.expected = pairs, pairs.expected
     if demo:
-        state.size = tuple(demo["size"][::-1])
         state.expected = None if "rule" in pairs.split_by else demo.get(state.name)
     told = [note for note in pairs.notes if "have no label" not in note and "have no image" not in note]
     state.add([found("loader", pairs.home, note.removeprefix(f"{state.row.name}: "), _ADVICE) for note in told])

@@ -75,7 +75,7 @@ def doubles(splits: Sequence[Split], *, key: Callable[[Path], object]) -> Iterat
         shared = first.keys() & second.keys()
         before = dict(_hashes([path for each in shared for path in first[each]]))
         for digest, path in _hashes([path for each in shared for path in second[each]]):
-            if other := before.get(digest):
+            if (other := before.get(digest)) not in (None, path):
                 message = f"is the same picture as {other} of {one.name}"
                 yield two, found("double", path, message, "take it out of one of the splits, or unzip both again")
 

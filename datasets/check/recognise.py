@@ -12,6 +12,7 @@ from datasets.specs import SPECS, DatasetSpec, spec
 from utils.errors import UsageError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".rar", ".7z", ".gz")
+_NOT_AT_ALL = 99
 
 
 class Target(NamedTuple):
@@ -80,15 +81,17 @@ def by_content(folder: Path) -> str | None:
             for split in layout.splits:
                 rank = _rank(Part(folder, layout), split)
                 ranks[row.name] = min(rank, ranks.get(row.name, rank))
-    best = [name for name, rank in ranks.items() if rank == min(ranks.values()) < len(SPECS)]
+    best = [name for name, rank in ranks.items() if rank == min(ranks.values()) < _NOT_AT_ALL]
     return best[0] if len(best) == 1 else None
 
 
 def _rank(part: Part, split: str) -> int:
     """How well a layout fits: by its preferred labels (0), by others; or not at all."""
-    first = part.first(split)
-    there = [label.is_file() for label in part.labels_of(first[1], first[0])] if first else []
-    return there.index(True) if True in there else len(SPECS)
+    if (first := part.first(split)) is None:
+        return _NOT_AT_ALL
+    name, image = first[0], first[1].relative_to(part.home).as_posix()
+    there = [(part.home / rule.of(name).label(image)).is_file() for rule in part.layout.labels]
+    return there.index(True) if True in there else _NOT_AT_ALL
 
 
 def misnamed(root: Path, targets: Sequence[Target]) -> list[Finding]:

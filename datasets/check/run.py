@@ -59,8 +59,10 @@ def check(
         open_pairs(splits, work, SAMPLED if quick else 0)
     for each, finding in many.doubles(splits, key=many.name_of if quick else many.size_of):
         each.add([finding])
+    told = [finding for each in splits for finding in each.findings]
     beside = [finding.of(target.row.name) for target in targets for finding in lying_about(target)]
-    told = [*misnamed(root, targets), *beside, *(finding for each in splits for finding in each.findings)]
+    told += [finding for finding in beside if finding.file not in {other.file for other in told}]
+    told += misnamed(root, targets)
     return Report(root, tuple(splits), tuple(sorted(told, key=lambda finding: finding.severity != ERROR)))
 
 
