@@ -74,8 +74,8 @@ class DatasetSpec:
         homes = list(dict.fromkeys(inner for home in homes for inner in (home, *folders_named(home, self.folders))))
         layouts = [layout for layout in self.layouts if split in layout.splits]
         parts = [part for layout in layouts for home in homes if (part := Part(home, layout)).is_there()]
-        labelled = [part for part in parts if part.is_labelled()]
-        parts = (labelled or parts) if self.merged else (labelled or parts)[:1]
+        if not self.merged:
+            parts = ([part for part in parts if part.is_labelled()] or parts)[:1]
         parts = [part for part in parts if self.lists or part.layout.flat or part.first(split)]
         if not parts:
             patterns = " or ".join(dict.fromkeys(layout.pattern(split) for layout in layouts))
@@ -85,11 +85,11 @@ class DatasetSpec:
         return parts
 
     def _nothing(self, root: Path, homes: list[Path], patterns: str) -> str:
-        where = ", ".join(map(str, homes or [root / name for name in self.folders]))
+        missing = f"{root}: no folder {' or '.join(self.folders)}"
+        found = f"{', '.join(map(str, homes))}: no image found"
         return (
-            f"{where}: {'no image found' if homes else 'no such folder'}; the images of {self.name} are expected there "
-            f"as {patterns}: put the data there, name another --data_root, or draw a stand-in with "
-            f"`python -m datasets.demo {root}`"
+            f"{found if homes else missing}; the images of {self.name} are expected there as {patterns}: put the data "
+            f"there, name another --data_root, or draw a stand-in with `python -m datasets.demo {root}`"
         )
 
     def pairing(self, parts: list[Part], split: str) -> Pairing:
@@ -118,9 +118,9 @@ class DatasetSpec:
             return Division(samples, "folders")
         if self.name == "gtav" and (path := find_matlab([part.home for part in parts])):
             return by_matlab(self.name, samples, split, path)
-        return by_rule(self.name, samples, split, self.counts, self._numbered())
+        return by_rule(self.name, samples, split, self.counts, self.numbered())
 
-    def _numbered(self) -> list[str]:
+    def numbered(self) -> list[str]:
         """The stems of all images of a data set whose images are numbered, without those that are not used."""
         numbers, digits = self.numbers or (range(0), 0)
         unused = frozenset().union(*self.left_out.values())

@@ -100,6 +100,9 @@ def test_parts_of_idd_are_merged_and_nothing_is_read_twice(tmp_path: Path) -> No
     again = spec("idd").pairs(tmp_path, "train")
     assert [sample.name for sample in again] == [sample.name for sample in pairs] and again[0].label == mask
     assert not again.notes and again.expected == 14027
+    shutil.rmtree(tmp_path / "idd20kII" / "gtFine")
+    with pytest.raises(UsageError, match=r"idd20kII.* has no label .*\(1 of 2 images of idd train"):
+        spec("idd").pairs(tmp_path, "train")
 
 
 def test_files_without_partner_are_told_and_left_out(tmp_path: Path) -> None:
@@ -108,7 +111,8 @@ def test_files_without_partner_are_told_and_left_out(tmp_path: Path) -> None:
         put(home / f"images/10k/train/{index}.jpg")
         put(home / f"labels/sem_seg/masks/train/{index}.png")
     (home / "labels/sem_seg/masks/train/7.png").rename(home / "labels/sem_seg/masks/train/x.png")
-    put(home / "images/10k/train/._1.jpg")  # as some systems put into archives
+    for hidden in ("images/10k/train/._1.jpg", "labels/sem_seg/masks/train/._1.png"):
+        put(home / hidden)  # as some systems put into archives
     pairs = spec("bdd100k").pairs(tmp_path, "train")
     assert len(pairs) == 39 and "7" not in [sample.name for sample in pairs]
     assert pairs.notes == (
@@ -142,7 +146,7 @@ def test_the_error_lists_every_place_that_was_looked_at(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as told:
         spec("bdd100k").pairs(tmp_path, "val")
     message = str(told.value)
-    for place in ("bdd-100k,", "bdd-100k/bdd100k", "images/val/*.jpg", "images/10k/val/", "seg/images/val/"):
+    for place in ("bdd-100k,", "bdd-100k/bdd100k:", "images/val/*.jpg", "images/10k/val/", "seg/images/val/"):
         assert place in message
     assert "\n" not in message
 

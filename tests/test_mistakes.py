@@ -175,13 +175,17 @@ def rename_picture(place: Place) -> None:
 
 Case = tuple[Callable[[Place], object], str, str]  # what is spoiled, further flags, what is told
 TRAIN: dict[str, Case] = {
-    "missing data root": (vanish, "", r"data/GTAV: no such folder.*--data_root"),
-    "empty data root": (remove("*"), "", r"GTAV: no such folder.*put the data there"),
-    "missing split": (remove("GTAV/images/train"), "", r"GTAV: no image found.*expected at"),
+    "missing data root": (vanish, "", r"data: no folder GTAV or gta5 or gta; .*--data_root"),
+    "empty data root": (remove("*"), "", r"data: no folder GTAV .*put the data there"),
+    "missing split": (remove("GTAV/images/train"), "", r"GTAV: no image found.*expected there"),
     "missing validation split": (remove("GTAV/images/valid"), "", r"GTAV: no image found"),
     "image without label": (remove("GTAV/labels/train"), "", r"has no label .*complete the labels"),
     "label of another size": (
-        spoil(label("gtav"), picture("L", (30, 20), 7)), "", r"is 128x64 but its label .* is 30x20: take this pair away"
+        spoil(label("bdd100k"), picture("L", (30, 20), 7)), "--dataset bdd100k",
+        r"is 128x64 but its label .* is 30x20: take this pair away",
+    ),
+    "GTAV of two sizes": (
+        spoil(label("gtav"), picture("L", (30, 20), 7)), "", r"differs in size from its label .*fetch images and labels"
     ),
     "unknown ids": (spoil(label("gtav"), picture("L", (128, 64), 77)), "", r"holds the ids 77, but gtav has 0 to 34"),
     "label of another version": (

@@ -79,7 +79,7 @@ def test_pairs_are_sorted_and_named_apart(tmp_path: Path) -> None:
 
 def test_mistakes_are_told_with_the_remedy(tmp_path: Path) -> None:
     bdd100k = spec("bdd100k")
-    with pytest.raises(UsageError, match=r"bdd-100k, .*/bdd: no such folder.*--data_root.*datasets\.demo"):
+    with pytest.raises(UsageError, match=r": no folder bdd-100k or bdd100k or bdd; .*--data_root.*datasets\.demo"):
         bdd100k.pairs(tmp_path, "val")
     save(Image.new("RGB", (4, 2)), tmp_path / TREES["bdd100k"][0])
     with pytest.raises(UsageError, match=r"no image found.*images/train"):

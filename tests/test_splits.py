@@ -134,7 +134,7 @@ def test_wrong_lists_are_refused(root: Path) -> None:
 @pytest.mark.parametrize("name", ["gtav", "synthia"])
 def test_our_rule_has_the_published_sizes(name: str) -> None:
     row = SPECS[name]
-    everything = row._numbered()
+    everything = row.numbered()
     samples = [Sample(Path(f"{stem}.png"), Path(), stem) for stem in everything]
     parts = {split: by_rule(name, samples, split, row.counts, everything) for split in row.counts}
     sizes = {split: len(part.samples) for split, part in parts.items()}
@@ -149,7 +149,7 @@ def test_our_rule_has_the_published_sizes(name: str) -> None:
 
 def test_our_rule_stays_what_it_is() -> None:
     """A change would change the training images of everybody who uses it."""
-    everything = SPECS["synthia"]._numbered()
+    everything = SPECS["synthia"].numbered()
     samples = [Sample(Path(f"{stem}.png"), Path(), stem) for stem in everything[:40]]
     chosen = by_rule("synthia", samples, "val", SPECS["synthia"].counts, everything).samples
     assert [int(sample.name) for sample in chosen] == [8, 11, 13, 15, 18, 23, 24, 30, 33, 36, 39]
