@@ -27,6 +27,7 @@ class DatasetSpec:
     ids: int  # how many ids there are: 0, 1, ..., and 255 for what is not labelled
     palette: np.ndarray | None = None  # colours of the indices, where labels are also found stored as colours
     sixteen_bit: bool = False
+    size: tuple[int, int] | None = None  # width and height of all images, where they are alike
     eval_crop: int | None = None  # evaluated on a square crop of this side
     merged: bool = False  # comes in several parts, which are used together
     sizes_differ: bool = False  # some images and labels are known to differ in size
@@ -43,8 +44,8 @@ class DatasetSpec:
         """The images of a split with their labels, sorted by path."""
         parts = self.find(root, split)
         found = self._pair(parts, split)
-        division = self._divide(found.samples, parts, split)
-        samples, notes = self._usable(division.samples, split)
+        division = self.divide(found.samples, parts, split)
+        samples, notes = self.usable(division.samples, split)
         if not samples:
             raise UsageError(
                 f"{self.name} {split}: {division.told} leaves no image of {len(found.samples):,} in {parts[0].home}: "
@@ -91,11 +92,15 @@ class DatasetSpec:
             f"there, name another --data_root, or draw a stand-in with `python -m datasets.demo {root}`"
         )
 
-    def _pair(self, parts: list[Part], split: str) -> Pairing:
+    def pairing(self, parts: list[Part], split: str) -> Pairing:
         """Images with their labels: of all splits, if lists of the user divide them, else of this one."""
         whole = self.lists and not parts[0].layout.flat
         wanted = [(part, other) for part in parts for other in (part.layout.splits if whole else [split])]
-        found = pair([(part, *part.images(other)) for part, other in wanted])
+        return pair([(part, *part.images(other)) for part, other in wanted])
+
+    def _pair(self, parts: list[Part], split: str) -> Pairing:
+        """The same; UsageError if many images lack their labels."""
+        found = self.pairing(parts, split)
         total = len(found.samples) + len(found.bare)
         if len(found.bare) > FEW * total:
             first = found.bare[0]
@@ -105,7 +110,8 @@ class DatasetSpec:
             )
         return found
 
-    def _divide(self, samples: list[Sample], parts: list[Part], split: str) -> Division:
+    def divide(self, samples: list[Sample], parts: list[Part], split: str) -> Division:
+        """Those that belong to a split, if images of several splits lie together; UsageError if that cannot be told."""
         if self.lists:
             return by_list(self.name, samples, split, self.lists)
         if not parts[0].layout.flat:
@@ -120,8 +126,8 @@ class DatasetSpec:
         unused = frozenset().union(*self.left_out.values())
         return [stem for number in numbers if (stem := f"{number:0{digits}d}") not in unused]
 
-    def _usable(self, samples: list[Sample], split: str) -> tuple[list[Sample], list[str]]:
-        """Those that can be used, and notes on the others."""
+    def usable(self, samples: list[Sample], split: str) -> tuple[list[Sample], list[str]]:
+        """Those that can be used, and notes on the others; UsageError if many differ in size from their labels."""
         notes = []
         for why, stems in self.left_out.items():
             out = [sample for sample in samples if sample.image.stem in stems]
@@ -140,13 +146,21 @@ class DatasetSpec:
     def decode(self, path: Path | str) -> np.ndarray:
         """The train ids of a label file: H,W uint8, 255 = ignore."""
         path = Path(path)
+        return labels.look_up(self.stored(path), self.table_of(path))
+
+    def table_of(self, path: Path) -> np.ndarray:
+        """The lookup table for what a label file stores: uint8[256]."""
+        return labels.IDENTITY if path.suffix == ".json" or _is_ready(path) else self.table
+
+    def stored(self, path: Path) -> np.ndarray:
+        """What a label file stores, which are ids of this data set: H,W uint8, 255 = not labelled."""
         if path.suffix == ".json":
             from datasets.polygons import rasterise
 
             return rasterise(path)
-        ready = path.stem.endswith("TrainIds")  # as the owners' tools call them
-        table, ids = (labels.IDENTITY, len(labels.CLASSES)) if ready else (self.table, self.ids)
+        ready = _is_ready(path)
         stored = self._stored(path, read_16_bit if self.sixteen_bit and not ready else read_8_bit)
+        ids = len(labels.CLASSES) if ready else self.ids
         unknown = labels.unknown(stored, ids)
         if len(unknown):
             found = ", ".join(map(str, unknown[:5]))
@@ -154,7 +168,7 @@ class DatasetSpec:
                 f"{path}: holds the ids {found}, but {self.name} has 0 to {ids - 1} and {labels.IGNORE}: give the "
                 "labels of this data set in the version that the README names"
             )
-        return labels.look_up(stored, table)
+        return stored
 
     def _stored(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
         """The ids of a file: H,W."""
@@ -170,6 +184,11 @@ class DatasetSpec:
                 f"the coloured ones"
             )
         return indices(stored, self.palette)
+
+
+def _is_ready(path: Path) -> bool:
+    """Whether a label file holds train ids, as the owners' tools call such files."""
+    return path.stem.endswith("TrainIds")
 
 
 def _of_one_size(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:

@@ -51,6 +51,7 @@ ROWS = (
         counts={"train": 2975, "val": 500, "train_extra": 19998},
         table=labels.CITYSCAPES,
         ids=34,
+        size=(2048, 1024),
     ),
     DatasetSpec(
         name="gtav",
@@ -97,6 +98,7 @@ ROWS = (
         counts={"train": 6580, "val": 2820},
         table=labels.SYNTHIA,
         ids=23,
+        size=(1280, 760),
         sixteen_bit=True,
         numbers=(range(9400), 7),
     ),
@@ -126,6 +128,7 @@ ROWS = (
         counts={"train": 7000, "val": 1000},
         table=labels.IDENTITY,
         ids=len(labels.CLASSES),
+        size=(1280, 720),
     ),
     DatasetSpec(
         name="mapillary",
@@ -189,6 +192,7 @@ ROWS = (
         counts={"train": 367, "val": 101, "test": 233},
         table=labels.CAMVID,
         ids=12,
+        size=(480, 360),
     ),
     DatasetSpec(
         name="acdc",
@@ -207,5 +211,6 @@ ROWS = (
         counts={"train": 1600, "val": 406},
         table=labels.CITYSCAPES,
         ids=34,
+        size=(1920, 1080),
     ),
 )

@@ -1,10 +1,13 @@
 """From flags to data sets, and what is told and kept about the images that were found.  Imports no torch."""
 
 import hashlib
+import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
+from datasets.check import check_sources
+from datasets.check.findings import ERROR
 from datasets.layouts import Pairs
 from datasets.specs import DatasetSpec, Sample, spec
 
@@ -43,3 +46,17 @@ def report(sets: Sequence[tuple[str, Pairs]]) -> str:
 
 def notes(pairs: Pairs) -> list[str]:
     return [f"note: {note}" for note in pairs.notes]
+
+
+def fault(args: Namespace, sets: Sequence[tuple[DatasetSpec, str, Sequence[Sample]]]) -> str:
+    """A line about what would spoil a run with these splits, as a sample of their files shows; '' if nothing would."""
+    errors = [finding for finding in check_sources(sets) if finding.severity == ERROR]
+    if not errors:
+        return ""
+    first, names = errors[0], dict.fromkeys(row.name for row, _, _ in sets)
+    command = ["python", "-m", "datasets.check", str(args.data_root), "--dataset", *names]
+    command += ["--split_file", *args.split_file] if args.split_file else []
+    return (
+        f"{first.file}: {first.message}: {first.fix} ({len(errors):,} such files among those that were tried; see all "
+        f"by `{shlex.join(command)}`, or train all the same with --no_check)"
+    )

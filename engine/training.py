@@ -39,6 +39,8 @@ def train(args: Namespace) -> Path:
     torch.manual_seed(args.seed)
     domains = build.training_domains(args)
     validation, selection = validation_sets(args), Selection(args)
+    if not args.no_check:
+        check_images(args, domains, validation)
     domains = replace(domains, uniform=class_uniform(args, domains))
     config = build.network_config(args)
     with distributed.first_on_machine():  # which may download the backbone
@@ -124,6 +126,14 @@ def check_data(folder: Path, used: dict[str, Any]) -> None:
                 f"--resume {folder}: the run was started with other images of {name} ({before.get(name)}, now {found})"
                 "; put these back, or start a new run"
             )
+
+
+def check_images(args: Namespace, domains: Domains, validation: Iterable[list[LabelledImages]]) -> None:
+    """Stop before the first iteration if images or labels would spoil the run; the first process looks for all."""
+    sets = [(row, "train", pairs) for row, pairs in domains.sources]
+    sets += [(images.spec, images.split, images.found) for images in chain.from_iterable(validation)]
+    if told := from_first(data.fault(args, sets) if rank() == 0 else ""):
+        raise UsageError(told)
 
 
 def validation_sets(args: Namespace) -> tuple[list[LabelledImages], list[LabelledImages]]:

@@ -60,6 +60,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
         "datasets.polygons",
         "datasets.demo.__main__",
         "datasets.prepare",
+        "datasets.check.__main__",
     ],
 )
 def test_answers_without_torch(module: str) -> None:
@@ -68,7 +69,9 @@ def test_answers_without_torch(module: str) -> None:
 
 
 PROGRAMS = [["train.py"], ["eval.py"], ["ablation.py"]]
-PROGRAMS += [["-m", name] for name in ("datasets.demo", "datasets.prepare", "tools.compare", "tools.convert")]
+PROGRAMS += [
+    ["-m", name] for name in ("datasets.demo", "datasets.check", "datasets.prepare", "tools.compare", "tools.convert")
+]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

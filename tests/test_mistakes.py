@@ -199,6 +199,10 @@ TRAIN: dict[str, Case] = {
     "label of another version": (
         spoil(label("mapillary"), picture("L", (128, 64), 100)), "--dataset mapillary", r"ids 100, but mapillary"
     ),
+    "labels of zeros": (
+        spoil(label("bdd100k"), picture("L", (128, 64), 0)), "--dataset bdd100k",
+        r"is road everywhere.*datasets\.check .*--dataset bdd100k.*--no_check"
+    ),
     "label in colours": (
         spoil(label("bdd100k"), picture("RGB", (128, 64), (128, 64, 128))), "--dataset bdd100k", r"is a colour image"
     ),
@@ -209,9 +213,9 @@ TRAIN: dict[str, Case] = {
     "text named .png": (spoil(image("gtav"), write_text), "", r"unreadable image .*fetch the file again"),
     "truncated PNG": (spoil(image("gtav"), truncate), "", r"unreadable image"),
     "truncated JPEG": (spoil(image("bdd100k"), truncate), "--dataset bdd100k", r"unreadable image"),
-    "zero-byte image": (spoil(image("gtav"), empty), "", r"unreadable image"),
-    "zero-byte label": (spoil(label("gtav"), empty), "", r"unreadable label"),
-    "the same in a worker": (spoil(image("gtav"), truncate), "--num_workers 1", r"unreadable image"),
+    "zero-byte image": (spoil(image("gtav"), empty), "", r"00001.png: is empty: fetch the file again"),
+    "zero-byte label": (spoil(label("gtav"), empty), "", r"00001.png: is empty: fetch the file again"),
+    "the same in a worker": (spoil(image("gtav"), truncate), "--num_workers 1 --no_check", r"unreadable image"),
     "unknown flag": (nothing, "--no_such_flag", r"--no_such_flag: no such flag"),
     "misspelt flag": (nothing, "--max_iters 3", r"--max_iters: no such flag; did you mean --max_iter\?"),
     "flag without its value": (nothing, "--lr", r"--lr: expected one argument"),

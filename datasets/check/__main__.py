@@ -1,0 +1,60 @@
+"""The data doctor's command line: ``python -m datasets.check ROOT``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.check.report import as_json, text
+from datasets.check.run import SAMPLED, check
+from datasets.specs import SPECS
+from utils.errors import UsageError
+
+
+def parser() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(
+        prog="python -m datasets.check",
+        description="Say what is wrong with data sets: what is missing, broken, of another kind than its name says, or "
+        "in two splits.  Exit code 1 if anything would corrupt a result or stop a run, else 0.",
+    )
+    add = flags.add_argument
+    add("root", metavar="ROOT", type=Path, help="the folder of all data sets, or that of one of them")
+    add("--dataset", nargs="+", choices=SPECS, default=[], metavar="NAME", help=f"only these, of {', '.join(SPECS)}")
+    add("--split", metavar="NAME", choices=sorted({split for row in SPECS.values() for split in row.splits}))
+    add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide GTAV and SYNTHIA")
+    add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
+    add("--quick", action="store_true", help=f"open {SAMPLED} pairs of each split only")
+    add("--workers", type=_count, default=0, metavar="N", help="processes; 0: one per core")
+    add("--json", type=Path, metavar="FILE", help="write all findings there too")
+    return flags
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number of 0 or more")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check what the command line asks for: 1 after an error in the data, 2 after a mistake of the user."""
+    args = parser().parse_args(arguments)
+    options = {"split": args.split, "split_files": args.split_file, "gtav_labels": args.gtav_labels}
+    try:
+        report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
+        print(text(report))
+        if args.json:
+            args.json.write_text(json.dumps(as_json(report), indent=1) + "\n")
+    except UsageError as error:
+        print(f"datasets.check: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"datasets.check: error: {error.filename}: {error.strerror}: name another file", file=sys.stderr)
+        return 2
+    return 1 if report.errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
