@@ -21,6 +21,7 @@ from engine.start import load_start
 from engine.trainer import Progress, Trainer
 from engine.whitening import Selection
 from methods import Aggregate
+from network.deeplab import DeepLab
 from network.norms import join_batch_norms
 from utils import distributed
 from utils.checkpoint import load_checkpoint, load_weights, publish, remove_partial
@@ -43,14 +44,7 @@ def train(args: Namespace) -> Path:
         check_images(args, domains, validation)
     domains = replace(domains, uniform=class_uniform(args, domains))
     config = build.network_config(args)
-    with distributed.first_on_machine():  # which may download the backbone
-        started = args.checkpoint or args.snapshot
-        net = build.network_from(config, pretrained="none" if started else args.pretrained_backbone)
-    if args.snapshot and not args.checkpoint:
-        load_start(net, args)
-    net = net.to(device).train()
-    if world_size() > 1:
-        net = join_batch_norms(net, device)
+    net = start_network(args, config, device)
     method = build.method_from(args, net)
     facts = {"flags": flags_to_keep(args), "code": code_version(), "network": config, "processes": world_size()}
 
@@ -64,7 +58,7 @@ def train(args: Namespace) -> Path:
     if rank() == 0 and args.dump_augmentation_images:
         names = ["all sources"] if domains.joined else args.dataset
         batches = dumped(batches, folder, domains=names, start=progress.iteration)
-    if args.memory and not started:
+    if args.memory and not (args.checkpoint or args.snapshot):
         start_memory(args, method, domains, device, precision)
     log = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None
     try:
@@ -74,6 +68,17 @@ def train(args: Namespace) -> Path:
         if log is not None:
             log.close()
     return folder
+
+
+def start_network(args: Namespace, config: dict[str, Any], device: torch.device) -> DeepLab:
+    """The network as training finds it, save for what a run that goes on restores."""
+    with distributed.first_on_machine():  # which may download the backbone
+        started = args.checkpoint or args.snapshot
+        net = build.network_from(config, pretrained="none" if started else args.pretrained_backbone)
+    if args.snapshot and not args.checkpoint:
+        load_start(net, args)
+    net = net.to(device).train()
+    return join_batch_norms(net, device) if world_size() > 1 else net
 
 
 def flags_to_keep(args: Namespace) -> dict[str, Any]:
