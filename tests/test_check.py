@@ -148,7 +148,7 @@ def test_command(trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> 
     for finding in kept["findings"]:
         line = [line for line in shown.splitlines() if f"{finding['file']}: " in line]
         assert len(line) == 1 and line[0].startswith(finding["severity"]) and line[0].endswith(finding["fix"])
-    assert "4 errors, 1 notes" in shown
+    assert "errors: 4, notes: 1" in shown
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
 
