@@ -15,10 +15,10 @@ from snapshots import write_snapshot
 from test_evaluation import torchrun
 
 import eval as evaluation
-from datasets.demo import write_demo
+from datasets.demo import STYLES, write_demo
 from datasets.folder import LabelledImages
 from datasets.labels import CLASSES, PALETTE, colourise
-from datasets.specs import SPECS, spec
+from datasets.specs import spec
 from datasets.transforms import normalise, to_tensor
 from engine import views
 from engine.activation import activation
@@ -38,7 +38,7 @@ SIX = ("sidewalk", "building", "pole", "vegetation", "sky", "car")
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("figures")
-    write_demo(home / "data", domains=list(SPECS), train=1, val=2, size=(64, 128), seed=1, workers=1)
+    write_demo(home / "data", domains=list(STYLES), train=1, val=2, size=(64, 128), seed=1, workers=1)
     write_snapshot(home / "memory.pth", memory=True)
     write_snapshot(home / "plain.pth", memory=False)
     return home
@@ -99,12 +99,12 @@ def test_class_means_are_those_of_one_hot_and_resize() -> None:
 
 
 def test_points_and_what_is_written(home: Path, capsys: pytest.CaptureFixture) -> None:
-    draw(home, f"--dataset {' '.join(SPECS)} --tsne --source_domain gtav synthia --out {home}/six --exp label")
-    stem = home / "six" / "tsne" / f"{'_'.join(SPECS)}_val" / "openTSNE_before_6classes_1"
+    draw(home, f"--dataset {' '.join(STYLES)} --tsne --source_domain gtav synthia --out {home}/six --exp label")
+    stem = home / "six" / "tsne" / f"{'_'.join(STYLES)}_val" / "openTSNE_before_6classes_1"
     data = np.load(f"{stem}.npz", allow_pickle=False)
     shown = [CLASSES.index(name) for name in SIX]
     expected = []
-    for domain in SPECS:
+    for domain in STYLES:
         for index in range(2):
             image, labels, name = pair(home, domain, index)
             means = slow_means(look(home, image).features[0], labels)
@@ -172,7 +172,7 @@ def test_principal_components() -> None:
 
 def cloud(items: list[int]) -> Cloud:
     shown = [CLASSES.index(name) for name in SIX]
-    points = [Point(domain, "x", k, np.zeros(1)) for domain in SPECS for k in shown]
+    points = [Point(domain, "x", k, np.zeros(1)) for domain in STYLES for k in shown]
     places = np.array([[row, column] for row in range(6) for column in range(6)], dtype=float)
     return Cloud(points, places, items, np.zeros((len(items), 1)), np.array([[2.5, 2.5]] * len(items)))
 
