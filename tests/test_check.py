@@ -90,7 +90,7 @@ def test_nothing_to_check(trees: Path, tmp_path: Path) -> None:
         check(tmp_path)
     with pytest.raises(UsageError, match=r"no folder acdc, where acdc is expected"):
         check(trees / "readme", names=["gtav", "acdc"])
-    with pytest.raises(UsageError, match="--split train_extra: no data set in .* has labels of it"):
+    with pytest.raises(UsageError, match=r"--split train_extra: no data set in .* has labels of it"):
         check(trees / "readme", names=["gtav", "idd"], split="train_extra")
     (report,) = check(trees / "readme", split="train_extra", workers=1).splits
     assert [finding.code for finding in report.findings] == ["no_images"]  # of Cityscapes, which alone has it
