@@ -50,12 +50,18 @@ def read_pair(
     if copies and (copy := copies.get(sample.image)):
         return packed.read(copy)
     image, label = read_image(sample.image), spec.decode(sample.label)
-    if label.shape != (image.height, image.width):
-        raise UsageError(
-            f"{sample.image} is {image.width}x{image.height} but its label {sample.label} is "
-            f"{label.shape[1]}x{label.shape[0]}: take this pair away or fetch both again"
-        )
+    check_sizes(sample, image.size, label.shape)
     return image, label
+
+
+def check_sizes(sample: Sample, size: tuple[int, int], shape: tuple[int, ...]) -> None:
+    """UsageError unless an image (width, height) and its label (rows, columns) are equal in size."""
+    if shape != size[::-1]:
+        (width, height), (rows, columns) = size, shape
+        raise UsageError(
+            f"{sample.image}: is {width}x{height} but its label {sample.label} is {columns}x{rows}: take this pair "
+            "away or fetch both again"
+        )
 
 
 class LabelledImages:

@@ -1,5 +1,6 @@
 """Label files as they are stored."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,36 @@ def read_8_bit(path: Path | str) -> np.ndarray:
 
 def read_16_bit(path: Path | str) -> np.ndarray:
     """Class ids H,W: channel 0 of a 16-bit PNG, whose high byte is all that Pillow would keep (zeros)."""
-    # Imported here: what only lists files or prints a plan must not wait for torch.
+    # What has torch decodes the file once; what has not must not wait for it, which takes longer than 100 such files.
+    channel = _first_by_torch(path) if "torch" in sys.modules else _first_by_pillow(path)
+    if channel is None:
+        raise ValueError("8 bit per channel, expected the 16-bit files of GT/LABELS")
+    return np.minimum(channel, IGNORE).astype(np.uint8)
+
+
+def _first_by_torch(path: Path | str) -> np.ndarray | None:
     from torch import uint16
     from torchvision.io import decode_image
 
     channels = decode_image(str(path), mode="UNCHANGED")
-    if channels.dtype != uint16:
-        raise ValueError("8 bit per channel, expected the 16-bit files of GT/LABELS")
-    return np.minimum(channels[0].numpy(), IGNORE).astype(np.uint8)
+    return channels[0].numpy() if channels.dtype == uint16 else None
+
+
+def _first_by_pillow(path: Path | str) -> np.ndarray | None:
+    """Decoded twice: once for the high bytes, which is what Pillow does, and once as if the low ones were those."""
+    with Image.open(path) as image:
+        order = str(image.tile[0][3]) if image.tile else ""
+    if order != "RGB;16B":
+        return _first_by_torch(path) if "16" in order else None  # grey, with or without alpha
+    high, low = (_bytes(path, order)[..., 0].astype(np.uint16) for order in ("RGB;16B", "RGB;16L"))
+    return high << 8 | low
+
+
+def _bytes(path: Path | str, order: str) -> np.ndarray:
+    """One byte of each channel, H,W,3: the high one of numbers stored in this order."""
+    with Image.open(path) as image:
+        image.tile = [(*tile[:3], order) for tile in image.tile]
+        return np.asarray(image)
 
 
 def indices(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:

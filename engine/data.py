@@ -57,6 +57,6 @@ def fault(args: Namespace, sets: Sequence[tuple[DatasetSpec, str, Sequence[Sampl
     command = ["python", "-m", "datasets.check", str(args.data_root), "--dataset", *names]
     command += ["--split_file", *args.split_file] if args.split_file else []
     return (
-        f"{first.file}: {first.message}: {first.fix} ({len(errors):,} such files among those that were tried; see all "
-        f"by `{shlex.join(command)}`, or train all the same with --no_check)"
+        f"{first.file}: {first.message}: {first.fix} (errors in a sample of the files: {len(errors):,}; see all by "
+        f"`{shlex.join(command)}`, or train all the same with --no_check)"
     )

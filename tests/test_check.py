@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from faults import CASES, Place
 from PIL import Image
@@ -16,7 +18,9 @@ from datasets.check.findings import ERROR, NOTE
 from datasets.check.listing import Split
 from datasets.check.many import void
 from datasets.demo import LAYOUTS, STYLES, write_demo
+from datasets.demo.encodings import _write_16_bit
 from datasets.demo.layouts import tree
+from datasets.label_files import read_16_bit
 from datasets.layouts import Sample
 from datasets.specs import SPECS, spec
 from utils.errors import UsageError
@@ -90,6 +94,10 @@ def test_nothing_to_check(trees: Path, tmp_path: Path) -> None:
         check(tmp_path)
     with pytest.raises(UsageError, match=r"no folder acdc, where acdc is expected"):
         check(trees / "readme", names=["gtav", "acdc"])
+    with pytest.raises(UsageError, match=r"--split train_extra: no data set in .* has labels of it"):
+        check(trees / "readme", names=["gtav", "idd"], split="train_extra")
+    (report,) = check(trees / "readme", split="train_extra", workers=1).splits
+    assert [finding.code for finding in report.findings] == ["no_images"]  # of Cityscapes, which alone has it
     (tmp_path / "leftImg8bit_trainvaltest.zip").write_bytes(b"PK")
     with pytest.raises(UsageError, match=r"leftImg8bit_trainvaltest.zip\): unzip"):
         check(tmp_path)
@@ -113,6 +121,20 @@ def test_a_few_void_labels_are_natural() -> None:
     split = Split(spec("cityscapes"), "val")
     assert [finding.severity for finding in void(split, facts(5))] == [NOTE] * 5
     assert [finding.severity for finding in void(split, facts(6))] == [ERROR] * 6
+
+
+def test_16_bit_labels_without_torch(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor need not wait for torch, and reads what training reads: also ids above 255."""
+    label = Place(trees / "readme" / "synthia", "synthia", "readme").label()
+    channels = np.arange(3 * 64 * 32).reshape(32, 64, 3) % 1000
+    _write_16_bit(tmp_path / "ids.png", channels)
+    paths = [label, tmp_path / "ids.png"]
+    by_torch = [read_16_bit(path) for path in paths]
+    monkeypatch.delitem(sys.modules, "torch")
+    by_pillow = [read_16_bit(path) for path in paths]
+    monkeypatch.undo()
+    assert all(np.array_equal(*pair) for pair in zip(by_torch, by_pillow, strict=True))
+    assert np.array_equal(by_pillow[1], np.minimum(channels[..., 0], 255)) and by_pillow[0].any()
 
 
 def test_before_training(trees: Path, tmp_path: Path) -> None:
@@ -148,7 +170,7 @@ def test_command(trees: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> 
     for finding in kept["findings"]:
         line = [line for line in shown.splitlines() if f"{finding['file']}: " in line]
         assert len(line) == 1 and line[0].startswith(finding["severity"]) and line[0].endswith(finding["fix"])
-    assert "4 errors, 1 notes" in shown
+    assert "errors: 4, notes: 1" in shown
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
 

@@ -135,7 +135,7 @@ def test_errors_reach_the_user_in_one_line(domains: Callable[..., Domains], root
     assert str(caught.value).startswith(f"{label}: unreadable label") and "\n" not in str(caught.value)
     assert not multiprocessing.active_children()  # or exit would wait for them
     Image.new("L", (60, 41)).save(label)
-    with pytest.raises(UsageError, match=r"5\.jpg is 60x40 but its label .*5_train_id\.png is 60x41"):
+    with pytest.raises(UsageError, match=r"5\.jpg: is 60x40 but its label .*5_train_id\.png is 60x41"):
         list(eval_loader(LabelledImages(spec("bdd100k"), root, "train"), workers=workers))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from datasets.check.findings import Finding, found, told_by_loader
 from datasets.check.heads import JPEG, damage, head, is_picture, png_depth
-from datasets.folder import read_image
+from datasets.folder import check_sizes, read_image
 from datasets.labels import IGNORE
 from datasets.layouts import Sample
 from datasets.specs import DatasetSpec
@@ -112,10 +112,11 @@ def _label_code(row: DatasetSpec, path: Path) -> str:
 
 
 def sizes(view: View) -> Iterator[Finding]:
-    if view.size and view.stored is not None and view.size != view.stored.shape[::-1]:
-        (width, height), (rows, columns) = view.size, view.stored.shape
-        message = f"is {width}x{height}, but its label {view.sample.label.name} is {columns}x{rows}"
-        yield found("size_mismatch", view.sample.image, message, "fetch both again, or take this pair away")
+    if view.size and view.stored is not None:
+        try:
+            check_sizes(view.sample, view.size, view.stored.shape)
+        except UsageError as error:
+            yield told_by_loader("size_mismatch", view.sample.image, error)
 
 
 def lossy(view: View) -> Iterator[Finding]:

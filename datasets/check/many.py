@@ -29,7 +29,9 @@ def one_class(split: Split, facts: Sequence[Facts]) -> Iterator[Finding]:
     """Labels of one id throughout; a few are natural."""
     plain = [fact for fact in facts if fact.ids and len(fact.ids) == 1 and fact.classes]
     for fact in plain:
-        yield _of_many("one_class", fact, plain, facts, f"is {CLASSES[fact.classes[0]]} everywhere")
+        only = fact.classes[0]
+        message = f"is {CLASSES[only] if only < len(CLASSES) else f'class {only}'} everywhere"
+        yield _of_many("one_class", fact, plain, facts, message)
 
 
 def _of_many(code: str, fact: Facts, alike: Sequence, facts: Sequence, message: str) -> Finding:
@@ -55,7 +57,8 @@ def train_ids(split: Split, facts: Sequence[Facts]) -> Iterator[Finding]:
 
 def _higher(table: np.ndarray) -> bool:
     """Whether the classes that are almost everywhere have ids above all train ids."""
-    return all(np.flatnonzero(table == CLASSES.index(name)).min() >= len(CLASSES) for name in ("vegetation", "sky"))
+    own = [np.flatnonzero(table == CLASSES.index(name)) for name in ("vegetation", "sky")]
+    return all(len(ids) and ids.min() >= len(CLASSES) for ids in own)
 
 
 def other_size(split: Split, facts: Sequence[Facts]) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def lines(findings: tuple[Finding, ...]) -> Iterator[str]:
 
 def summary(report: Report) -> str:
     errors = len(report.errors)
-    told = f"{errors:,} errors, {len(report.findings) - errors:,} notes"
+    told = f"errors: {errors:,}, notes: {len(report.findings) - errors:,}"
     return f"{told}; docs/check.md explains each kind" if report.findings else f"{report.root}: nothing wrong was found"
 
 

@@ -19,6 +19,7 @@ from datasets.check.listing import Split, list_split, lying_about
 from datasets.check.recognise import Target, absolute, misnamed, recognise
 from datasets.layouts import Sample
 from datasets.specs import DatasetSpec
+from utils.errors import UsageError
 
 SAMPLED = 32  # pairs of a split that a quick check opens
 Task = tuple[int, Sample]  # which data set, which pair
@@ -54,6 +55,9 @@ def check(
     """
     root = absolute(root)
     targets = recognise(root, names=names, split_files=split_files, gtav_labels=gtav_labels)
+    targets = [target for target in targets if split is None or split in target.row.splits]
+    if not targets:
+        raise UsageError(f"--split {split}: no data set in {root} has labels of it; name another split")
     splits = [found for target in targets for found in list_splits(target, split)]
     with mapping(threads=quick, workers=workers) as work:
         open_pairs(splits, work, SAMPLED if quick else 0)
@@ -83,8 +87,6 @@ def check_sources(sets: Iterable[tuple[DatasetSpec, str, Sequence[Sample]]]) -> 
     """A quick check of splits that are found already."""
     splits = {(row.name, name): Split(row, name, samples) for row, name, samples in sets}
     listed = [splits[key] for key in sorted(splits)]
-    for split in listed:
-        split.size = None  # that images are not of the owners' size, demos' among them, is no reason to stop
     with mapping(threads=True) as work:
         open_pairs(listed, work, SAMPLED, quiet=True)
     for split, finding in many.doubles(listed, key=many.name_of):
