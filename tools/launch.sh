@@ -28,7 +28,7 @@ published_processes() {
 
 count_gpus() {
     if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
-        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '^[0-9A-Z]' || true
+        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '^ *[0-9A-Z]' || true
     else
         nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true
     fi
