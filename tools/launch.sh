@@ -37,6 +37,7 @@ count_gpus() {
 # train FLAGS...
 train() {
     local told code
+    if [[ " $* " =~ --wt_layer(\ [0-5])*\ 2\  ]]; then extra=whitening; fi  # what selective whitening needs besides
     choose_command train.py "$@"
     case " $* " in
         *" --plan "* | *" --help "* | *" -h "*) exec env WORLD_SIZE="$GPUS" "${command[@]}" ;;
