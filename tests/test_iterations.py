@@ -58,9 +58,22 @@ def build_method(kind: str, net: DeepLab, anneal: bool = False):
     return chosen(net, sgd, schedule, **extra)
 
 
-@pytest.mark.parametrize("iterations", [pytest.param(1, marks=pytest.mark.slow), 2])  # two contain what one shows
-@pytest.mark.parametrize("kind", ["agg", "mldg", "memory_agg", "memory_mldg"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single"])
+CASES = [
+    pytest.param(
+        kind,
+        iterations,
+        dtype,
+        id=f"{told}-{kind}-{iterations}",
+        # Two iterations contain what one shows, and Pin the Memory in double precision what the others do.
+        marks=pytest.mark.slow if iterations == 1 or (told == "double" and kind != "memory_mldg") else (),
+    )
+    for told, dtype in (("double", torch.float64), ("single", torch.float32))
+    for kind in ("agg", "mldg", "memory_agg", "memory_mldg")
+    for iterations in (1, 2)
+]
+
+
+@pytest.mark.parametrize(("kind", "iterations", "dtype"), CASES)
 def test_iterations(kind: str, iterations: int, dtype: torch.dtype, threads: Callable[[int], None]) -> None:
     exact = dtype == torch.float64
     if not exact:  # what the sums come to in single precision depends on it; the numbers were computed with two
