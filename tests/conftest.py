@@ -7,12 +7,33 @@ from pathlib import Path
 
 import pytest
 import torch
+from parity_table import PROPERTY, Table
 
 from datasets.demo import write_demo
+from golden import RECORDER
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # side by side, tests have a core each, of two
 torch.set_num_threads(THREADS)
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for the programs that tests start
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--parity-table", type=Path, metavar="FILE", help="write how far goldens are missed, with '='")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--parity-table")
+    if path and not hasattr(config, "workerinput"):  # the process that sees all reports
+        config.pluginmanager.register(Table(path))
+
+
+@pytest.fixture(autouse=True)
+def recorded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Comparisons with goldens go into the report of the test that makes them."""
+    properties = request.node.user_properties
+    token = RECORDER.set(lambda comparison: properties.append((PROPERTY, tuple(comparison))))
+    yield
+    RECORDER.reset(token)
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 """Functions run in several processes that train as one, as torchrun would start them."""
 
+import contextlib
+import io
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,8 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
+from engine.assessment import evaluate
+from engine.eval_flags import parse_evaluation
 from utils import distributed
 
 
@@ -30,3 +35,12 @@ def _rank(rank: int, world: int, port: int, folder: Path, function: Callable[...
         torch.save(function(*args), folder / f"{rank}.pt")
     finally:
         distributed.stop()
+
+
+def evaluate_and_tell(lines: list[list[str]]) -> str:
+    """What eval.py prints in one of several processes that do as the command lines say, one after the other."""
+    assert not {"matplotlib", "openTSNE", "sklearn"} & set(sys.modules)  # scores do without
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        for argv in lines:
+            evaluate(parse_evaluation(argv))
+    return out.getvalue()

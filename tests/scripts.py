@@ -10,6 +10,9 @@ Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parent.parent
 TRAINING, EVALUATION = "pinmem_train_scripts", "pinmem_eval_abla_scripts"
 ROBUSTNET = f"{TRAINING}/robustnet_scripts"
+# Further flags for a run of two iterations in the folder runs.
+SMALL_TRAINING = "--val_dataset cityscapes --pretrained_backbone none --bs_mult 2 --max_iter 2 --val_images 1 "
+SMALL_TRAINING += "--crop_size 64 --val_interval 2 --num_workers 0 --device cpu --exp_root runs"
 # Stands in for Python: tells where it is and what it is given.
 STAND_IN = '#!/usr/bin/env bash\ncase $1 in */tools/requirements.py) exit 0 ;; esac\nprintf "%s\\n" "$PWD" "$@"\n'
 

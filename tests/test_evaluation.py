@@ -1,23 +1,18 @@
 """eval.py: flags, ways of inference, repeated noisy reads, several processes."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ranks import evaluate_and_tell, run_ranks
 from snapshots import write_snapshot
 
 import eval as evaluation
 from datasets.demo import write_demo
 from engine.eval_flags import parse_evaluation
 from utils.errors import UsageError
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +144,7 @@ def test_repeated_noisy_reads(home: Path, capsys: pytest.CaptureFixture) -> None
     assert "has no memory" in capsys.readouterr().out
 
 
-def test_processes_share_the_images(home: Path, threads: Callable[[int], None]) -> None:
+def test_processes_share_the_images(home: Path, threads: Callable[[int], None], tmp_path: Path) -> None:
     """Two processes write what one writes, bit for bit: three images, the read noisy, and a folder."""
     images = home / "data" / "bdd-100k" / "images" / "val"
     line = f"--snapshot {home}/memory.pth --gumbel_eval"
@@ -164,8 +159,7 @@ def test_processes_share_the_images(home: Path, threads: Callable[[int], None]) 
     threads(1)
     for argv in lines["one"]:
         evaluation.main(argv)
-    imports = "from engine.eval_flags import parse_evaluation; from engine.assessment import evaluate"
-    first, second = torchrun(f"{imports}; [evaluate(parse_evaluation(argv)) for argv in {lines['two']!r}]")
+    first, second = run_ranks(evaluate_and_tell, 2, tmp_path, lines["two"])
     assert "mean mIoU of 2 domains" in first and "3 images labelled" in first and not second
     one, two = (json.loads((home / out / "results.json").read_text()) for out in ("one", "two"))
     assert one["domains"] == two["domains"] and one["mean"] == two["mean"]
@@ -175,29 +169,3 @@ def test_processes_share_the_images(home: Path, threads: Callable[[int], None]) 
     for name in names:
         if name.name != "results.json":
             assert (home / "one" / name).read_bytes() == (home / "two" / name).read_bytes(), name
-
-
-def torchrun(code: str) -> list[str]:
-    """What two processes print that meet as those of torchrun do."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        answers = [process.communicate(timeout=120) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert all(process.returncode == 0 for process in processes), answers
-    return [out for out, _ in answers]

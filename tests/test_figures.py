@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from ranks import evaluate_and_tell, run_ranks
 from snapshots import write_snapshot
-from test_evaluation import torchrun
 
 import eval as evaluation
 from datasets.demo import STYLES, write_demo
@@ -270,14 +270,11 @@ def test_colours_and_sheets() -> None:
 # Processes, and what is told
 
 
-def test_processes_share_the_images(home: Path, threads: Callable[[int], None]) -> None:
+def test_processes_share_the_images(home: Path, threads: Callable[[int], None], tmp_path: Path) -> None:
     line = f"--dataset gtav bdd100k --tsne --pca --mem_actmap --gumbel_eval 1 --out {home}"
     threads(1)
     draw(home, f"{line}/one")
-    call = f"parse_evaluation({flags(home, f'{line}/two')!r})"
-    imports = "import sys; from engine.eval_flags import parse_evaluation; from engine.assessment import evaluate"
-    needless = "assert not {'matplotlib', 'openTSNE', 'sklearn'} & set(sys.modules)"  # scores do without
-    first, second = torchrun(f"{imports}; {needless}; evaluate({call})")
+    first, second = run_ranks(evaluate_and_tell, 2, tmp_path, [flags(home, f"{line}/two")])
     assert "memory items" in first and not second
     for file in (path for path in (home / "one").rglob("*.png")):
         assert file.read_bytes() == (home / "two" / file.relative_to(home / "one")).read_bytes(), file

@@ -7,23 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import EVALUATE, ROBUSTNET, TRAIN
-from scripts import EVALUATION, ROOT, TRAINING, Copy, Done, call
-from scripts import ROBUSTNET as COMPARISONS
+from commands import EVALUATE
+from scripts import EVALUATION, ROOT, SMALL_TRAINING, TRAINING, Done, call
 
-import train as training
 from datasets.demo import write_demo
 
 SMALL = "--arch DeepR18V3PlusD --crop_size 64 --num_workers 0 --device cpu"
-SMALL_TRAINING = "--val_dataset cityscapes --pretrained_backbone none --bs_mult 2 --max_iter 2 --val_images 1 "
-SMALL_TRAINING += "--crop_size 64 --val_interval 2 --num_workers 0 --device cpu --exp_root runs"
 FEW = ["--arch", "DeepR18V3PlusD", "--mem_init_batches", "1"]
 TWO_PROCESSES = "two processes"
 FIRST = ["train_GG_pinmem_DR50V3P.sh", "train_GS_baseline_DR50V3P.sh", "train_GS_mldg_DR50V3P.sh",
          "train_GS_pinmem_DR50V3P.sh", "train_GSI_pinmem_DR50V3P.sh"]  # fmt: skip
-KINDS = ["train_GSI_robustnet_DR50V3P.sh", "train_GS_pinmem_DR101V2.sh", "train_mobile_gtav_isw.sh",
-         "train_r101os8_cty_base.sh", "train_r50os16_cty_irw.sh", "train_r50os16_gtav_iw.sh",
-         "train_r50os16_gtav_switchable.sh", "train_shuffle_gtav_ibn.sh"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +84,3 @@ def test_evaluation(script: str, jobs: Jobs) -> None:
     assert len({path.name for path in results.rglob("*.png")}) >= 2
     if "folder" not in script:
         assert list(json.loads((results / "results.json").read_text())["domains"]) == ["cityscapes"]
-
-
-# All others in this process: what the scripts ask Python for is run here, with the networks that they name.
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(name, marks=() if name in KINDS else pytest.mark.slow)
-        for name in [*TRAIN, *ROBUSTNET]
-        if name not in FIRST
-    ],
-)
-def test_every_other_training(script: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = TRAINING if script in TRAIN else COMPARISONS
-    memory = ["--mem_init_batches", "1"] if "pinmem" in script else []
-    _, *given = Copy(tmp_path).asked(
-        f"{folder}/{script}", *SMALL_TRAINING.split(), *memory, DATA_ROOT=str(home / "data")
-    )
-    monkeypatch.chdir(tmp_path)
-    training.main(given)
-    (run,) = tmp_path.glob("runs/*/*")
-    assert torch.load(run / "last.pth", weights_only=True)["iteration"] == 2

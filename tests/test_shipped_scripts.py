@@ -100,7 +100,7 @@ def test_environment_and_further_flags(copy: Copy) -> None:
     ("flags", "environment", "processes"),
     [
         ([], {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4"}, 4),
-        ([], {"CUDA_VISIBLE_DEVICES": "5,7"}, 2),
+        ([], {"CUDA_VISIBLE_DEVICES": "5, 7"}, 2),
         ([], {"CUDA_VISIBLE_DEVICES": None}, 3),  # nvidia-smi tells
         ([], {"CUDA_VISIBLE_DEVICES": "-1"}, 1),
         (["--device", "cpu"], {"CUDA_VISIBLE_DEVICES": "0,1"}, 1),

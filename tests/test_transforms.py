@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter, ImageOps
 from datasets import transforms
 from datasets.labels import IGNORE, colourise
 from datasets.transforms import Augmentation, Pair, evaluation_geometry, scale_crop_flip
-from golden import golden_path
+from golden import golden_path, hold
 from utils.errors import UsageError
 
 
@@ -72,9 +72,12 @@ def test_cut_first_equals_resize_first(width: int, height: int) -> None:
         assert_same(ours, whole_then_crop(pair, 128, np.random.default_rng(seed), (0.5, 2.0)))
 
 
-def test_geometry_of_the_release() -> None:
+@pytest.mark.parity
+@pytest.mark.parametrize(("start", "ties"), [(0, 0.0), pytest.param(1, 0.005, marks=pytest.mark.slow)])
+def test_geometry_of_the_release(start: int, ties: float) -> None:
+    """Every second case is equal; in some of the others, rounding decides between two pixels for a row or column."""
     golden = json.loads(golden_path("g_transforms.json").read_text())
-    for case in golden["cases"][::2]:
+    for case in golden["cases"][start::2]:
         pair, crop = coded(*case["image_wh"]), golden["crop_size"]
         operations = {operation[0]: operation[2:] for operation in case["mask_ops"] if operation[3] != [crop, crop]}
         size, window, canvas = operations["resize"][1], operations["crop"][1], operations["crop"][0]
@@ -83,7 +86,8 @@ def test_geometry_of_the_release() -> None:
         ours = scale_crop_flip(*pair, crop, rng)
         assert rng.highs == [canvas[0] - crop, canvas[1] - crop]
         label = Image.fromarray(pair[1]).resize(size, Image.NEAREST)
-        assert (ours[1] == np.asarray(ImageOps.expand(label, tuple(margins), IGNORE).crop(window))).all()
+        theirs = np.asarray(ImageOps.expand(label, tuple(margins), IGNORE).crop(window))
+        hold("g_transforms", "labels of a crop", (ours[1] != theirs).mean(), ties)
         kept = ours[1] != IGNORE
         assert (np.asarray(ours[0])[~kept] == 0).all()
 

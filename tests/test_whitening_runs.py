@@ -20,6 +20,7 @@ from datasets.view_pairs import view_pair_loader
 from engine.interruption import Interrupted
 from engine.plan import plan
 from engine.train_flags import parse_training
+from engine.trainer import Trainer
 from engine.whitening import Selection
 from engine.whitening_flags import first_selection, selections_due
 from utils.checkpoint import numbered
@@ -50,11 +51,16 @@ def test_the_term_and_its_masks(uninterrupted: Path) -> None:
     assert b"whitening/layer_1" in events.read_bytes()
 
 
-def test_a_run_that_was_stopped_while_it_selected(
+def test_a_run_that_was_stopped_whitens_the_same(
     data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It selects again, by the weights that were saved before; until then it had the masks of iteration 3."""
-    pairs = Selection.pairs
+    """Once between two selections, whose masks it needs again, and once while it selects, which it does again."""
+    step, pairs = Trainer.step, Selection.pairs
+
+    def stopping_step(trainer: Trainer, batch: object) -> None:
+        step(trainer, batch)
+        if trainer.progress.iteration == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def stopping_pairs(selection: Selection, images: LabelledImages, seeds: tuple, *rest: object) -> Iterator[Tensor]:
         for number, pair in enumerate(pairs(selection, images, seeds, *rest)):
@@ -62,12 +68,14 @@ def test_a_run_that_was_stopped_while_it_selected(
                 os.kill(os.getpid(), signal.SIGTERM)
             yield pair
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Selection, "pairs", stopping_pairs)
-        with pytest.raises(Interrupted, match="after iteration 6 of 8"):
-            training.main(flags(data, tmp_path, *ISW))
-    newest = torch.load(numbered(run_of(tmp_path))[-1], weights_only=True)
-    assert newest["iteration"] == 6 and newest["whitening"]["taken"] == 3
+    monkeypatch.setattr(Trainer, "step", stopping_step)
+    monkeypatch.setattr(Selection, "pairs", stopping_pairs)
+    for moment in (4, 6):
+        with pytest.raises(Interrupted, match=f"after iteration {moment} of 8"):
+            training.main(flags(data, tmp_path, *ISW) if moment == 4 else ["--resume", str(run_of(tmp_path))])
+        newest = torch.load(numbered(run_of(tmp_path))[-1], weights_only=True)
+        assert newest["iteration"] == moment and newest["whitening"]["taken"] == 3
+    monkeypatch.undo()
     training.main(["--resume", str(run_of(tmp_path))])
     check_equal(run_of(tmp_path), uninterrupted)
 

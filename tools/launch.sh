@@ -28,7 +28,7 @@ published_processes() {
 
 count_gpus() {
     if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
-        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '^[0-9A-Z]' || true
+        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '^ *[0-9A-Z]' || true
     else
         nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true
     fi
@@ -37,6 +37,7 @@ count_gpus() {
 # train FLAGS...
 train() {
     local told code
+    if [[ " $* " =~ --wt_layer(\ [0-5])*\ 2\  ]]; then extra=whitening; fi  # what selective whitening needs besides
     choose_command train.py "$@"
     case " $* " in
         *" --plan "* | *" --help "* | *" -h "*) exec env WORLD_SIZE="$GPUS" "${command[@]}" ;;

@@ -1,0 +1,49 @@
+"""The training scripts that test_script_runs.py leaves out; what they ask Python for is done in this process."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from commands import ROBUSTNET, TRAIN
+from scripts import ROBUSTNET as COMPARISONS
+from scripts import SMALL_TRAINING, TRAINING, Copy
+from test_script_runs import FIRST
+
+import train as training
+from datasets.demo import write_demo
+
+# One of each kind; the others are slow.
+KINDS = ["train_GSI_robustnet_DR50V3P.sh", "train_GS_pinmem_DR101V2.sh", "train_mobile_gtav_isw.sh",
+         "train_r101os8_cty_base.sh", "train_r50os16_cty_irw.sh", "train_r50os16_gtav_iw.sh",
+         "train_r50os16_gtav_switchable.sh", "train_shuffle_gtav_ibn.sh"]  # fmt: skip
+OTHERS = [
+    pytest.param(name, marks=() if name in KINDS else pytest.mark.slow)
+    for name in [*TRAIN, *ROBUSTNET]
+    if name not in FIRST
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    domains = ["gtav", "synthia", "idd", "cityscapes"]
+    write_demo(root, domains=domains, train=4, val=1, size=(64, 128), seed=1, workers=1)
+    return root
+
+
+@pytest.mark.parametrize("script", OTHERS)
+def test_training(
+    script: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]
+) -> None:
+    threads(1)
+    folder = TRAINING if script in TRAIN else COMPARISONS
+    flags = [*SMALL_TRAINING.split(), *(["--mem_init_batches", "1"] if "pinmem" in script else [])]
+    program, *given = Copy(tmp_path).asked(f"{folder}/{script}", *flags, DATA_ROOT=str(data))
+    assert Path(program).name == "train.py"
+    monkeypatch.chdir(tmp_path)
+    training.main(given)
+    (last,) = tmp_path.glob("runs/*/*/last.pth")
+    assert torch.load(last, weights_only=True)["iteration"] == 2
+    shutil.rmtree(tmp_path / "runs")  # which takes half a gigabyte
