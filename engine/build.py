@@ -104,7 +104,12 @@ def method_from(args: Namespace, net: DeepLab) -> Aggregate:
 
 def training_domains(args: Namespace) -> Domains:
     specs = [spec(name, gtav_labels=args.gtav_labels) for name in args.dataset]
-    augmentation = Augmentation(
+    sources = [(row, row.pairs(args.data_root, "train")) for row in specs]
+    return Domains(sources, augmentation(args), args.seed, rank(), joined=args.image_uniform_sampling)
+
+
+def augmentation(args: Namespace) -> Augmentation:
+    return Augmentation(
         crop_size=args.crop_size,
         scale_min=args.scale_min,
         scale_max=args.scale_max,
@@ -115,8 +120,6 @@ def training_domains(args: Namespace) -> Domains:
         bblur=args.bblur,
         pre_size=args.pre_size,
     )
-    sources = [(row, row.pairs(args.data_root, "train")) for row in specs]
-    return Domains(sources, augmentation, args.seed, rank(), joined=args.image_uniform_sampling)
 
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:
