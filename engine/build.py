@@ -105,7 +105,15 @@ def method_from(args: Namespace, net: DeepLab) -> Aggregate:
 def training_domains(args: Namespace) -> Domains:
     rows = {name: data_set(args, name) for name in args.dataset}
     found = {name: (row, row.pairs(args.data_root, "train")) for name, row in rows.items()}
-    augmentation = Augmentation(
+    sources, copies = [found[name] for name in args.dataset], {}
+    for row, samples in sources:
+        copies |= packed.find(args.data_root, row, samples)
+    joined = args.image_uniform_sampling
+    return Domains(sources, augmentation(args), args.seed, rank(), joined=joined, copies=copies)
+
+
+def augmentation(args: Namespace) -> Augmentation:
+    return Augmentation(
         crop_size=args.crop_size,
         scale_min=args.scale_min,
         scale_max=args.scale_max,
@@ -116,10 +124,6 @@ def training_domains(args: Namespace) -> Domains:
         bblur=args.bblur,
         pre_size=args.pre_size,
     )
-    sources, copies = [found[name] for name in args.dataset], {}
-    for row, samples in sources:
-        copies |= packed.find(args.data_root, row, samples)
-    return Domains(sources, augmentation, args.seed, rank(), joined=args.image_uniform_sampling, copies=copies)
 
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:

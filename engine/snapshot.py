@@ -16,6 +16,8 @@ from utils.release_files import ReleaseFile, parse_release
 from utils.release_names import ITEMS, to_release
 
 Content = dict[str, Any]  # of a checkpoint as train.py writes it
+NEEDED = {"arch", "num_classes", "output_stride", "aux", "dim", "memory"}  # what tells a network
+KNOWN = NEEDED | {"wt_layer", "image_in"}
 FORMATS = {"release": "a file in the format of the authors' release", "bare": "a bare state dict"}
 
 
@@ -39,6 +41,8 @@ def as_ours(
         known = {"network": config, "weights": release.weights, "origin": origin}
         return known | {"iteration": None, "flags": {}, "code": None}  # not known
     config = content["network"]
+    if not isinstance(config, Mapping) or not NEEDED <= config.keys() <= KNOWN:
+        raise UsageError(f"{path}: tells its network as another version of this project does; use that one")
     check_arch(path, arch, archs=(config["arch"],))
     norms = list(config.get("wt_layer", NO_NORMS))
     if wt_layer not in (None, norms):

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.folder import LabelledImages
-from datasets.transforms import Augmentation, normalise
+from datasets.transforms import normalise
 from datasets.view_pairs import view_pair_loader
 from engine import build
 from engine.whitening_flags import selections_due, selects
@@ -33,9 +34,7 @@ class Selection:
         self.args = args
         names = args.covstat_val_dataset if selects(args) else []
         self.sets = [build.labelled_images(args, name, "val", args.covstat_images) for name in names]
-        self.geometry = Augmentation(
-            crop_size=args.crop_size, scale_min=args.scale_min, scale_max=args.scale_max, pad=not args.crop_nopad
-        )
+        self.geometry = replace(build.augmentation(args), color_aug=0, gblur=False, bblur=False)
 
     def due(self, method: Aggregate, iteration: int) -> bool:
         """Whether entries are to be selected after so many iterations, and have not been yet."""

@@ -37,7 +37,7 @@ def add_whitening(group: Any) -> None:
 
 
 def check_whitening(parser: argparse.ArgumentParser, args: Namespace) -> None:
-    args.covstat_val_dataset = args.covstat_val_dataset or list(dict.fromkeys(args.dataset))
+    args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))
     flags.check_names(parser, args.covstat_val_dataset)
     if args.wt_reg_weight and not whitens(args):
         parser.error("--wt_reg_weight changes nothing without --wt_layer 1 or 2: add that, or drop --wt_reg_weight")

@@ -62,8 +62,8 @@ def sensitive_entries(variance: Tensor, *, clusters: int, relax_denom: float = 0
     upper = upper_triangle(len(variance))
     if not relax_denom:
         kmeans = need("kmeans1d", "--wt_layer 2", remedy=REMEDY)
-        numbers, _ = kmeans.cluster(variance.flatten().tolist(), clusters)  # the lowest is number 0
-        return (torch.tensor(numbers).view_as(variance) > 0) & upper
+        numbers = torch.tensor(kmeans.cluster(variance.flatten().tolist(), clusters).clusters).view_as(variance)
+        return (numbers > numbers.min()) & upper  # the lowest is number 0, or more where clusters are left empty
     count = int(upper.sum()) - relaxation(len(variance), relax_denom)
     chosen = variance.masked_fill(~upper, -torch.inf).flatten().topk(count).indices
     return torch.zeros(variance.numel(), dtype=torch.bool).index_fill_(0, chosen, True).view_as(variance)

@@ -13,7 +13,8 @@ from network.deeplab import build_network
 from network.layer_norms import WhiteningNorm
 from network.memory import CategoricalMemory
 from utils.errors import UsageError
-from utils.release_names import ITEMS, as_release, from_release, to_ours, to_release
+from utils.release_files import parse_release
+from utils.release_names import ITEMS, as_release, to_ours, to_release
 
 MOBILE = "DeepMobileNetV3PlusD"
 
@@ -55,7 +56,7 @@ def test_names_of_the_release(name: str) -> None:
     assert {to_release(key): shape for key, shape in ours.items()} == theirs
     exported, items = as_release(state)
     assert (items is not None) == name.endswith("mem")
-    assert from_release(exported, items).keys() == state.keys()
+    assert parse_release({"state_dict": exported, "memory": items}).weights.keys() == state.keys()
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,6 +189,9 @@ def more(**entries: torch.Tensor) -> Callable[[dict], object]:
         (lambda content: content.update(memory=torch.ones(19, 4)), r"1 of another shape \(memory\)"),
         (lambda content: content.update(state_dict={}), "nor one of the authors' release, without a state_dict"),
         (lambda content: content.update(state_dict={"x": 1}), "without a state_dict of tensors"),
+        (lambda content: content.update(state_dict={1: torch.ones(1)}), "without a state_dict of tensors"),
+        (more(**{"final2.0.bias": torch.ones(19)}), "without a state_dict of tensors"),  # there with a prefix already
+        (more(a=torch.ones(1, dtype=torch.complex64)), "without a state_dict of tensors"),
     ],
 )
 def test_a_file_that_fits_no_network(change: Callable, told: str, tmp_path: Path) -> None:
@@ -197,6 +201,28 @@ def test_a_file_that_fits_no_network(change: Callable, told: str, tmp_path: Path
     with pytest.raises(UsageError, match=told) as error:
         understood(tmp_path / "x.pth")
     assert "\n" not in str(error.value) and str(tmp_path / "x.pth") in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<!DOCTYPE html><html>Quota exceeded</html>", b"version https://git-lfs", b"PK\3\4cut"]
+)
+def test_what_is_no_checkpoint_is_told_without_advice_to_run_it(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(UsageError, match=r"or only a part of one: fetch it again\)") as error,
+    ):
+        warnings.simplefilter("error")
+        understood(path)
+    assert "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize("network", [{}, [], {"arch": "DeepR18V3PlusD", "later": 1}])
+def test_a_network_of_another_version(network: object) -> None:
+    content = {"network": network, "weights": {}, "iteration": 1, "flags": {}, "code": ""}
+    with pytest.raises(UsageError, match=r"x.pth: .*another version"):
+        as_ours(content, Path("x.pth"))
 
 
 def test_whitening_in_the_stem_wants_its_flag(tmp_path: Path) -> None:

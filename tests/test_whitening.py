@@ -65,6 +65,14 @@ def test_selective_whitening(dtype: torch.dtype, clusters: int) -> None:
 
 
 @pytest.mark.parity
+def test_entries_that_change_alike_are_spared() -> None:
+    """Where there are fewer different numbers than clusters, the lowest cluster has another number than 0."""
+    variance = torch.zeros(8, 8)
+    assert not sensitive_entries(variance, clusters=3).any()
+    variance[0, 7] = 1
+    assert sensitive_entries(variance, clusters=3).nonzero().tolist() == [[0, 7]]
+
+
 def test_a_number_of_entries_without_clusters() -> None:
     golden, _ = modules(torch.float64)
     variance = torch.from_numpy(golden["var_inputs"])[:3].mean(dim=0)

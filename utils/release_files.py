@@ -21,15 +21,22 @@ def parse_release(content: Any) -> ReleaseFile | None:
     if not isinstance(content, Mapping):
         return None
     kind, state = ("release", content["state_dict"]) if "state_dict" in content else ("bare", content)
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not state or not all(map(is_entry, state.items())):
         return None
     weights = {ours_or_own(key): value for key, value in state.items()}
+    if len(weights) < len(state):  # with and without the prefix: which of them counts, nothing tells
+        return None
     if kind == "bare":
         return ReleaseFile(kind, weights, {})
     if isinstance(content.get("memory"), Tensor):
         weights[ITEMS] = content["memory"]
     facts = {key: content[key] for key in FACTS if isinstance(content.get(key), int | float)}
     return ReleaseFile(kind, weights, facts)
+
+
+def is_entry(item: tuple[Any, Any]) -> bool:
+    key, value = item
+    return isinstance(key, str) and isinstance(value, Tensor) and not value.is_complex()
 
 
 def ours_or_own(key: str) -> str:

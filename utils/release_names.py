@@ -56,12 +56,6 @@ def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str])
     raise KeyError(key)
 
 
-def from_release(state: Mapping[str, Tensor], memory: Tensor | None) -> dict[str, Tensor]:
-    """Our state dict from the release's, and from the memory (S,C) that it stores beside it."""
-    ours = {to_ours(key): value for key, value in state.items()}
-    return ours if memory is None else ours | {ITEMS: memory}
-
-
 def as_release(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
     """The release's state dict from ours, and the memory apart (None for a network without one)."""
     theirs = {to_release(key): value for key, value in state.items() if key != ITEMS}

@@ -2,12 +2,11 @@
 
 import re
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from utils.errors import first_line
 
 
 class NumberType:
@@ -39,9 +38,10 @@ class Unreadable(Exception):  # noqa: N818 (said by the caller, with what was to
 def load_safely(path: Path) -> Any:
     """What the file holds, on the CPU; raises ``Unreadable``."""
     try:
-        with torch.serialization.safe_globals(NUMPY):
+        with torch.serialization.safe_globals(NUMPY), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about how the file was written
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a broken or foreign file
-        held = re.search(r"GLOBAL ([\w.]+)", str(error))  # torch goes on to advise how to run it nevertheless
-        told = f"it holds {held[1]}, which is more than data and is not loaded" if held else first_line(error)
-        raise Unreadable(told) from error
+    except Exception as error:  # torch raises many kinds, and goes on to advise how to run the file nevertheless
+        held = re.search(r"GLOBAL ([\w.]+)", str(error))
+        told = "no file of torch.save, or only a part of one: fetch it again"
+        raise Unreadable(f"it holds {held[1]}, which is more than data and is not loaded" if held else told) from error
