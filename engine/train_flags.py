@@ -113,7 +113,7 @@ def check_classes(parser: argparse.ArgumentParser, args: argparse.Namespace, cla
     """What depends on the classes of the data sets."""
     count = len(classes)
     if args.memory and args.mem_slot and args.mem_slot < count:
-        parser.error(f"--mem_slot {args.mem_slot}: every one of the {count} classes needs a slot")
+        raise UsageError(f"--mem_slot {args.mem_slot}: every one of the {count} classes needs a slot")
     if args.cls_wt_loss and classes.names != STANDARD.names:
         parser.error(
             f"--cls_wt_loss: has the weights of the {len(STANDARD)} classes of Cityscapes, and these data sets have "

@@ -14,6 +14,7 @@ import eval as evaluation
 import train as training
 from owning import write_classes, write_own
 from tools import compare, visualise
+from tools.convert import released
 from utils.errors import UsageError
 
 OWN = 'classes: {ground: "10,20,30", thing: "200,0,0", the sky: }\n'
@@ -30,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         OWN + "ids: {7: ground, 8: thing, 9: the sky}",
     )
     write_own(home / "standard")
-    training.main(flags(home, "--max_iter", "2"))
+    training.main(flags(home, "--max_iter", "2", "--dump_augmentation_images"))
     return home
 
 
@@ -61,6 +62,8 @@ def test_a_run_has_the_classes_of_its_data(home: Path) -> None:
     assert list(told["training data"]) == ["city", "b_city"]
     assert [data["images"] for data in told["training data"].values()] == [4, 2]
     assert told["flags"]["dataset"] == [f"custom:{home}/{name}/city" for name in "ab"]
+    sample = np.asarray(Image.open(run / "augmentation" / "iteration_0000000.png")).reshape(-1, 3)
+    assert (sample == (200, 0, 0)).all(1).mean() > 0.05  # its labels, in own colours
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {row["domain"] for row in rows if row["kind"] == "validation"} == {"city", "b_city"}
 
@@ -173,13 +176,14 @@ def test_standard_classes_are_mapped_to(home: Path, tmp_path: Path) -> None:
         evaluation.main([*line, "--dataset", f"custom:{home}/a/city"])
 
 
-def test_a_network_of_the_authors_takes_names_from_the_data(home: Path, tmp_path: Path) -> None:
+def test_a_network_of_the_authors_takes_names_from_the_data(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     """Their files hold no names, so a class set of the same size must be given."""
     content = torch.load(next(home.glob("runs/run/*/last.pth")), weights_only=True)
-    from tools.convert import released
-
     path = tmp_path / "theirs.pth"
     torch.save(released({**content, "flags": {}}), path)
+    assert "and what its classes are" in capsys.readouterr().out
     line = ["--snapshot", str(path), "--device", "cpu", "--num_workers", "0", "--out", str(tmp_path / "out")]
     evaluation.main([*line, "--dataset", f"custom:{home}/b/city"])
     domain = json.loads((tmp_path / "out" / "results.json").read_text())["domains"]["city"]

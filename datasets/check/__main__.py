@@ -10,7 +10,7 @@ from pathlib import Path
 
 from datasets.check.report import as_json, text
 from datasets.check.run import SAMPLED, check
-from datasets.custom import is_custom, lasting_name
+from datasets.custom import folder_of, is_custom, lasting_name
 from datasets.specs import SPECS, check_name
 from utils.errors import UsageError
 
@@ -42,7 +42,8 @@ def _count(text: str) -> int:
 def subject(root: str, names: Sequence[str]) -> tuple[Path, list[str]]:
     """The folder and the data sets that the command line means."""
     if is_custom(root):
-        root, names = str(Path.cwd()), [root, *names]
+        own = lasting_name(root, "")
+        root, names = str(folder_of(own)), [own, *names]
     for name in names:
         check_name(name)
     return Path(root), [lasting_name(name, root) if is_custom(name) else name for name in names]
