@@ -50,6 +50,12 @@ def lasting_name(name: str, root: Path | str) -> str:
     return f"{PREFIX}{found}"
 
 
+def is_among(name: str, others: Iterable[str]) -> bool:
+    """Whether the folder of an own data set is that of another one too, by whatever path."""
+    folders = {folder_of(other).resolve() for other in filter(is_custom, others)}
+    return is_custom(name) and folder_of(name).resolve() in folders
+
+
 def titles(names: Iterable[str]) -> dict[str, str]:
     """What own data sets are called in results and file names: their folder's name, with those of the folders around
     it as far as another data set, of those before it or of the known ones, is called so."""
@@ -93,7 +99,10 @@ class CustomSpec(DatasetSpec):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        there = own_splits.lists_in(self.path) or own_splits.folders_in(self.images())
+        return self.splits_of(self.images())
+
+    def splits_of(self, images: Sequence[str]) -> tuple[str, ...]:
+        there = own_splits.lists_in(self.path) or own_splits.folders_in(images)
         return tuple(there) or (("train", "val") if self.divided else ("val",))
 
     def images(self) -> list[str]:
@@ -115,8 +124,8 @@ class CustomSpec(DatasetSpec):
         """The images of a split; UsageError if there is no such split."""
         images, lists = self.images(), own_splits.lists_in(self.path)
         folders = own_splits.folders_in(images)
-        if split not in self.splits:
-            there = ", ".join(self.splits)
+        if split not in (splits := self.splits_of(images)):
+            there = ", ".join(splits)
             remedy = f"add {split}.txt, one image per line" if lists else f"choose {there}"
             remedy = f"add {IMAGES}/{split} and {LABELS}/{split}" if folders and not lists else remedy
             raise UsageError(f"{self.path}: has no split {split}, only {there}: {remedy}")

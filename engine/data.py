@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets.check import check_sources
 from datasets.check.findings import ERROR
-from datasets.custom import titles
+from datasets.custom import is_among, titles
 from datasets.labels import STANDARD, ClassSet
 from datasets.layouts import Pairs, some
 from datasets.own_classes import FILE
@@ -20,7 +20,7 @@ def data_set(args: Namespace, name: str) -> DatasetSpec:
     """The data set of that name, read and divided as the flags say."""
     options = {"gtav_labels": args.gtav_labels, "split_files": args.split_file or ()}
     trained = getattr(args, "trained_on", args.dataset)  # in evaluation that is what the snapshot tells
-    return spec(name, **options, title=titles(every_name(args)).get(name), divided=name in trained)
+    return spec(name, **options, title=titles(every_name(args)).get(name), divided=is_among(name, trained))
 
 
 def every_name(args: Namespace) -> list[str]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from datasets import packed
 from datasets.check.__main__ import main as check
-from datasets.custom import lasting_name, titles
+from datasets.custom import is_among, lasting_name, titles
 from datasets.folder import LabelledImages
 from datasets.labels import IGNORE, STANDARD
 from datasets.specs import spec
@@ -83,6 +83,13 @@ def test_names_of_folders_are_made_unique() -> None:
     called = titles(names)
     assert list(called.values()) == ["city", "b_city", "c_b_city", "x_y_GTAV"]
     assert titles(names[::-1])["custom:/b/city"] == "city" or titles(names[::-1])["custom:/a/city"] == "city"
+
+
+def test_a_folder_is_known_by_any_path(tmp_path: Path) -> None:
+    home = write_own(tmp_path / "own", ["a"])
+    (tmp_path / "link").symlink_to(home)
+    assert is_among(f"custom:{tmp_path}/link", ["gtav", f"custom:{home}"])
+    assert not is_among("gtav", ["gtav"]) and not is_among(f"custom:{tmp_path}", [f"custom:{home}"])
 
 
 def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
