@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets import labels
 from datasets.label_files import indices, picture_size, read_8_bit, read_16_bit
+from datasets.labels import ClassSet
 from datasets.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, pair, some
 from datasets.splits import FEW, Division, by_list, by_matlab, by_rule, find_matlab
 from utils.errors import UsageError
@@ -34,6 +35,26 @@ class DatasetSpec:
     numbers: tuple[range, int] | None = None  # of the images, and their digits, where archives are not divided
     left_out: dict[str, frozenset[str]] = field(default_factory=dict)  # why -> stems of images that are not used
     lists: Mapping[str, Path] = field(default_factory=dict)  # split -> the user's list of file names
+    classes: ClassSet = labels.STANDARD  # that the table leads to
+
+    @property
+    def asked_as(self) -> str:
+        """What the flag ``--dataset`` calls it."""
+        return self.name
+
+    @property
+    def kind(self) -> str:
+        """What files that are made of it are called after."""
+        return self.name
+
+    @property
+    def reading(self) -> bytes:
+        """What decides which class a stored label means."""
+        return self.table.tobytes()
+
+    def base(self, root: Path) -> Path:
+        """The folder below which everything lies that is read of it, and made of it."""
+        return root
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -172,10 +193,7 @@ class DatasetSpec:
 
     def _stored(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
         """The ids of a file: H,W."""
-        try:
-            stored = read(path)
-        except (OSError, RuntimeError, SyntaxError, ValueError) as error:
-            raise UsageError(f"{path}: unreadable label ({error}): fetch or convert the file again") from error
+        stored = read_label(path, read)
         if stored.ndim == 2:
             return stored
         if self.palette is None:
@@ -184,6 +202,14 @@ class DatasetSpec:
                 f"the coloured ones"
             )
         return indices(stored, self.palette)
+
+
+def read_label(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """What ``read`` makes of a label; UsageError if that fails."""
+    try:
+        return read(path)
+    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
+        raise UsageError(f"{path}: unreadable label ({error}): fetch or convert the file again") from error
 
 
 def _is_ready(path: Path) -> bool:

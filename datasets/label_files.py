@@ -17,6 +17,14 @@ def read_8_bit(path: Path | str) -> np.ndarray:
         return np.asarray(image)
 
 
+def read_colours(path: Path | str) -> np.ndarray:
+    """Colours H,W,3 of a colour or palette image, or of a grey one, whose parts are equal."""
+    with Image.open(path) as image:
+        if image.mode not in ("L", "P", "RGB", "RGBA"):
+            raise ValueError(f"mode {image.mode}, expected an 8-bit image")
+        return np.asarray(image.convert("RGB"))
+
+
 def read_16_bit(path: Path | str) -> np.ndarray:
     """Class ids H,W: channel 0 of a 16-bit PNG, whose high byte is all that Pillow would keep (zeros)."""
     # What has torch decodes the file once; what has not must not wait for it, which takes longer than 100 such files.

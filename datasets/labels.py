@@ -1,6 +1,8 @@
 """The 19 classes that every data set is mapped to, and one lookup table per data set."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -116,11 +118,37 @@ IDENTITY = table({train_id: train_id for train_id in range(len(CLASSES))})
 # Train ids back to the ids of Cityscapes, which its server wants; everything else is 0, unlabelled.
 CITYSCAPES_IDS = _constant([*_CITYSCAPES, *[0] * (256 - len(_CITYSCAPES))])
 
-_COLOURS = np.zeros((256, 3), dtype=np.uint8)
-_COLOURS[: len(PALETTE)] = PALETTE
-_COLOURS.flags.writeable = False
+Colour = tuple[int, int, int]  # red, green, blue
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """Classes in the order of their ids, each with its colour."""
+
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def colourise(self, ids: np.ndarray) -> np.ndarray:
+        """Class ids in the colours of their classes, all others black: H,W -> H,W,3 uint8."""
+        table = np.zeros((256, 3), dtype=np.uint8)
+        table[: len(self)] = self.colours
+        return table[ids]
+
+    def as_config(self) -> dict[str, Any]:
+        """What checkpoints keep of it: lists of plain values."""
+        return {"names": list(self.names), "colours": [list(colour) for colour in self.colours]}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "ClassSet":
+        return cls(tuple(config["names"]), tuple(map(tuple, config["colours"])))
+
+
+STANDARD = ClassSet(CLASSES, tuple(map(tuple, PALETTE.tolist())))
 
 
 def colourise(train_ids: np.ndarray) -> np.ndarray:
     """Train ids in the colours of Cityscapes, ignored pixels black: H,W -> H,W,3 uint8."""
-    return _COLOURS[train_ids]
+    return STANDARD.colourise(train_ids)

@@ -31,7 +31,7 @@ Facts = list[str | int]  # of an original: path below the data root, bytes, time
 
 def home(root: Path, spec: DatasetSpec) -> Path:
     """Where the copies of a data set lie; each way to read its labels has a folder of its own."""
-    return root / FOLDER / f"{spec.name}-{hashlib.sha256(spec.table.tobytes()).hexdigest()[:8]}"
+    return root / FOLDER / f"{spec.kind}-{hashlib.sha256(spec.reading).hexdigest()[:8]}"
 
 
 def location(root: Path, source: Path, spec: DatasetSpec, sample: Sample) -> Path:
@@ -118,7 +118,7 @@ def _pairs(folder: Path) -> dict[str, list[Facts]]:
 
 def find(root: Path | str, spec: DatasetSpec, samples: Iterable[Sample]) -> dict[Path, Path]:
     """The copies of those samples that have one: image -> copy; UsageError if an original has changed since."""
-    root = Path(root).expanduser()
+    root = spec.base(Path(root).expanduser())
     folder = home(root, spec)
     pairs, copies = _pairs(folder), {}
     for sample in samples if pairs else ():
@@ -129,7 +129,7 @@ def find(root: Path | str, spec: DatasetSpec, samples: Iterable[Sample]) -> dict
         if made_of != facts(root, sample) or not copy.is_file():
             raise UsageError(
                 f"{sample.image}: this image, its label or its copy changed after packing: take {folder} away, or pack "
-                f"again with `python -m datasets.prepare {root} --packed --datasets {spec.name}`"
+                f"again with `python -m datasets.prepare {root} --packed --datasets {spec.asked_as}`"
             )
         copies[sample.image] = copy
     return copies

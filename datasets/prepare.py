@@ -12,9 +12,10 @@ from itertools import groupby
 from pathlib import Path
 
 from datasets import packed
+from datasets.custom import is_custom, lasting_name
 from datasets.making import Product, alone, bytes_needed, check_space, gigabytes, make, missing, write_whole
 from datasets.products import MASK, POLYGONS, Copy, Mask, TrainIds
-from datasets.specs import SPECS, DatasetSpec, Sample, spec
+from datasets.specs import SPECS, DatasetSpec, Sample, check_name, spec
 from utils.errors import UsageError
 
 IDD_FOLDERS = ("idd", "idd_segmentation", "idd20kii")
@@ -36,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
         help="lossless copies that train.py and eval.py then read by themselves; zstd: about as large as the PNGs, a "
         "fifth of the time; raw: 4 bytes per pixel, a twentieth")  # fmt: skip
     add("--train_ids", action="store_true", help="8-bit label images of the 19 train ids (255: ignore), in train_ids/")
-    add("--datasets", nargs="+", choices=SPECS, metavar="NAME", default=argparse.SUPPRESS,
-        help=f"only these of {', '.join(SPECS)}; default: all that are found")  # fmt: skip
+    add("--datasets", nargs="+", metavar="NAME", default=argparse.SUPPRESS,
+        help=f"only these of {', '.join(SPECS)}, or custom:PATH; default: all that are found")  # fmt: skip
     add("--splits", nargs="+", metavar="SPLIT", default=["train", "val"], help="for --packed and --train_ids")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="as in training")
     add("--out", type=Path, metavar="DIR", default=argparse.SUPPRESS,
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare(args: argparse.Namespace) -> None:
     """Make masks, then labels, then copies, which may need what was made before."""
     root = args.root.expanduser()
+    args.datasets = args.datasets and own_names(args, root)
     home = args.out.expanduser() if args.out else root
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder: name the folder that holds the data sets")
@@ -84,7 +86,16 @@ def prepare(args: argparse.Namespace) -> None:
             produce("masks of idd", [Mask(path) for path in sorted(polygons(root))], home, args.workers)
         if args.packed or args.train_ids:
             for row, samples in found(args, root):
-                make_for(args, row, samples, root, home)
+                make_for(args, row, samples, row.base(root), row.base(home))
+
+
+def own_names(args: argparse.Namespace, root: Path) -> list[str]:
+    """The names of the data sets; what is made of one's own lies in its own folder."""
+    for name in args.datasets:
+        check_name(name)
+        if args.out and is_custom(name):
+            raise UsageError(f"--out {args.out}: what is made of {name} lies in its own folder; leave --out away")
+    return [lasting_name(name, root) if is_custom(name) else name for name in args.datasets]
 
 
 def polygons(root: Path) -> Iterator[Path]:

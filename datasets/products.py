@@ -60,7 +60,7 @@ class TrainIds:
         return _png(self.spec.decode(self.sample.label), told=self._told())
 
     def _told(self) -> str:
-        return packed.describe(packed.facts(self.root, self.sample)[1:], form=self.spec.table.tobytes().hex())
+        return packed.describe(packed.facts(self.root, self.sample)[1:], form=self.spec.reading.hex())
 
 
 @dataclass(frozen=True)

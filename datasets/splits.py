@@ -65,13 +65,18 @@ def by_list(name: str, samples: Sequence[Sample], split: str, lists: Mapping[str
 
 
 def _lines(path: Path) -> frozenset[str]:
+    return frozenset(line.rpartition("/")[2] for line in lines_of(path, f"--split_file {path}"))
+
+
+def lines_of(path: Path, called: str) -> list[str]:
+    """The lines of a list, without comments; UsageError, which begins with ``called``, if there are none."""
     try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
+        lines = [line.strip().replace("\\", "/") for line in path.read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--split_file {path}: cannot be read ({error}); give a text file") from error
-    names = frozenset(line.replace("\\", "/").rpartition("/")[2] for line in lines if line and line[0] != "#")
+        raise UsageError(f"{called}: cannot be read ({error}); give a text file") from error
+    names = [line for line in lines if line and line[0] != "#"]
     if not names:
-        raise UsageError(f"--split_file {path}: names no image; give one file name per line")
+        raise UsageError(f"{called}: names no image; give one file name per line")
     return names
 
 
@@ -103,6 +108,11 @@ def _matlab_content(path: Path) -> bytes:
         return archive.read(inside[0]) if inside else b""
 
 
+def place(name: str, stem: str) -> str:
+    """Where our rule puts an image of a data set among the others."""
+    return hashlib.sha256(f"304 {name} {stem}".encode()).hexdigest()
+
+
 def by_rule(
     name: str, samples: Sequence[Sample], split: str, counts: Mapping[str, int], stems: Sequence[str]
 ) -> Division:
@@ -111,13 +121,9 @@ def by_rule(
 
     So it depends on an image's name alone where it belongs, whatever other images are there.
     """
-
-    def place(stem: str) -> str:
-        return hashlib.sha256(f"304 {name} {stem}".encode()).hexdigest()
-
     ends = np.cumsum(list(counts.values()))
     ends = np.rint(ends / ends[-1] * len(stems)).astype(int).tolist()
-    places = ["", *sorted(map(place, stems))]
+    places = ["", *sorted(place(name, stem) for stem in stems)]
     index = list(counts).index(split)
     low = places[ends[index - 1]] if index else ""
     high = places[ends[index]] if index < len(ends) - 1 else "g"  # behind every digit
@@ -126,5 +132,5 @@ def by_rule(
         f"{name}: no --split_file{without}, so its images are divided by a rule of this project; scores on the val "
         f"split of {name} itself cannot be compared with published ones"
     )
-    chosen = [sample for sample in samples if low < place(sample.image.stem) <= high]
+    chosen = [sample for sample in samples if low < place(name, sample.image.stem) <= high]
     return Division(chosen, "our rule, seed 304", (note,))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.labels import CLASSES
+from datasets.labels import IGNORE
 from datasets.loading import one_by_one
 from datasets.specs import DatasetSpec, Sample
 
@@ -28,22 +28,23 @@ class ClassTiles:
     """The tiles of a data set by the classes that they show."""
 
     tiles: np.ndarray  # M,3 int32, class by class: index of the image, x and y of the class in the tile
-    starts: np.ndarray  # 20: where each class begins, and the end
+    starts: np.ndarray  # K+1: where each class begins, and the end
 
     @classmethod
-    def of(cls, images: Iterable[np.ndarray]) -> "ClassTiles":
-        """From what ``places`` found in each image."""
+    def of(cls, images: Iterable[np.ndarray], *, classes: int) -> "ClassTiles":
+        """From what ``places`` found of so many classes in each image."""
         rows = [np.insert(found, 1, index, axis=1) for index, found in enumerate(map(np.asarray, images))]
         table = np.concatenate([np.zeros((0, 4), np.int32), *rows]).astype(np.int32)
         table = table[np.argsort(table[:, 0], kind="stable")]
-        return cls(table[:, 1:], np.searchsorted(table[:, 0], np.arange(len(CLASSES) + 1)))
+        return cls(table[:, 1:], np.searchsorted(table[:, 0], np.arange(classes + 1)))
 
     @classmethod
     def joined(cls, tables: Sequence["ClassTiles"], counts: Sequence[int]) -> "ClassTiles":
         """The tiles of several data sets with these numbers of images, which are counted on from one to the next."""
         firsts = np.cumsum([0, *counts[:-1]])
         moved = [table.tiles + np.array([first, 0, 0]) for table, first in zip(tables, firsts, strict=True)]
-        order = [(train_id, part) for train_id in range(len(CLASSES)) for part in zip(moved, tables, strict=True)]
+        classes = range(len(tables[0].starts) - 1)
+        order = [(train_id, part) for train_id in classes for part in zip(moved, tables, strict=True)]
         rows = [tiles[table.starts[k] : table.starts[k + 1]] for k, (tiles, table) in order]
         return cls(np.concatenate(rows).astype(np.int32), sum(table.starts for table in tables))
 
@@ -78,7 +79,7 @@ class ClassTiles:
 
 def key(spec: DatasetSpec, samples: Sequence[Sample], side: int) -> str:
     """A short hash of what decides what is found: names and sizes of the labels, how they are read, ``side``."""
-    facts = [f"{VERSION} {side} {spec.table.tobytes().hex()}"]
+    facts = [f"{VERSION} {side} {spec.reading.hex()}"]
     facts += [f"{sample.name} {sample.label.stat().st_size}" for sample in samples]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
@@ -91,7 +92,7 @@ def places(label: np.ndarray, side: int) -> np.ndarray:
     found = []
     for (top, bottom), (left, right) in product(*(pairwise(_cuts(length, side)) for length in label.shape)):
         tile = label[top:bottom, left:right]
-        for train_id in np.flatnonzero(np.bincount(tile.ravel(), minlength=256)[: len(CLASSES)]):
+        for train_id in np.flatnonzero(np.bincount(tile.ravel(), minlength=256)[:IGNORE]):
             x, y = _nearest_to_centroid(tile == train_id)
             found.append((train_id, left + x, top + y))
     return np.array(found, dtype=np.int32).reshape(-1, 3)

@@ -1,5 +1,6 @@
 """``--mem_actmap``: how much each pixel takes from the memory's item of a class."""
 
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datasets.folder import ImageFolder
-from datasets.labels import CLASSES, colourise
+from datasets.labels import ClassSet
 from engine.prediction import Predictor
 from engine.views import View, domains_of, folder_views, labelled_views, shown_classes
 from network.deeplab import resize
@@ -20,16 +21,18 @@ from utils.pictures import contact_sheet, heat, overlay, save_picture
 KINDS = ("plain", "blend", "sheets")
 
 
-def draw_activation(predict: Predictor, args: Namespace, *, out: Path, about: Mapping[str, Any]) -> None:
+def draw_activation(
+    predict: Predictor, args: Namespace, *, out: Path, about: Mapping[str, Any], classes: ClassSet
+) -> None:
     """Write a map per image and class, plain and over the image, and a sheet per image."""
-    shown = shown_classes(args)
+    shown = shown_classes(args, classes)
     for folder, views in subjects(args, out):
         folder.mkdir(parents=True, exist_ok=True)
         if rank() == 0:
-            shown_as = {"scale": args.actmap_scale, "classes": [CLASSES[k] for k in shown]}
+            shown_as = {"scale": args.actmap_scale, "classes": [classes.names[k] for k in shown]}
             write_json(folder / "settings.json", {**about, **shown_as})
         for view in views:
-            draw_view(predict, view, folder=folder, shown=shown, scale=args.actmap_scale)
+            draw_view(predict, view, folder=folder, classes=classes, shown=shown, scale=args.actmap_scale)
     if rank() == 0:
         print(f"written to {out}")
 
@@ -47,19 +50,26 @@ def subjects(args: Namespace, out: Path) -> Iterator[tuple[Path, Iterator[View]]
         yield out / f"{name}_{args.split}", labelled_views(args, images)
 
 
-def draw_view(predict: Predictor, view: View, *, folder: Path, shown: Sequence[int], scale: str) -> None:
+def draw_view(
+    predict: Predictor, view: View, *, folder: Path, classes: ClassSet, shown: Sequence[int], scale: str
+) -> None:
     output = predict.look(view.image, index=view.index)
     image = view.image.permute(1, 2, 0).numpy()
-    prediction = colourise(output.logits[0].argmax(0).to(torch.uint8).cpu().numpy())
+    prediction = classes.colourise(output.logits[0].argmax(0).to(torch.uint8).cpu().numpy())
     tiles = {"image": image, "prediction": prediction}
     maps = activation(output.reading.weights, view.image.shape[-2:], shown, scale=scale)
     for k, values in zip(shown, maps.cpu().numpy(), strict=True):
-        name = CLASSES[k].replace(" ", "_")
+        name = file_name(classes.names[k])
         plain = heat(values)
-        tiles[CLASSES[k]] = overlay(image, plain)
+        tiles[classes.names[k]] = overlay(image, plain)
         save_picture(folder / "plain" / name / f"{view.name}.png", plain)
-        save_picture(folder / "blend" / name / f"{view.name}.png", tiles[CLASSES[k]])
+        save_picture(folder / "blend" / name / f"{view.name}.png", tiles[classes.names[k]])
     save_picture(folder / "sheets" / f"{view.name}.png", contact_sheet(tiles))
+
+
+def file_name(name: str) -> str:
+    """What files about a class are called."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def activation(weights: Tensor, size: Sequence[int], shown: Sequence[int], *, scale: str) -> Tensor:

@@ -5,16 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets.labels import CLASSES
+from datasets.labels import STANDARD, ClassSet
+from datasets.own_classes import FILE
 from engine.build import choose_device, labelled_images, network_from
-from engine.data import report
+from engine.data import report, shared_classes, told
 from engine.dump import PictureWriter
 from engine.evaluation import ignore, score_reads
 from engine.figures import draw_figures
 from engine.folder import label_folder
 from engine.prediction import Inference, Predictor
 from engine.results import class_table, keep_older, percent, result, scoring_protocol, write_csv
-from engine.snapshot import as_ours
+from engine.snapshot import as_ours, classes_in
 from engine.target_norm import TargetNorm, mean_over, norm_table
 from utils.checkpoint import load_weights, read_checkpoint
 from utils.distributed import rank, start
@@ -29,19 +30,21 @@ def evaluate(args: Namespace) -> Path:
     told = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
     content = as_ours(read_checkpoint(args.snapshot, "--snapshot"), args.snapshot, **told)
     check_network(args, content["network"])
+    args.trained_on = content["flags"].get("dataset") or []
+    classes = choose_classes(args, content["network"])
     args.image_in = content["network"].get("image_in", args.image_in)
     net = network_from(content["network"])
     load_weights(net, content["weights"], args.snapshot)
     predict = Predictor(net.to(device), args, device=device, inference=inference_from(args))
     if args.tsne or args.mem_actmap:
         out = args.out or default_folder(args.snapshot)
-        return draw_figures(predict, args, out=out, trained=content)
+        return draw_figures(predict, args, out=out, trained=content, classes=classes)
     tag = predict.inference.tag + ("_target_norm" if args.target_norm else "")
     out = args.out or default_folder(args.snapshot) / tag
     if args.images is not None:
         about = {"snapshot": str(args.snapshot.resolve()), "iteration": content["iteration"]}
         about |= {"network": content["network"], "protocol": predict.describe()}
-        return label_folder(predict, args, out=out, about=about)
+        return label_folder(predict, args, out=out, about=about, classes=classes)
     trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
     about = {"label": args.exp, "snapshot": str(args.snapshot), "trained": trained, "code": code_version()}
     score(predict, args, out=out, about=about)
@@ -50,7 +53,8 @@ def evaluate(args: Namespace) -> Path:
 
 def score(predict: Predictor, args: Namespace, *, out: Path, about: dict[str, Any]) -> None:
     """Score every domain; the first process prints tables and writes JSON and CSV as it goes."""
-    sets = {name: labelled_images(args, name, args.split, args.limit) for name in args.dataset}
+    found = [labelled_images(args, name, args.split, args.limit) for name in args.dataset]
+    sets = {images.spec.name: images for images in found}
     make_folder(out)
     if rank() == 0:
         keep_older(out)
@@ -59,10 +63,11 @@ def score(predict: Predictor, args: Namespace, *, out: Path, about: dict[str, An
     norms = TargetNorm(predict, args) if args.target_norm else None
     domains: dict[str, dict[str, Any]] = {}
     for name, images in sets.items():
-        each = PictureWriter(out / f"{name}_{args.split}") if args.dump_images else ignore
+        classes = images.spec.classes
+        each = PictureWriter(out / f"{name}_{args.split}", classes) if args.dump_images else ignore
         scores = score_reads(predict, images, args=args, reads=reads, each=each)
         protocol = scoring_protocol(args, images, reads=reads) | predict.describe()
-        domains[name] = result(scores, protocol)
+        domains[name] = result(scores, protocol, classes=classes)
         if norms:
             domains[name]["target_norm"] = norms.results(images, protocol)
         if rank() == 0:
@@ -102,11 +107,24 @@ def check_network(args: Namespace, config: Mapping[str, Any]) -> None:
         raise UsageError(f"--image_in: {args.snapshot} was trained on images normalised by ImageNet; drop --image_in")
     if args.memory and not config["memory"]:
         raise UsageError(f"--memory: {args.snapshot} holds none; drop --memory or name a checkpoint trained with it")
-    if (count := config["num_classes"]) != len(CLASSES):
+
+
+def choose_classes(args: Namespace, config: Mapping[str, Any]) -> ClassSet:
+    """What the network tells apart, which the data sets must have too, and tell where the checkpoint does not."""
+    own = classes_in(config)
+    given = shared_classes(args.dataset) if args.dataset else own
+    if own is None and (given is None or len(given) != config["num_classes"]):
         raise UsageError(
-            f"--snapshot {args.snapshot}: its network tells {count} classes apart, but labels, colours and tables are "
-            f"there for {len(CLASSES)} classes only; name one of {len(CLASSES)} classes"
+            f"--snapshot {args.snapshot}: its network tells {config['num_classes']} classes apart, but labels, colours "
+            f"and tables are there for {len(given or STANDARD)} classes only; name one of {len(given or STANDARD)} "
+            "classes"
         )
+    if own is not None and given.names != own.names:
+        raise UsageError(
+            f"--dataset {args.dataset[0]}: has {told(given)}, but --snapshot {args.snapshot} tells apart {told(own)}; "
+            f"map labels to these in the data set's {FILE}, or name another data set"
+        )
+    return own or given
 
 
 def default_folder(snapshot: Path) -> Path:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from datasets import packed
 from datasets.folder import LabelledImages
-from datasets.labels import CLASSES
+from datasets.labels import ClassSet
 from datasets.loaders import Batch, Domains, eval_loader, train_loader
 from datasets.pyramid import Pyramid
 from datasets.transforms import Augmentation
@@ -53,13 +53,14 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
-def network_config(args: Namespace) -> dict[str, Any]:
-    """What rebuilds the network without flags; stored in every checkpoint."""
-    slots = args.mem_slot or len(CLASSES)
+def network_config(args: Namespace, classes: ClassSet) -> dict[str, Any]:
+    """What rebuilds the network without flags, and what it tells apart; stored in every checkpoint."""
+    slots = args.mem_slot or len(classes)
     memory = {"slots": slots, "dim": args.mem_dim, "momentum": args.mem_momentum, "read_temp": args.read_temp}
     return {
         "arch": args.arch,
-        "num_classes": len(CLASSES),
+        "num_classes": len(classes),
+        "classes": classes.as_config(),
         "output_stride": args.output_stride,
         "aux": not args.no_aux_loss,
         "wt_layer": args.wt_layer,
@@ -70,7 +71,8 @@ def network_config(args: Namespace) -> dict[str, Any]:
 
 
 def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLab:
-    config = {key: value for key, value in config.items() if key != "image_in"}  # what is done to its images is not it
+    about = ("image_in", "classes")  # what is done to its images, and how its classes are called, is not it
+    config = {key: value for key, value in config.items() if key not in about}
     memory = config.pop("memory")
     with torch.random.fork_rng(devices=[]):  # so that networks with and without memory start from the same weights
         memory = memory and CategoricalMemory(**memory)
@@ -88,7 +90,8 @@ def method_from(args: Namespace, net: DeepLab) -> Aggregate:
         exponent=args.poly_exp,
         horizon=args.decay_horizon,
     )
-    options: dict[str, Any] = {**pixel_losses(args, scheduler), "whitening": whitening_term(args)}
+    options: dict[str, Any] = {**pixel_losses(args, scheduler, classes=net.classifier.out_channels)}
+    options["whitening"] = whitening_term(args)
     if args.mldg:
         options |= {"inner_lr": args.inner_lr, "anneal": args.inner_lr_anneal}
     if args.memory:

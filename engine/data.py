@@ -3,18 +3,54 @@
 import hashlib
 import shlex
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datasets.check import check_sources
 from datasets.check.findings import ERROR
-from datasets.layouts import Pairs
+from datasets.custom import is_among, titles
+from datasets.labels import STANDARD, ClassSet
+from datasets.layouts import Pairs, some
+from datasets.own_classes import FILE
 from datasets.specs import DatasetSpec, Sample, spec
+from utils.errors import UsageError
 
 
 def data_set(args: Namespace, name: str) -> DatasetSpec:
     """The data set of that name, read and divided as the flags say."""
-    return spec(name, gtav_labels=args.gtav_labels, split_files=args.split_file or ())
+    options = {"gtav_labels": args.gtav_labels, "split_files": args.split_file or ()}
+    trained = getattr(args, "trained_on", args.dataset)  # in evaluation that is what the snapshot tells
+    return spec(name, **options, title=titles(every_name(args)).get(name), divided=is_among(name, trained))
+
+
+def every_name(args: Namespace) -> list[str]:
+    """The data sets that the flags name, the sources first."""
+    lists = (getattr(args, name, None) for name in ("dataset", "val_dataset", "covstat_val_dataset"))
+    return [name for names in lists for name in names or ()]
+
+
+def shared_classes(names: Iterable[str]) -> ClassSet:
+    """The classes of all these data sets; UsageError that names two which differ."""
+    first: DatasetSpec | None = None
+    for row in map(spec, names):
+        first = first or row
+        if row.classes.names != first.classes.names:
+            raise UsageError(
+                f"{row.asked_as} has {told(row.classes)}, but {first.asked_as} has {told(first.classes)}: data sets of "
+                f"one run share their classes: map labels to them by ids, colours or names in {FILE}, or leave one out"
+            )
+    return first.classes if first else STANDARD
+
+
+def told(classes: ClassSet) -> str:
+    if classes.names == STANDARD.names:
+        return f"the {len(classes)} classes of Cityscapes"
+    return f"{len(classes)} classes of its own ({some(classes.names, 5)})"
+
+
+def classes_of(args: Namespace) -> ClassSet:
+    """The classes of a training run."""
+    return shared_classes([*args.dataset, *args.val_dataset])
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
@@ -53,7 +89,7 @@ def fault(args: Namespace, sets: Sequence[tuple[DatasetSpec, str, Sequence[Sampl
     errors = [finding for finding in check_sources(sets) if finding.severity == ERROR]
     if not errors:
         return ""
-    first, names = errors[0], dict.fromkeys(row.name for row, _, _ in sets)
+    first, names = errors[0], dict.fromkeys(row.asked_as for row, _, _ in sets)
     command = ["python", "-m", "datasets.check", str(args.data_root), "--dataset", *names]
     command += ["--split_file", *args.split_file] if args.split_file else []
     return (

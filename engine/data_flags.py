@@ -10,6 +10,7 @@ from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT
 LETTERS = {  # the shorthand of TSMLDG, and a letter for BDD100K
     "G": "gtav", "S": "synthia", "I": "idd", "M": "mapillary", "C": "cityscapes", "B": "bdd100k",
 }  # fmt: skip
+OWN = "custom:PATH for a folder of your own"
 TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, "val_images": 12, "val_interval": 60}
 
 
@@ -18,7 +19,7 @@ def add_training_data(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(SPECS)
     sources = group.add_mutually_exclusive_group()
     sources.add_argument(
-        "--dataset", nargs="+", default=["gtav", "synthia"], metavar="NAME", help=f"sources, of {names}"
+        "--dataset", nargs="+", default=["gtav", "synthia"], metavar="NAME", help=f"sources, of {names}, or {OWN}"
     )
     add_letters(sources, "--source", "dataset")
     targets = group.add_mutually_exclusive_group()

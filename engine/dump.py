@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from datasets.labels import CLASSES, colourise
+from datasets.labels import ClassSet
 from engine.evaluation import Predicted
 from utils.pictures import errors, overlay, save_picture
 
@@ -12,13 +12,13 @@ KINDS = ("colours", "overlay", "errors")
 class PictureWriter:
     """Writes, per image: the prediction in class colours, the same over the image, and the wrong pixels in red."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, classes: ClassSet):
+        self.folder, self.classes = folder, classes
 
     def __call__(self, predicted: Predicted) -> None:
         image = predicted.image.permute(1, 2, 0).numpy()
         labels, prediction = predicted.labels.numpy(), predicted.prediction.cpu().numpy()
-        colours = colourise(prediction)
-        wrong = errors(image, labels, prediction, len(CLASSES))
+        colours = self.classes.colourise(prediction)
+        wrong = errors(image, labels, prediction, len(self.classes))
         for kind, picture in zip(KINDS, (colours, overlay(image, colours), wrong), strict=True):
             save_picture(self.folder / kind / f"{predicted.name}.png", picture)

@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets.specs import SPECS
 from engine import flags
+from engine.data_flags import OWN
 from engine.figure_flags import add_figures, check_figures
 from engine.flags import ANY, COUNT, FACTOR, SHARE, user_path
 from engine.recipes import apply_recipe
@@ -67,7 +68,9 @@ def add_subject(group: Any) -> None:
     group.add_argument("--arch", metavar="NAME", help="what network it must hold (default: any)")
     flags.add_output_stride(group)
     flags.add_layer_norms(group, default=None, told="the snapshot must hold these (default: any)")
-    group.add_argument("--dataset", nargs="+", metavar="NAME", help=f"of {', '.join(SPECS)} (default: cityscapes)")
+    group.add_argument(
+        "--dataset", nargs="+", metavar="NAME", help=f"of {', '.join(SPECS)} (default: cityscapes), or {OWN}"
+    )
     group.add_argument(
         "--images", "--videopath", type=user_path, metavar="DIR|FILE", help="label these images instead: any sizes, "
         "sorted, with subfolders; what is finished is not done again"
@@ -146,8 +149,7 @@ def check_source(parser: ArgumentParser, args: Namespace) -> None:
             parser.error(f"--dataset {VIDEO_FOLDER}: name the images by --videopath DIR")
         args.dataset = None
     if args.images is None:
-        args.dataset = args.dataset or ["cityscapes"]
-        flags.check_names(parser, args.dataset)
+        args.dataset = flags.data_sets(parser, args.dataset or ["cityscapes"], args.data_root)
     elif args.dataset:
         parser.error(f"--images {args.images} and --dataset {' '.join(args.dataset)}: give one of them at a time")
     elif args.gumbel_eval and args.gumbel_eval > 1:

@@ -9,7 +9,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.folder import LabelledImages
-from datasets.labels import CLASSES
 from engine.build import evaluation_batches
 from engine.prediction import Inference, Predictor
 from network.deeplab import DeepLab
@@ -51,7 +50,7 @@ def score_reads(
 
     Of several processes each takes every so manyth image and calls ``each`` with those, for the first read.
     """
-    matrices = [ConfusionMatrix(len(CLASSES), predict.device) for _ in range(reads)]
+    matrices = [ConfusionMatrix(len(images.spec.classes), predict.device) for _ in range(reads)]
     mine = range(rank(), len(images), world_size())
     loader = evaluation_batches(args, images, indices=mine, pyramid=predict.inference.pyramid)
     progress = tqdm(loader, images.spec.name, leave=False, unit="image", disable=rank() > 0)

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from engine.flags import COUNT, FACTOR, check_names
+from engine.flags import COUNT, FACTOR, data_sets
 
 FIGURES = "--tsne or --mem_actmap"
 GOES_WITH = {  # flags that say nothing without another: what sets the other, and how it is called
@@ -67,7 +67,7 @@ def check_figures(parser: ArgumentParser, args: Namespace) -> None:
         parser.error(f"--tsne: points need labels, which --images {args.images} has not; name domains by --dataset")
     if args.tsne or args.mem_actmap:
         check_look(parser, args)
-    check_names(parser, args.source_domain or ())
+    args.source_domain = data_sets(parser, args.source_domain or (), args.data_root)
 
 
 def check_look(parser: ArgumentParser, args: Namespace) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from datasets.custom import titles
+from datasets.labels import ClassSet
 from engine.activation import draw_activation
 from engine.prediction import Predictor
 from engine.tsne import draw_tsne
@@ -12,10 +14,14 @@ from utils.errors import UsageError
 from utils.log import code_version
 
 
-def draw_figures(predict: Predictor, args: Namespace, *, out: Path, trained: Mapping[str, Any]) -> Path:
+def draw_figures(
+    predict: Predictor, args: Namespace, *, out: Path, trained: Mapping[str, Any], classes: ClassSet
+) -> Path:
     """Draw what the flags ask for below ``out``; ``trained`` is the content of the checkpoint."""
     check_memory(args, memory=predict.net.memory is not None)
     args.dataset = args.dataset and list(dict.fromkeys(args.dataset))
+    called = titles(args.dataset or ())
+    sources = args.source_domain or trained["flags"].get("dataset") or []
     about = {
         "snapshot": str(args.snapshot.resolve()),
         "iteration": trained["iteration"],
@@ -23,15 +29,15 @@ def draw_figures(predict: Predictor, args: Namespace, *, out: Path, trained: Map
         "label": args.exp,
         "code": code_version(),
         "recipe": args.recipe,
-        "sources": args.source_domain or trained["flags"].get("dataset") or [],
+        "sources": [called.get(name, name) for name in sources],
         "split": args.split,
         "centre_crop": args.centre_crop,
         **predict.describe(),
     }
     if args.tsne:
-        draw_tsne(predict, args, out=out / "tsne", about=about)
+        draw_tsne(predict, args, out=out / "tsne", about=about, classes=classes)
     if args.mem_actmap:
-        draw_activation(predict, args, out=out / "memory_activation", about=about)
+        draw_activation(predict, args, out=out / "memory_activation", about=about, classes=classes)
     return out
 
 

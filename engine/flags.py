@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datasets.specs import SPECS
+from datasets.custom import is_custom, lasting_name
+from datasets.specs import check_name
 from engine.recipes import RECIPES
+from utils.errors import UsageError
 
 
 def process() -> int:
@@ -116,10 +118,14 @@ def user_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def check_names(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    for name in names:
-        if name not in SPECS:
-            parser.error(f"no data set is called {name}: choose from {', '.join(SPECS)}")
+def data_sets(parser: argparse.ArgumentParser, names: Sequence[str], root: Path) -> list[str]:
+    """The names of data sets, those of own ones with absolute paths."""
+    try:
+        for name in names:
+            check_name(name)
+        return [lasting_name(name, root) if is_custom(name) else name for name in names]
+    except UsageError as error:
+        parser.error(str(error))
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:

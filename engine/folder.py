@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.folder import ImageFolder
-from datasets.labels import CITYSCAPES_IDS, colourise
+from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
 from datasets.loaders import picture_loader
 from engine.prediction import Predictor
 from utils.distributed import all_sum, from_first, rank, world_size
@@ -21,11 +21,11 @@ from utils.errors import UsageError
 from utils.log import write_json
 from utils.pictures import overlay, save_picture
 
-KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")
+KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")  # the last for the classes of Cityscapes only
 RECORD = "snapshot.json"
 
 
-def label_folder(predict: Predictor, args: Namespace, *, out: Path, about: dict[str, Any]) -> Path:
+def label_folder(predict: Predictor, args: Namespace, *, out: Path, about: dict[str, Any], classes: ClassSet) -> Path:
     """Label ``--images`` and write below a folder in ``out`` that is named like theirs; returns it.
 
     ``about`` tells how the labels come about: what was written in another way is done anew.
@@ -38,9 +38,10 @@ def label_folder(predict: Predictor, args: Namespace, *, out: Path, about: dict[
         prepare(folder, {"images": str(root.resolve()), **about})
     from_first(None)  # the others wait until the folder is as it should be
     mine = range(rank(), len(images), world_size())
-    todo = [index for index in mine if not all(path.exists() for path in targets(folder, images.stem(index)))]
+    places = {index: targets(folder, images.stem(index), classes) for index in mine}
+    todo = {index: paths for index, paths in places.items() if not all(path.exists() for path in paths)}
     start = time.perf_counter()
-    broken = label(predict, images, todo=todo, folder=folder, workers=args.num_workers)
+    broken = label(predict, images, todo=todo, classes=classes, workers=args.num_workers)
     tally = all_sum(torch.tensor([len(todo) - broken, len(mine) - len(todo), broken])).tolist()
     if rank() == 0:
         tell_end(folder, tally, seconds=time.perf_counter() - start)
@@ -49,11 +50,13 @@ def label_folder(predict: Predictor, args: Namespace, *, out: Path, about: dict[
     return folder
 
 
-def label(predict: Predictor, images: ImageFolder, *, todo: Sequence[int], folder: Path, workers: int) -> int:
-    """Label the images with these indices; returns how many were broken."""
+def label(
+    predict: Predictor, images: ImageFolder, *, todo: Mapping[int, Sequence[Path]], classes: ClassSet, workers: int
+) -> int:
+    """Label the images with these indices and write these files of each; returns how many were broken."""
     broken = 0
-    loader = picture_loader(images, indices=todo, pyramid=predict.inference.pyramid, workers=workers)
-    progress = tqdm(loader, folder.name, leave=False, unit="image", disable=rank() > 0)
+    loader = picture_loader(images, indices=list(todo), pyramid=predict.inference.pyramid, workers=workers)
+    progress = tqdm(loader, images.root.name, leave=False, unit="image", disable=rank() > 0)
     for index, loaded in zip(todo, progress, strict=True):
         if isinstance(loaded, str):
             tqdm.write(f"skipped: {loaded}", file=sys.stderr)
@@ -61,21 +64,22 @@ def label(predict: Predictor, images: ImageFolder, *, todo: Sequence[int], folde
         else:
             image, *resized = loaded
             prediction = predict(image, resized, index=index)
-            write(targets(folder, images.stem(index)), image, prediction=prediction)
+            write(todo[index], image, prediction=prediction, classes=classes)
     return broken
 
 
-def targets(folder: Path, name: str) -> list[Path]:
+def targets(folder: Path, name: str, classes: ClassSet) -> list[Path]:
     """The files of one image, which is finished when all are there."""
-    return [folder / kind / f"{name}.png" for kind in KINDS]
+    kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
+    return [folder / kind / f"{name}.png" for kind in kinds]
 
 
-def write(paths: Sequence[Path], image: Tensor, *, prediction: Tensor) -> None:
-    """Write what is made of an image (3,H,W uint8) with train ids (H,W uint8)."""
+def write(paths: Sequence[Path], image: Tensor, *, prediction: Tensor, classes: ClassSet) -> None:
+    """Write what is made of an image (3,H,W uint8) with class ids (H,W uint8), the ids of Cityscapes last."""
     train_ids = prediction.cpu().numpy()
-    colours = colourise(train_ids)
+    colours = classes.colourise(train_ids)
     pictures = (colours, overlay(image.permute(1, 2, 0).numpy(), colours), train_ids, CITYSCAPES_IDS[train_ids])
-    for path, picture in zip(paths, pictures, strict=True):
+    for path, picture in zip(paths, pictures, strict=False):
         save_picture(path, picture)
 
 

@@ -6,7 +6,6 @@ from functools import partial
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from datasets.labels import CLASSES
 from engine.whitening_flags import SELECTIVE, WHITENED, clustered, whitens
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
@@ -18,19 +17,19 @@ from utils.distributed import all_sum
 from utils.packages import need
 
 
-def pixel_losses(args: Namespace, scheduler: LRScheduler) -> dict[str, PixelLoss]:
-    """The losses of the network's answer and of its auxiliary head, as a method takes them.
+def pixel_losses(args: Namespace, scheduler: LRScheduler, *, classes: int) -> dict[str, PixelLoss]:
+    """The losses of the network's answer and of its auxiliary head, for so many classes, as a method takes them.
 
     As in the release the auxiliary head knows class weights, but neither image weights nor relaxed borders.
     """
     auxiliary = partial(auxiliary_cross_entropy, weigh=class_weights if args.cls_wt_loss else None, reduce=all_sum)
-    return {"segmentation": segmentation_loss(args, scheduler), "auxiliary": auxiliary}
+    return {"segmentation": segmentation_loss(args, scheduler, classes=classes), "auxiliary": auxiliary}
 
 
-def segmentation_loss(args: Namespace, scheduler: LRScheduler) -> PixelLoss:
+def segmentation_loss(args: Namespace, scheduler: LRScheduler, *, classes: int) -> PixelLoss:
     """The loss of the network's answer; the steps of ``scheduler``, which a run that goes on restores, are the
     iterations."""
-    options = {"weigh": weighing(args), "reduce": all_sum}
+    options = {"weigh": weighing(args, classes=classes), "reduce": all_sum}
     plain = partial(cross_entropy, **options)
     if not args.jointwtborder:
         return plain
@@ -44,12 +43,12 @@ def segmentation_loss(args: Namespace, scheduler: LRScheduler) -> PixelLoss:
     return relaxed_at_first
 
 
-def weighing(args: Namespace) -> Weigh | None:
+def weighing(args: Namespace, *, classes: int) -> Weigh | None:
     if args.cls_wt_loss:
         return class_weights
     if args.img_wt_loss:
         joint = args.batch_weighting
-        return partial(image_weights, classes=len(CLASSES), bound=args.wt_bound, joint=joint, reduce=all_sum)
+        return partial(image_weights, classes=classes, bound=args.wt_bound, joint=joint, reduce=all_sum)
     return None
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import chain
 
 from datasets.folder import LabelledImages
-from datasets.labels import CLASSES
-from engine.data import count, data_set, found_how, notes
+from datasets.labels import STANDARD
+from engine.data import classes_of, count, data_set, found_how, notes
 from engine.recipes import RECIPES
 from engine.whitening_flags import SELECTIVE, first_selection, selects, whitens
 from optimizer.schedules import decay_factor
@@ -45,15 +45,19 @@ def data(args: Namespace) -> Iterator[str]:
     told = f"{args.bs_mult} images {'of all domains together' if joined else 'per domain'}"
     told += f" in each of {processes} processes" if processes > 1 else ""
     in_all = per_iteration * (1 if joined else len(args.dataset))
+    classes = classes_of(args)
+    if classes.names != STANDARD.names:
+        yield f"classes     {len(classes)}: {', '.join(classes.names)}"
     yield f"batch       {told}, {in_all} images in all, crop {args.crop_size}"
-    found = [data_set(args, name).pairs(args.data_root, "train") for name in args.dataset]
-    for name, pairs in zip(args.dataset, found, strict=True):
+    rows = [data_set(args, name) for name in args.dataset]
+    found = [row.pairs(args.data_root, "train") for row in rows]
+    for name, pairs in zip([row.name for row in rows], found, strict=True):
         epochs = args.max_iter * per_iteration / (sum(map(len, found)) if joined else len(pairs))
         yield f"source      {name}: {count(pairs)}, {epochs:,.2f} epochs"
         yield f"            {found_how(pairs)}"
         yield from notes(pairs)
     if args.mldg:
-        who = {"role": "the domains that are meta-test in an iteration", "first_domain": f"{args.dataset[0]}, always"}
+        who = {"role": "the domains that are meta-test in an iteration", "first_domain": f"{rows[0].name}, always"}
         yield f"roles       drawn anew in every iteration; strong jitter: {who[args.meta_aug]}"
 
 
@@ -79,7 +83,8 @@ def loss(args: Namespace) -> Iterator[str]:
         what = "batch" if args.batch_weighting else "image"
         yield f"loss        classes weighted by how little each {what} shows them, 1 to {1 + args.wt_bound:g}"
     if args.jointwtborder:
-        strict = ", ".join(CLASSES[index] for index in args.strict_bdr_cls or ())
+        classes = classes_of(args)
+        strict = ", ".join(classes.names[index] for index in args.strict_bdr_cls or ())
         until = f" before iteration {args.rlx_off_iter:,}" if args.rlx_off_iter >= 0 else ""
         yield f"loss        relaxed at borders{until}" + (f", but not for {strict}" if strict else "")
 
@@ -103,8 +108,8 @@ def whitening(args: Namespace) -> Iterator[str]:
         never = "" if first < args.max_iter else ", which is past the end: they are not whitened"
         yield f"            selected after iteration {first:,}{again}{never}"
         for name in args.covstat_val_dataset:
-            used = len(LabelledImages(data_set(args, name), args.data_root, "val", limit=args.covstat_images))
-            yield f"            by {used:,} images of {name}, {args.trials} times"
+            images = LabelledImages(data_set(args, name), args.data_root, "val", limit=args.covstat_images)
+            yield f"            by {len(images):,} images of {images.spec.name}, {args.trials} times"
 
 
 def schedule(args: Namespace) -> Iterator[str]:
@@ -123,7 +128,7 @@ def validation(args: Namespace) -> Iterator[str]:
             if role == "seen" or name not in args.dataset:
                 images = LabelledImages(data_set(args, name), args.data_root, "val", limit=args.val_images)
                 best = ", decides which checkpoint is best" if role == "seen" else ""
-                yield f"            {name} ({role}): {len(images):,} of {count(images.found)}{best}"
+                yield f"            {images.spec.name} ({role}): {len(images):,} of {count(images.found)}{best}"
                 yield f"            {found_how(images.found)}"
                 yield from notes(images.found)
 

@@ -13,20 +13,23 @@ from typing import Any
 import torch
 
 from datasets.folder import LabelledImages
-from datasets.labels import CLASSES
+from datasets.labels import ClassSet
 from engine.data import fingerprint
 from engine.evaluation import FREQUENT, summary
 from utils.log import write_whole
 from utils.metrics import Scores
 
 MEASURES = ("iou", "precision", "recall")  # of a class
+ROAD = "road"
 OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
 Numbers = dict[str, float]
 
 
-def result(scores: Sequence[Scores], protocol: Mapping[str, Any], *, repeats: str = "reads") -> dict[str, Any]:
+def result(
+    scores: Sequence[Scores], protocol: Mapping[str, Any], *, classes: ClassSet, repeats: str = "reads"
+) -> dict[str, Any]:
     """All that is written about a domain, of which there is one score for each of what ``repeats`` names."""
-    about = {"all_road": all_road(scores[0]), "classes": per_class(scores), "protocol": protocol}
+    about = {"all_road": all_road(scores[0], classes), "classes": per_class(scores, classes), "protocol": protocol}
     return over_repeats([summary(x) for x in scores], repeats) | about
 
 
@@ -46,18 +49,21 @@ def mean_of(domains: Mapping[str, dict[str, Any]], *, repeats: str = "reads") ->
     return over_repeats(rows, repeats) | {"domains": list(domains)}
 
 
-def per_class(scores: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
+def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str, float | None]]:
     """IoU, precision, recall and share of the pixels by class name; None where there is nothing to divide by."""
     columns = {key: torch.stack([getattr(x, key) for x in scores]).nanmean(0).tolist() for key in (*MEASURES, "share")}
     return {
         name: {key: None if math.isnan(values[k]) else values[k] for key, values in columns.items()}
-        for k, name in enumerate(CLASSES)
+        for k, name in enumerate(classes.names)
     }
 
 
-def all_road(scores: Scores) -> Numbers:
-    """What calling every pixel road would score: the least that any number should be compared with."""
-    road = scores.share[CLASSES.index("road")].item()
+def all_road(scores: Scores, classes: ClassSet) -> Numbers | None:
+    """What calling every pixel road would score: the least that any number should be compared with; None without a
+    class of that name."""
+    if ROAD not in classes.names:
+        return None
+    road = scores.share[classes.names.index(ROAD)].item()
     return {
         "mean_iou": road / int((scores.share > 0).sum()),
         "mean_iou_frequent": road / int((scores.share >= FREQUENT).sum()),
@@ -69,6 +75,7 @@ def scoring_protocol(args: Namespace, images: LabelledImages, *, reads: int) -> 
     crop = args.mapillary_crop if images.spec.eval_crop else 0
     return {
         "recipe": args.recipe,
+        "data_set": images.spec.asked_as,
         "split": images.split,
         "images": len(images),
         "images_hash": fingerprint(images.samples),
@@ -101,7 +108,7 @@ def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mappin
     table = csv.writer(text, lineterminator="\n")
     columns = [f"{domain} {measure}" for domain in domains for measure in MEASURES]
     table.writerow(["class", *columns, *(["mean"] if mean else [])])
-    for name in CLASSES:
+    for name in next(iter(domains.values()))["classes"]:
         row = [domain["classes"][name][measure] for domain in domains.values() for measure in MEASURES]
         table.writerow([name, *cells([*row, *([None] if mean else [])])])
     for name, values in overall_rows([*domains.values(), *([mean] if mean else [])]):

@@ -40,7 +40,9 @@ def tiles_of(args: Namespace, row: DatasetSpec, samples: Sequence[Sample]) -> Cl
 def found(args: Namespace, row: DatasetSpec, samples: Sequence[Sample], path: Path) -> ClassTiles:
     """The tiles of a data set from its labels, saved as ``path``."""
     labels = places_loader(row, samples, side=args.class_uniform_tile, workers=args.num_workers)
-    tiles = ClassTiles.of(tqdm(labels, f"classes of {row.name}", leave=False, disable=rank() > 0))
+    tiles = ClassTiles.of(
+        tqdm(labels, f"classes of {row.name}", leave=False, disable=rank() > 0), classes=len(row.classes)
+    )
     try:
         tiles.save(path)
     except OSError as error:

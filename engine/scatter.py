@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from datasets.labels import CLASSES, PALETTE
 from engine.tsne import Cloud
 
 Colour = tuple[float, ...]
@@ -36,10 +35,10 @@ def draw_cloud(stem: Path, cloud: Cloud, *, sources: Collection[str], note: str)
 def by_class(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
     seen = which_seen(cloud, sources)
     shown = sorted({point.train_id for point in cloud.points} | set(cloud.item_classes))
-    entries = [entry(CLASSES[k], class_colour(k), SOURCE) for k in shown]
+    entries = [entry(cloud.classes.names[k], class_colour(cloud, k), SOURCE) for k in shown]
     entries += [GAP, *(entry(text, BLACK, marker, hollow=True) for text, marker in kinds_of_domains(seen))]
-    colours = [class_colour(point.train_id) for point in cloud.points]
-    faces = [class_colour(k) for k in cloud.item_classes]
+    colours = [class_colour(cloud, point.train_id) for point in cloud.points]
+    faces = [class_colour(cloud, k) for k in cloud.item_classes]
     return compose(cloud, colours, faces=faces, seen=seen, entries=entries, note=note)
 
 
@@ -103,7 +102,8 @@ def draw_items(axes: Axes, cloud: Cloud, faces: Sequence[Colour]) -> None:
             [height + LINE * (crowd - 1) / 2 + 4, *(y - LINE for y in near)]
         )  # a crowd's names begin above it
         below.append((across, written))
-        name_item(axes, CLASSES[cloud.item_classes[index]], cloud.item_places[index], lower=height - written)
+        name = cloud.classes.names[cloud.item_classes[index]]
+        name_item(axes, name, cloud.item_places[index], lower=height - written)
 
 
 def name_item(axes: Axes, text: str, place: np.ndarray, *, lower: float) -> None:
@@ -137,8 +137,8 @@ def entry(text: str, colour: Colour, marker: str, *, hollow: bool = False) -> Li
     return Line2D([], [], marker=marker, ls="", ms=7, mew=edge, mfc=face, mec=colour, label=text)
 
 
-def class_colour(train_id: int) -> Colour:
-    return tuple((PALETTE[train_id] / 255).tolist())
+def class_colour(cloud: Cloud, train_id: int) -> Colour:
+    return tuple(part / 255 for part in cloud.classes.colours[train_id])
 
 
 def distinct(count: int) -> list[Colour]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from datasets.labels import STANDARD, ClassSet
 from network.archs import lookup_arch
 from network.backbones import NO_NORMS
 from network.recognition import Recognised, recognise
@@ -97,6 +98,23 @@ def foreign(path: Path, content: Any, missing: Sequence[str]) -> ReleaseFile:
             "release, without a state_dict of tensors; give RUN/last.pth or their .pth file"
         )
     return release
+
+
+def classes_in(config: Mapping[str, Any]) -> ClassSet | None:
+    """What a network tells apart; None if neither the file nor the number of its classes says it."""
+    if stored := config.get("classes"):
+        return ClassSet.from_config(stored)
+    return STANDARD if config["num_classes"] == len(STANDARD) else None
+
+
+def check_classes(before: Mapping[str, Any], now: Mapping[str, Any], called: str) -> None:
+    """UsageError, which begins with ``called``, if a network that is to go on told other classes apart."""
+    old, new = classes_in(before), classes_in(now)
+    if old is not None and old.names != new.names:
+        raise UsageError(
+            f"{called}: tells apart {', '.join(old.names)}, and the data sets now have {', '.join(new.names)}; give "
+            "data sets with the same classes, or start anew"
+        )
 
 
 def recognised_in(weights: Mapping[str, Tensor], path: Path) -> Recognised:

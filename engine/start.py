@@ -1,10 +1,12 @@
 """``train.py --snapshot``: a new run that starts from the weights, and the memory, of a checkpoint of either kind."""
 
 from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
-from engine.snapshot import check_arch, check_norms, foreign, recognised_in, tell
+from engine.snapshot import check_arch, check_classes, check_norms, foreign, recognised_in, tell
 from network.deeplab import DeepLab
 from network.recognition import Recognised
 from utils.checkpoint import load_weights, missing_entries, read_checkpoint
@@ -13,13 +15,15 @@ from utils.errors import UsageError
 PARTS = {"memory": "memory", "aux": "auxiliary head"}  # which a network may have or not
 
 
-def load_start(net: DeepLab, args: Namespace) -> None:
-    """Put the weights of ``args.snapshot`` into ``net``, which is what the flags tell; a memory or auxiliary head that
+def load_start(net: DeepLab, args: Namespace, config: Mapping[str, Any]) -> None:
+    """Put the weights of ``args.snapshot`` into ``net``, which ``config`` describes; a memory or auxiliary head that
     it has not is left out, with a note."""
     path = args.snapshot
     content = read_checkpoint(path, "--snapshot")
     missing = missing_entries(content)
     weights: dict[str, Tensor] = foreign(path, content, missing).weights if missing else content["weights"]
+    if not missing:
+        check_classes(content["network"], config, f"--snapshot {path}")
     found = recognised_in(weights, path)
     check_arch(path, args.arch, archs=found.archs)
     check_norms(path, args.wt_layer, found=found)

@@ -11,7 +11,6 @@ import torch
 from tqdm import tqdm
 
 from datasets.folder import LabelledImages
-from datasets.labels import CLASSES
 from datasets.pyramid import Pyramid
 from engine.build import evaluation_batches
 from engine.evaluation import joint_scores
@@ -41,12 +40,12 @@ class TargetNorm:
             seeds = 1 if number == 1 and not self.predict.noisy else self.args.target_norm_seeds
             scores = [self.score(images, batches(sizes, number, seed), seed) for seed in range(seeds)]
             norms = {"batch_norm": "statistics of the batch", "batch_size": number, "seeds": seeds}
-            found[str(number)] = result(scores, {**protocol, **norms}, repeats="seeds")
+            found[str(number)] = result(scores, {**protocol, **norms}, classes=images.spec.classes, repeats="seeds")
         return found
 
     def score(self, images: LabelledImages, groups: Sequence[Sequence[int]], seed: int) -> Scores:
         """The scores of a domain whose images come in these batches, of which each process takes every so manyth."""
-        matrix = ConfusionMatrix(len(CLASSES), self.predict.device)
+        matrix = ConfusionMatrix(len(images.spec.classes), self.predict.device)
         mine = groups[rank() :: world_size()]
         loader = evaluation_batches(self.args, images, indices=list(chain.from_iterable(mine)), pyramid=Pyramid())
         progress = iter(tqdm(loader, images.spec.name, leave=False, unit="image", disable=rank() > 0))

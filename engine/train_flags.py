@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.labels import CLASSES
+from datasets.labels import IGNORE, STANDARD, ClassSet
 from engine import flags
+from engine.data import classes_of
 from engine.data_flags import TRIAL, add_sampling, add_training_data, check_data
 from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, asked_for, number, user_path
 from engine.recipes import apply_recipe
@@ -36,18 +37,21 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
         args.snapshot = before.get("snapshot")
     if args.snapshot:
         args.snapshot = flags.given_weights(args.snapshot).absolute()
+    for sets in ("dataset", "val_dataset", "covstat_val_dataset"):
+        setattr(args, sets, flags.data_sets(parser, getattr(args, sets) or (), args.data_root))
     refuse_changes(args, before)
     if args.scale_min > args.scale_max:
         parser.error(f"--scale_min {args.scale_min} is above --scale_max {args.scale_max}: exchange them")
     if args.mldg and len(args.dataset) < 2:
         parser.error("--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
-    flags.check_names(parser, [*args.dataset, *args.val_dataset])
     check_losses(parser, args)
     check_whitening(parser, args)
     check_data(parser, args)
     check_network(args)
     note_tensorboard(args)
-    return apply_recipe(args)
+    apply_recipe(args)
+    check_classes(parser, args, classes_of(args))
+    return args
 
 
 def training_parser() -> argparse.ArgumentParser:
@@ -94,8 +98,6 @@ def add_network(group: Any) -> None:
 def check_network(args: argparse.Namespace) -> None:
     """What can be told without building it."""
     lookup_arch(args.arch)
-    if args.memory and args.mem_slot and args.mem_slot < len(CLASSES):
-        raise UsageError(f"--mem_slot {args.mem_slot}: every one of the {len(CLASSES)} classes needs a slot")
     if args.checkpoint:
         return
     if args.snapshot:
@@ -105,6 +107,20 @@ def check_network(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--pretrained_backbone {args.pretrained_backbone}: no such file; give imagenet, none or the path of one"
         )
+
+
+def check_classes(parser: argparse.ArgumentParser, args: argparse.Namespace, classes: ClassSet) -> None:
+    """What depends on the classes of the data sets."""
+    count = len(classes)
+    if args.memory and args.mem_slot and args.mem_slot < count:
+        raise UsageError(f"--mem_slot {args.mem_slot}: every one of the {count} classes needs a slot")
+    if args.cls_wt_loss and classes.names != STANDARD.names:
+        parser.error(
+            f"--cls_wt_loss: has the weights of the {len(STANDARD)} classes of Cityscapes, and these data sets have "
+            f"{count} others; take --img_wt_loss, or none"
+        )
+    if wrong := [index for index in args.strict_bdr_cls or () if index >= count]:
+        parser.error(f"--strict_bdr_cls: {wrong[0]}: give classes from 0 to {count - 1}, separated by commas")
 
 
 def add_method(group: Any) -> None:
@@ -141,8 +157,8 @@ def add_losses(group: Any) -> None:
 def classes(text: str) -> list[int]:
     """An argparse type: train ids, separated by commas."""
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if wrong := [name for name in names if not (name.isdecimal() and int(name) < len(CLASSES))]:
-        raise argparse.ArgumentTypeError(f"{wrong[0]}: give classes from 0 to {len(CLASSES) - 1}, separated by commas")
+    if wrong := [name for name in names if not (name.isdecimal() and int(name) < IGNORE)]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]}: give numbers of classes, separated by commas")
     return sorted({int(name) for name in names})
 
 

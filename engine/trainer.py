@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.folder import LabelledImages
-from datasets.labels import colourise
+from datasets.labels import ClassSet
 from datasets.loaders import Batch
 from engine import build
 from engine.evaluation import Predicted, score_domain, summary
@@ -183,7 +183,7 @@ class Trainer:
             return
         iteration, results = self.progress.iteration, {}
         for role, images in [(role, images) for role, group in self.validation_sets.items() for images in group]:
-            first = FirstPicture(self.leave_alone)
+            first = FirstPicture(self.leave_alone, images.spec.classes)
             scores = score_domain(self.method.net, self.args, images, self.device, each=first)
             self.leave()
             name = images.spec.name
@@ -221,8 +221,8 @@ class Trainer:
 class FirstPicture:
     """Remembers the first image of a domain, to be looked at; ``within`` is called after every image."""
 
-    def __init__(self, within: Callable[[], None]) -> None:
-        self.within = within
+    def __init__(self, within: Callable[[], None], classes: ClassSet) -> None:
+        self.within, self.classes = within, classes
         self.seen: Predicted | None = None
 
     def __call__(self, predicted: Predicted) -> None:
@@ -231,5 +231,5 @@ class FirstPicture:
 
     def strip(self) -> Tensor:
         """Image, labels and prediction side by side: 3,H,3W uint8."""
-        maps = (colourise(x.cpu().numpy()) for x in (self.seen.labels, self.seen.prediction))
+        maps = (self.classes.colourise(x.cpu().numpy()) for x in (self.seen.labels, self.seen.prediction))
         return torch.cat([self.seen.image, *(torch.from_numpy(x).permute(2, 0, 1) for x in maps)], dim=2)

@@ -17,6 +17,7 @@ from engine import build, data
 from engine.plan import whitening
 from engine.samples import dumped
 from engine.sampling import class_uniform
+from engine.snapshot import check_classes
 from engine.start import load_start
 from engine.trainer import Progress, Trainer
 from engine.whitening import Selection
@@ -43,7 +44,8 @@ def train(args: Namespace) -> Path:
     if not args.no_check:
         check_images(args, domains, validation)
     domains = replace(domains, uniform=class_uniform(args, domains))
-    config = build.network_config(args)
+    classes = data.classes_of(args)
+    config = build.network_config(args, classes)
     net = start_network(args, config, device)
     method = build.method_from(args, net)
     facts = {"flags": flags_to_keep(args), "code": code_version(), "network": config, "processes": world_size()}
@@ -56,8 +58,8 @@ def train(args: Namespace) -> Path:
     if rank() == 0:
         announce(args, method, folder, domains, validation)
     if rank() == 0 and args.dump_augmentation_images:
-        names = ["all sources"] if domains.joined else args.dataset
-        batches = dumped(batches, folder, domains=names, start=progress.iteration)
+        names = ["all sources"] if domains.joined else [row.name for row, _ in domains.sources]
+        batches = dumped(batches, folder, domains=names, start=progress.iteration, classes=classes)
     if args.memory and not (args.checkpoint or args.snapshot):
         start_memory(args, method, domains, device, precision)
     log = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None
@@ -76,7 +78,7 @@ def start_network(args: Namespace, config: dict[str, Any], device: torch.device)
         started = args.checkpoint or args.snapshot
         net = build.network_from(config, pretrained="none" if started else args.pretrained_backbone)
     if args.snapshot and not args.checkpoint:
-        load_start(net, args)
+        load_start(net, args, config)
     net = net.to(device).train()
     return join_batch_norms(net, device) if world_size() > 1 else net
 
@@ -90,6 +92,7 @@ def flags_to_keep(args: Namespace) -> dict[str, Any]:
 def restore(args: Namespace, method: Aggregate, facts: dict[str, Any]) -> Progress:
     """Put ``method`` where it was when ``args.checkpoint`` was written."""
     content = load_checkpoint(args.checkpoint, "--resume")
+    check_classes(content["network"], facts["network"], f"--resume {args.checkpoint}")
     try:
         load_weights(method.net, content["weights"], args.checkpoint)
         method.optimizer.load_state_dict(content["optimizer"])

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.folder import LabelledImages
-from datasets.labels import CLASSES
+from datasets.labels import ClassSet
 from engine.prediction import Predictor
 from engine.views import domains_of, labelled_views, shown_classes
 from network.deeplab import SegOutput
@@ -45,41 +45,46 @@ class Cloud(NamedTuple):
     item_classes: Sequence[int]  # S
     item_features: np.ndarray  # S,C
     item_places: np.ndarray  # S,2
+    classes: ClassSet
 
 
-def draw_tsne(predict: Predictor, args: Namespace, *, out: Path, about: Mapping[str, Any]) -> None:
+def draw_tsne(predict: Predictor, args: Namespace, *, out: Path, about: Mapping[str, Any], classes: ClassSet) -> None:
     """Write pictures by class and by domain, and the numbers behind them, for each of ``--duplication`` embeddings."""
     method = "pca" if args.pca else "tsnecuda" if args.tsnecuda else "openTSNE"
     load_method(method, "--tsnecuda" if args.tsnecuda else "--tsne")
     need("matplotlib", "--tsne", remedy="install it with `pip install openTSNE matplotlib`")
     from engine.scatter import draw_cloud  # needs matplotlib, which nothing else does
 
-    points = collect(predict, args, domains_of(args))
+    domains = domains_of(args)
+    points = collect(predict, domains, args=args, classes=classes)
     if rank() > 0:
         return
     points = at_most(points, MOST)
-    classes, items = items_of(predict, args, dim=len(points[0].feature))
-    folder = out / f"{'_'.join(args.dataset)}_{args.split}"
+    shown, items = items_of(predict, args, classes=classes, dim=len(points[0].feature))
+    folder = out / f"{'_'.join(domains)}_{args.split}"
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.concatenate([np.stack([point.feature for point in points]), items])
     for number in range(1, args.duplication + 1):
         settings = settings_for(method, len(vectors), number=number, perplexity=args.perplexity)
         places = embed(vectors, settings)
-        cloud = Cloud(points, places[: len(points)], classes, items, places[len(points) :])
-        stem = folder / f"{method}_{args.tsne_features}_{len(shown_classes(args))}classes_{number}"
+        cloud = Cloud(points, places[: len(points)], shown, items, places[len(points) :], classes)
+        stem = folder / f"{method}_{args.tsne_features}_{len(shown_classes(args, classes))}classes_{number}"
         write_cloud(stem, cloud, {"features": args.tsne_features, "embedding": settings, **about})
         draw_cloud(stem, cloud, sources=about["sources"], note=note(settings, cloud))
     print(f"{len(points)} points and {len(items)} memory items\nwritten to {folder}")
 
 
-def collect(predict: Predictor, args: Namespace, domains: Mapping[str, LabelledImages]) -> list[Point]:
+def collect(
+    predict: Predictor, domains: Mapping[str, LabelledImages], *, args: Namespace, classes: ClassSet
+) -> list[Point]:
     """The points of all images, whichever process has seen them, in the order of domains, images and classes."""
-    shown = shown_classes(args)
+    shown = shown_classes(args, classes)
     found: list[tuple[int, int, list[Point]]] = []
     for place, (domain, images) in enumerate(domains.items()):
         for view in labelled_views(args, images):
             output = predict.look(view.image, index=view.index)
-            means, present = class_means(features_of(output, args.tsne_features), view.labels.to(predict.device))
+            features, labels = features_of(output, args.tsne_features), view.labels.to(predict.device)
+            means, present = class_means(features, labels, classes=len(classes))
             here, vectors = present.tolist(), means.cpu().numpy()
             points = [Point(domain, view.name, k, vectors[k]) for k in shown if here[k]]
             found.append((place, view.index, points))
@@ -98,24 +103,24 @@ def features_of(output: SegOutput, which: str) -> Tensor:
     return (output.features if which == "before" else output.reading.features)[0]
 
 
-def class_means(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def class_means(features: Tensor, labels: Tensor, *, classes: int) -> tuple[Tensor, Tensor]:
     """Per class the mean of ``features`` (C,h,w), each at unit length, over its pixels in ``labels`` (H,W), and whether
     it has any: (K,C) and (K,).
 
     Labels come to the size of the features, as where the memory is written, and not features to that of the labels.
     """
     unit = F.normalize(at_least_single(features), dim=0)
-    sums, mass = class_sums(unit[None], labels[None], len(CLASSES))
+    sums, mass = class_sums(unit[None], labels[None], classes)
     return sums / mass.clamp_min(1e-12), mass[:, 0] > 0
 
 
-def items_of(predict: Predictor, args: Namespace, *, dim: int) -> tuple[list[int], np.ndarray]:
+def items_of(predict: Predictor, args: Namespace, *, classes: ClassSet, dim: int) -> tuple[list[int], np.ndarray]:
     """The classes shown and their items (S,C); none without a memory, nor beside features from after the read, which
     live in another space."""
     memory = predict.net.memory
     if memory is None or args.tsne_features == "after":
         return [], np.zeros((0, dim), dtype=np.float32)
-    shown = shown_classes(args)
+    shown = shown_classes(args, classes)
     return shown, memory.items[shown].float().cpu().numpy()
 
 
@@ -132,11 +137,11 @@ def write_cloud(stem: Path, cloud: Cloud, settings: Mapping[str, Any]) -> None:
     """All numbers behind a picture as ``.npz``, readable without any class of this project."""
     content = {
         "features": np.stack([point.feature for point in cloud.points]),
-        "class": names(point.train_id for point in cloud.points),
+        "class": names((point.train_id for point in cloud.points), cloud.classes),
         "domain": np.array([point.domain for point in cloud.points]),
         "image": np.array([point.image for point in cloud.points]),
         "coordinates": cloud.places,
-        "item_class": names(cloud.item_classes),
+        "item_class": names(cloud.item_classes, cloud.classes),
         "item_features": cloud.item_features,
         "item_coordinates": cloud.item_places,
         "snapshot": np.array(settings["snapshot"]),
@@ -148,8 +153,8 @@ def write_cloud(stem: Path, cloud: Cloud, settings: Mapping[str, Any]) -> None:
     os.replace(partial, stem.with_name(f"{stem.name}.npz"))
 
 
-def names(train_ids: Iterable[int]) -> np.ndarray:
-    return np.array([CLASSES[k] for k in train_ids], dtype=np.str_)
+def names(train_ids: Iterable[int], classes: ClassSet) -> np.ndarray:
+    return np.array([classes.names[k] for k in train_ids], dtype=np.str_)
 
 
 def note(settings: Mapping[str, Any], cloud: Cloud) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.folder import ImageFolder, LabelledImages
-from datasets.labels import CLASSES
+from datasets.labels import ClassSet
 from datasets.loaders import picture_loader
 from datasets.pyramid import Pyramid
 from engine.build import evaluation_batches, labelled_images
@@ -27,14 +27,16 @@ class View(NamedTuple):
     labels: Tensor | None  # H,W uint8; None for images without
 
 
-def shown_classes(args: Namespace) -> list[int]:
-    """The train ids of the classes that are shown."""
-    return [k for k, name in enumerate(CLASSES) if args.all_class or name in SHOWN]
+def shown_classes(args: Namespace, classes: ClassSet) -> list[int]:
+    """The ids of the classes that are shown; all where none has one of the published names."""
+    every = args.all_class or not set(SHOWN) & set(classes.names)
+    return [k for k, name in enumerate(classes.names) if every or name in SHOWN]
 
 
 def domains_of(args: Namespace) -> dict[str, LabelledImages]:
     limit = args.limit or args.imagenum_dom
-    return {name: labelled_images(args, name, args.split, limit) for name in args.dataset}
+    found = [labelled_images(args, name, args.split, limit) for name in args.dataset]
+    return {images.spec.name: images for images in found}
 
 
 def labelled_views(args: Namespace, images: LabelledImages) -> Iterator[View]:

@@ -5,7 +5,6 @@ import os
 from argparse import Namespace
 from typing import Any
 
-from engine import flags
 from engine.flags import ANY, COUNT, WEIGHT
 
 WHITENED = (1, 2)  # the numbers of --wt_layer whose layers a loss whitens
@@ -38,7 +37,6 @@ def add_whitening(group: Any) -> None:
 
 def check_whitening(parser: argparse.ArgumentParser, args: Namespace) -> None:
     args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))
-    flags.check_names(parser, args.covstat_val_dataset)
     if args.wt_reg_weight and not whitens(args):
         parser.error("--wt_reg_weight changes nothing without --wt_layer 1 or 2: add that, or drop --wt_reg_weight")
     if args.dynamic and not selects(args):

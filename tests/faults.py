@@ -126,7 +126,7 @@ def as_train_ids(name: str) -> Callable[[Path], object]:
     """As tools do that convert labels in place; a corner is not labelled."""
 
     def change(path: Path) -> None:
-        converted = spec(name).decode(path)
+        converted = spec(name).decode(path).copy()
         converted[:2, :2] = IGNORE
         Image.fromarray(converted).save(path)
 

@@ -16,7 +16,7 @@ except ModuleNotFoundError:  # Python 3.10
     from pip._vendor import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-IMPORTED_AS = {"pillow": "PIL"}  # where a package is imported by another name than it is installed by
+IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml"}  # where a package is imported by another name than it is installed by
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 DOCKERFILE = ROOT / "docker" / "Dockerfile"

@@ -94,7 +94,7 @@ def chosen_losses(per_rank: int) -> dict[str, Tensor]:
     batch, found = joint_batch(0, per_rank), {}
     for flags in LOSSES:
         logits = batch.images.repeat(1, 1, 7, 1, 1)[:, :, :19].requires_grad_()
-        chosen = pixel_losses(parse_training(flags.split()), scheduler=None)["segmentation"]
+        chosen = pixel_losses(parse_training(flags.split()), scheduler=None, classes=19)["segmentation"]
         loss = chosen(logits[:, own].flatten(0, 1), batch.labels[:, own].flatten(0, 1))
         found[flags] = all_sum(loss.detach())
         found[f"gradient of {flags}"] = all_sum(torch.autograd.grad(loss, logits)[0])

@@ -90,7 +90,7 @@ def test_places_are_those_of_a_search_by_hand() -> None:
 
 def test_classes_are_drawn_alike_and_then_their_tiles() -> None:
     images = [np.array([[0, 1, 2], [0, 3, 4], [18, 5, 6]]), np.zeros((0, 3), int), np.array([[0, 7, 8]])]
-    tiles, rng = ClassTiles.of(images), np.random.default_rng(0)
+    tiles, rng = ClassTiles.of(images, classes=19), np.random.default_rng(0)
     drawn = Counter(tiles.draw(rng) for _ in range(6000))
     assert set(drawn) == {(0, (1, 2)), (0, (3, 4)), (0, (5, 6)), (2, (7, 8))} and tiles.classes.tolist() == [0, 18]
     assert drawn[0, (5, 6)] / 6000 == pytest.approx(0.5, abs=0.03)

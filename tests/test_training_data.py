@@ -14,7 +14,7 @@ from snapshots import write_snapshot
 import eval as evaluation
 import train as training
 from datasets.bilateral import bilateral
-from datasets.labels import colourise
+from datasets.labels import STANDARD, colourise
 from datasets.loaders import Batch, Domains, Request, train_loader
 from datasets.specs import spec
 from datasets.tiles import ClassTiles
@@ -107,11 +107,12 @@ def test_joined_domains_are_a_function_of_the_request(root: Path) -> None:
 
 def test_joined_tiles() -> None:
     """Classes 0 and 2 in one data set of two images, 0 and 18 in another of one."""
-    first = ClassTiles.of([np.array([[0, 5, 6], [2, 7, 8]]), np.array([[2, 9, 9]])])
-    second = ClassTiles.of([np.array([[0, 1, 1], [18, 3, 4]])])
+    first = ClassTiles.of([np.array([[0, 5, 6], [2, 7, 8]]), np.array([[2, 9, 9]])], classes=19)
+    second = ClassTiles.of([np.array([[0, 1, 1], [18, 3, 4]])], classes=19)
     joined = ClassTiles.joined([first, second], [2, 1])
     expected = ClassTiles.of(
-        [np.array([[0, 5, 6], [2, 7, 8]]), np.array([[2, 9, 9]]), np.array([[0, 1, 1], [18, 3, 4]])]
+        [np.array([[0, 5, 6], [2, 7, 8]]), np.array([[2, 9, 9]]), np.array([[0, 1, 1], [18, 3, 4]])],
+        classes=19,
     )
     assert np.array_equal(joined.tiles, expected.tiles) and np.array_equal(joined.starts, expected.starts)
 
@@ -213,7 +214,7 @@ def test_pictures_of_samples() -> None:
     images = torch.zeros(2, 1, 3, 8, 8, dtype=torch.uint8)
     images[1] = 200
     labels = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 1, 8, 8)
-    sheet = picture(Batch(images, labels, torch.tensor([False, True])), ["gtav", "gtav"])
+    sheet = picture(Batch(images, labels, torch.tensor([False, True])), ["gtav", "gtav"], STANDARD)
     assert sheet.shape == (8 + 20, 2 * 16 + 4, 3)
     bodies = sheet[20:, :8], sheet[20:, 8:16], sheet[20:, 20:28], sheet[20:, 28:]
     assert [tuple(body.reshape(-1, 3).mean(0)) for body in bodies] == [

@@ -36,7 +36,8 @@ def read_result(argument: str) -> tuple[str, dict[str, Any]]:
 def table(results: dict[str, dict[str, Any]], measure: str) -> Iterator[str]:
     """Markdown lines: one row per domain, the seen ones first, one column per result, in percent."""
     first = next(iter(results.values()))
-    roles = {domain: role_of(domain, first["trained"]["flags"]) for domain in first["domains"]}
+    called = {domain: found["protocol"].get("data_set", domain) for domain, found in first["domains"].items()}
+    roles = {domain: role_of(name, first["trained"]["flags"]) for domain, name in called.items()}
     domains = sorted(roles, key=lambda domain: ROLES.index(roles[domain]))
     rows = {domain: values(results, domain, measure) for domain in domains}
     yield f"\n{MEASURES[measure]}, in percent\n"
@@ -47,9 +48,9 @@ def table(results: dict[str, dict[str, Any]], measure: str) -> Iterator[str]:
         for domain in group:
             yield line(domain, role, rows[domain])
         if len(group) > 1:
-            yield line(
-                "**mean**", role, [sum(column) / len(group) for column in zip(*map(rows.get, group), strict=True)]
-            )
+            columns = zip(*map(rows.get, group), strict=True)
+            means = [None if None in column else sum(column) / len(group) for column in columns]
+            yield line("**mean**", role, means)
 
 
 def role_of(domain: str, trained: dict[str, Any]) -> str:
@@ -59,17 +60,18 @@ def role_of(domain: str, trained: dict[str, Any]) -> str:
     return "seen" if domain in trained["dataset"] else "unseen"
 
 
-def values(results: dict[str, dict[str, Any]], domain: str, measure: str) -> list[float]:
-    """The score of calling everything road, then that of every result."""
+def values(results: dict[str, dict[str, Any]], domain: str, measure: str) -> list[float | None]:
+    """The score of calling everything road, None without such a class, then that of every result."""
     missing = [name for name, result in results.items() if domain not in result["domains"]]
     if missing:
         raise UsageError(f"{missing[0]}: has no result for {domain}; evaluate all with the same --dataset")
     scored = [result["domains"][domain] for result in results.values()]
-    return [scored[0]["all_road"][measure], *(result[measure] for result in scored)]
+    return [(scored[0]["all_road"] or {}).get(measure), *(result[measure] for result in scored)]
 
 
-def line(domain: str, role: str, cells: Sequence[float]) -> str:
-    return f"| {domain} | {role} | " + " | ".join(f"{100 * cell:.1f}" for cell in cells) + " |"
+def line(domain: str, role: str, cells: Sequence[float | None]) -> str:
+    shown = ["-" if cell is None else f"{100 * cell:.1f}" for cell in cells]
+    return f"| {domain} | {role} | " + " | ".join(shown) + " |"
 
 
 if __name__ == "__main__":

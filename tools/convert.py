@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datasets.labels import STANDARD
 from engine import flags
 from engine.flags import user_path
 from engine.main import run_program
@@ -65,6 +66,7 @@ def converted(args: argparse.Namespace) -> dict[str, Any]:
 
 def released(content: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint of ours as the release's code loads it."""
+    from engine.snapshot import classes_in
     from utils.release_files import release_content
 
     config, facts = content["network"], content.get("origin") or {"epoch": epochs(content)}
@@ -74,6 +76,8 @@ def released(content: Mapping[str, Any]) -> dict[str, Any]:
     if config["memory"] and config["memory"]["read_temp"] != 1:
         told["read_temp"] = f"{config['memory']['read_temp']}, which is 1 in the release"
     lost = ", ".join(f"--{name} {value}" for name, value in told.items() if value)
+    if classes_in(config) not in (None, STANDARD):
+        lost += " and what its classes are"
     print(f"note: the file does not tell {lost}; nor has it the optimizer's state")
     return release_content(content["weights"], **{key: facts[key] for key in ("epoch", "mean_iu") if key in facts})
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from datasets.custom import titles
 from datasets.folder import LabelledImages
-from datasets.labels import colourise
 from datasets.specs import spec
-from engine.flags import add_data_root
+from engine.flags import add_data_root, data_sets
 from engine.main import run_program
 from utils.errors import UsageError
 
@@ -32,21 +32,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_data_root(parser)
     args = parser.parse_args(argv)
     results = dict(result.partition("=")[::2] for result in args.results)
+    args.dataset = data_sets(parser, args.dataset, args.data_root)
     rows = [row(args, name, results) for name in args.dataset]
     columns = ["image", "labels", *results]
     args.sheet.parent.mkdir(parents=True, exist_ok=True)
-    sheet(rows, args.dataset, columns, args.width).save(args.sheet, quality=88)
+    called = titles(args.dataset)
+    names = [called.get(name, name) for name in args.dataset]
+    sheet(rows, names, columns, args.width).save(args.sheet, quality=88)
 
 
 def row(args: argparse.Namespace, domain: str, results: dict[str, str]) -> list[Image.Image]:
     """Image, labels and the predictions of one domain, as stored."""
     images = LabelledImages(
-        spec(domain, gtav_labels=args.gtav_labels or "ids", split_files=args.split_file or ()),
+        spec(
+            domain,
+            gtav_labels=args.gtav_labels or "ids",
+            split_files=args.split_file or (),
+            title=titles(args.dataset).get(domain),
+        ),
         args.data_root,
         args.split,
     )
+    domain = images.spec.name
     image, labels, name = images[args.index % len(images)]
-    pictures = [image, Image.fromarray(colourise(labels))]
+    pictures = [image, Image.fromarray(images.spec.classes.colourise(labels))]
     for folder in results.values():
         path = Path(folder) / f"{domain}_{args.split}" / "colours" / f"{name}.png"
         if not path.is_file():

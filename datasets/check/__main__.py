@@ -10,7 +10,8 @@ from pathlib import Path
 
 from datasets.check.report import as_json, text
 from datasets.check.run import SAMPLED, check
-from datasets.specs import SPECS
+from datasets.custom import folder_of, is_custom, lasting_name
+from datasets.specs import SPECS, check_name
 from utils.errors import UsageError
 
 
@@ -21,8 +22,8 @@ def parser() -> argparse.ArgumentParser:
         "in two splits.  Exit code 1 if anything would corrupt a result or stop a run, else 0.",
     )
     add = flags.add_argument
-    add("root", metavar="ROOT", type=Path, help="the folder of all data sets, or that of one of them")
-    add("--dataset", nargs="+", choices=SPECS, default=[], metavar="NAME", help=f"only these, of {', '.join(SPECS)}")
+    add("root", metavar="ROOT", help="the folder of all data sets, or that of one of them, or custom:PATH")
+    add("--dataset", nargs="+", default=[], metavar="NAME", help=f"only these, of {', '.join(SPECS)}, or custom:PATH")
     add("--split", metavar="NAME", choices=sorted({split for row in SPECS.values() for split in row.splits}))
     add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide GTAV and SYNTHIA")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
@@ -38,12 +39,23 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def subject(root: str, names: Sequence[str]) -> tuple[Path, list[str]]:
+    """The folder and the data sets that the command line means."""
+    if is_custom(root):
+        own = lasting_name(root, "")
+        root, names = str(folder_of(own)), [own, *names]
+    for name in names:
+        check_name(name)
+    return Path(root), [lasting_name(name, root) if is_custom(name) else name for name in names]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check what the command line asks for: 1 after an error in the data, 2 after a mistake of the user."""
     args = parser().parse_args(arguments)
     options = {"split": args.split, "split_files": args.split_file, "gtav_labels": args.gtav_labels}
     try:
-        report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
+        root, names = subject(args.root, args.dataset)
+        report = check(root, names=names, quick=args.quick, workers=args.workers, **options)
         print(text(report))
         if args.json:
             args.json.write_text(json.dumps(as_json(report), indent=1) + "\n")

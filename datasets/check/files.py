@@ -10,6 +10,7 @@ from PIL import Image
 
 from datasets.check.findings import Finding, found, told_by_loader
 from datasets.check.heads import JPEG, damage, head, is_picture, png_depth
+from datasets.custom import CustomSpec
 from datasets.folder import check_sizes, read_image
 from datasets.labels import IGNORE
 from datasets.layouts import Sample
@@ -108,6 +109,8 @@ def _label_code(row: DatasetSpec, path: Path) -> str:
         return "label_8_bit" if png_depth(path) != 16 else "unknown_ids"
     if mode not in ("L", "P", "RGB", "RGBA"):
         return "label_mode"
+    if isinstance(row, CustomSpec) and row.meaning.colours is not None:
+        return "unknown_colours"
     return "colour_label" if mode in ("RGB", "RGBA") and row.palette is None else "unknown_ids"
 
 

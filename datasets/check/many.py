@@ -12,7 +12,7 @@ import numpy as np
 from datasets.check.files import Facts
 from datasets.check.findings import ERROR, NOTE, Finding, found
 from datasets.check.listing import Split
-from datasets.labels import CLASSES, IGNORE
+from datasets.labels import CLASSES, IGNORE, STANDARD
 from datasets.splits import FEW
 
 _AS_DOWNLOADED = "put back the labels as they were downloaded"
@@ -29,9 +29,7 @@ def one_class(split: Split, facts: Sequence[Facts]) -> Iterator[Finding]:
     """Labels of one id throughout; a few are natural."""
     plain = [fact for fact in facts if fact.ids and len(fact.ids) == 1 and fact.classes]
     for fact in plain:
-        only = fact.classes[0]
-        message = f"is {CLASSES[only] if only < len(CLASSES) else f'class {only}'} everywhere"
-        yield _of_many("one_class", fact, plain, facts, message)
+        yield _of_many("one_class", fact, plain, facts, f"is {split.row.classes.names[fact.classes[0]]} everywhere")
 
 
 def _of_many(code: str, fact: Facts, alike: Sequence, facts: Sequence, message: str) -> Finding:
@@ -47,6 +45,8 @@ def _told(fact: Facts) -> bool:
 
 def train_ids(split: Split, facts: Sequence[Facts]) -> Iterator[Finding]:
     """Train ids alone where the data set's own ids are read, most of which are higher."""
+    if split.row.classes is not STANDARD:
+        return
     read = [fact for fact in facts if fact.ids and not _told(fact) and _higher(split.row.table_of(fact.sample.label))]
     low = [fact for fact in read if len(fact.ids) > 1 and max(set(fact.ids) - {IGNORE}) < len(CLASSES)]
     sure = low if len(low) == len(read) > 2 else [fact for fact in low if IGNORE in fact.ids]

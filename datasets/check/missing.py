@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datasets.check.findings import Finding, found, told_by_loader
 from datasets.check.recognise import Target, archives_in
+from datasets.custom import CustomSpec
 from datasets.folder import IMAGE_SUFFIXES
 from datasets.layouts import Layout, Part, visible
 from utils.errors import UsageError
@@ -15,6 +16,8 @@ _DEPTH = 3  # of folders that are looked through for images
 
 def why_missing(target: Target, split: str, error: UsageError) -> Finding:
     """The likeliest reason; ``error`` is the loader's."""
+    if isinstance(target.row, CustomSpec):
+        return told_by_loader("no_images", target.row.path, error)
     for probe in (refused, bdd_100k, split_name, wrong_format, nested, not_unzipped):
         if (finding := next(probe(target, split, error), None)) is not None:
             return finding

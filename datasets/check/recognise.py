@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.check.findings import Finding, found
+from datasets.custom import CustomSpec, custom_spec, folder_of, is_custom, titles
 from datasets.layouts import Part, folders_named
 from datasets.specs import SPECS, DatasetSpec, spec
 from utils.errors import UsageError
@@ -23,7 +24,7 @@ class Target(NamedTuple):
 
     @property
     def homes(self) -> list[Path]:
-        return folders_named(self.root, self.row.folders)
+        return [self.row.path] if isinstance(self.row, CustomSpec) else folders_named(self.root, self.row.folders)
 
 
 def absolute(path: Path | str) -> Path:
@@ -37,16 +38,20 @@ def recognise(
     """The data sets of a folder (absolute); UsageError if there are none, or not those that are asked for."""
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; name the folder of the data sets, or that of one of them")
+    own = [Target(custom_spec(name, title=title), folder_of(name)) for name, title in titles(names).items()]
+    if own and len(own) == len(names):
+        return own
+    names = [name for name in names if not is_custom(name)]
     rows = [spec(name, gtav_labels=gtav_labels, split_files=split_files) for name in names or SPECS]
     below = [Target(row, root) for row in rows if folders_named(root, row.folders)]
     if below:
         _refuse_missing(root, names, below)
-        return below
+        return [*below, *own]
     name = names[0] if len(names) == 1 else by_name(root) or by_content(root)
     itself = [row for row in rows if row.name == name]
     if not itself:
         raise UsageError(f"{root}: {_unknown(root, names)}")
-    return [Target(replace(itself[0], folders=(root.name,)), root.parent)]
+    return [Target(replace(itself[0], folders=(root.name,)), root.parent), *own]
 
 
 def _refuse_missing(root: Path, names: Sequence[str], below: Sequence[Target]) -> None:
