@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags.error(f"--workers {args.workers}: at least 1")
     if args.out and not (args.packed or args.train_ids):
         flags.error("--out needs --packed or --train_ids: masks are made beside the polygons of IDD only")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         prepare(args)
     except UsageError as error:
@@ -65,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("datasets.prepare: interrupted: repeat the command to go on", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -18,7 +18,7 @@ from utils.release_names import ITEMS, to_release
 
 Content = dict[str, Any]  # of a checkpoint as train.py writes it
 NEEDED = {"arch", "num_classes", "output_stride", "aux", "dim", "memory"}  # what tells a network
-KNOWN = NEEDED | {"wt_layer", "image_in"}
+KNOWN = NEEDED | {"wt_layer", "image_in", "classes"}
 FORMATS = {"release": "a file in the format of the authors' release", "bare": "a bare state dict"}
 
 

@@ -280,7 +280,7 @@ def test_every_mistake_is_one_line(name: str, tmp_path: Path) -> None:
             r"a.png: holds the ids 40, but own has 0 to 18 and 255: name what they mean in .*yaml",
         ),
         (Image.new("RGB", SIZE), r"a.png: is a colour image where own labels are class indices"),
-        (Image.new("L", (9, 9)), r"a.png is 64x40 but its label .*a.png is 9x9: take this pair away"),
+        (Image.new("L", (9, 9)), r"a.png: is 64x40 but its label .*a.png is 9x9: take this pair away"),
         (Image.new("I;16", SIZE), r"a.png: unreadable label \(mode I"),
     ],
 )
