@@ -91,7 +91,7 @@ def method_from(args: Namespace, net: DeepLab) -> Aggregate:
         horizon=args.decay_horizon,
     )
     options: dict[str, Any] = {**pixel_losses(args, scheduler, classes=net.classifier.out_channels)}
-    options["whitening"] = whitening_term(args)
+    options["whitening"] = whitening_term(args, net.encoder)
     if args.mldg:
         options |= {"inner_lr": args.inner_lr, "anneal": args.inner_lr_anneal}
     if args.memory:

@@ -10,11 +10,11 @@ from engine.whitening_flags import SELECTIVE, WHITENED, clustered, whitens
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from loss.weighting import Weigh, class_weights, image_weights
-from loss.whitening import REMEDY
 from methods.aggregate import PixelLoss
 from methods.whitening import Whitening
+from network.deeplab import Encoder
 from utils.distributed import all_sum
-from utils.packages import need
+from utils.errors import UsageError
 
 
 def pixel_losses(args: Namespace, scheduler: LRScheduler, *, classes: int) -> dict[str, PixelLoss]:
@@ -52,11 +52,15 @@ def weighing(args: Namespace, *, classes: int) -> Weigh | None:
     return None
 
 
-def whitening_term(args: Namespace) -> Whitening | None:
+def whitening_term(args: Namespace, encoder: Encoder) -> Whitening | None:
     """The term of the layers that ``--wt_layer`` 1 and 2 put into the network; None where it weighs nothing."""
     if not whitens(args):
         return None
-    if clustered(args):
-        need("kmeans1d", "--wt_layer 2", remedy=REMEDY)  # which is wanted only once the first epochs are over
     selective = [kind == SELECTIVE for kind in args.wt_layer if kind in WHITENED]
+    widths = [norm.num_features for norm, chosen in zip(encoder.whitening, selective, strict=True) if chosen]
+    most = min((width * (width - 1) // 2 + 1 for width in widths), default=0)  # the entries, and 0
+    if clustered(args) and args.clusters > most:
+        raise UsageError(
+            f"--clusters {args.clusters}: a layer has {most:,} different numbers to cluster; give at most that"
+        )
     return Whitening(selective, weight=args.wt_reg_weight, relax_denom=args.relax_denom)

@@ -9,7 +9,7 @@ from datasets.folder import LabelledImages
 from datasets.labels import STANDARD
 from engine.data import classes_of, count, data_set, found_how, notes
 from engine.recipes import RECIPES
-from engine.whitening_flags import SELECTIVE, first_selection, selects, whitens
+from engine.whitening_flags import SELECTIVE, WHITENED, first_selection, selects, whitens
 from optimizer.schedules import decay_factor
 
 METHODS = {  # (--mldg, --memory)
@@ -49,6 +49,11 @@ def data(args: Namespace) -> Iterator[str]:
     if classes.names != STANDARD.names:
         yield f"classes     {len(classes)}: {', '.join(classes.names)}"
     yield f"batch       {told}, {in_all} images in all, crop {args.crop_size}"
+    unusual = [f"a shorter side of {args.pre_size} before scaling"] if args.pre_size else []
+    unusual += ["a bilateral blur"] if args.bblur else []
+    unusual += ["normalised by their own mean and deviation (--image_in)"] if args.image_in else []
+    if unusual:
+        yield f"images      {', '.join(unusual)}"
     rows = [data_set(args, name) for name in args.dataset]
     found = [row.pairs(args.data_root, "train") for row in rows]
     for name, pairs in zip([row.name for row in rows], found, strict=True):
@@ -92,6 +97,9 @@ def loss(args: Namespace) -> Iterator[str]:
 def whitening(args: Namespace) -> Iterator[str]:
     """Which covariances are whitened, and when those of selective layers are chosen."""
     if not whitens(args):
+        if named := sorted({*WHITENED} & {*args.wt_layer}):
+            told = " and ".join(map(str, named))
+            yield f"whitening   none: --wt_layer {told} normalises only, since --wt_reg_weight is 0"
         return
     every, spared = "all entries", f"the lowest of {args.clusters} clusters"
     if args.relax_denom:

@@ -5,6 +5,8 @@ from typing import Any
 
 from engine.flags import COUNT
 
+SEEDS = 5
+
 
 def add_target_norm(group: Any) -> None:
     group.add_argument(
@@ -12,15 +14,18 @@ def add_target_norm(group: Any) -> None:
         "own images, so many at a time, e.g. 16 8 1"
     )  # fmt: skip
     group.add_argument(
-        "--target_norm_seeds", type=COUNT, default=5, metavar="K", help="ways to put the images into batches, over "
-        "which mean and deviation are taken"
+        "--target_norm_seeds", type=COUNT, metavar="K", help="ways to put the images into batches, over which mean and "
+        f"deviation are taken (default: {SEEDS})"
     )  # fmt: skip
 
 
 def check_target_norm(parser: ArgumentParser, args: Namespace) -> None:
     """Batches are of whole images, and are scored only."""
     if not args.target_norm:
+        if args.target_norm_seeds:
+            parser.error("--target_norm_seeds changes nothing without --target_norm: add that, or drop it")
         return
+    args.target_norm_seeds = args.target_norm_seeds or SEEDS
     args.target_norm = list(dict.fromkeys(args.target_norm))
     if args.inference_mode != "whole":
         parser.error(f"--target_norm: images are seen whole; drop --inference_mode {args.inference_mode}")

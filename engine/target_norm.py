@@ -39,7 +39,15 @@ class TargetNorm:
             # Alone, an image is the same however the others are grouped; only the noise of a read differs.
             seeds = 1 if number == 1 and not self.predict.noisy else self.args.target_norm_seeds
             scores = [self.score(images, batches(sizes, number, seed), seed) for seed in range(seeds)]
+            count = len(batches(sizes, number, 0))  # of every seed
+            mean = len(images) / count
             norms = {"batch_norm": "statistics of the batch", "batch_size": number, "seeds": seeds}
+            norms |= {"batches": count, "mean_batch": round(mean, 2)}
+            if 2 * mean < number and rank() == 0:
+                print(
+                    f"note: --target_norm {number}: batches of {images.spec.name} hold {mean:.1f} images on"
+                    " average, since only images equal in size go together"
+                )
             found[str(number)] = result(scores, {**protocol, **norms}, classes=images.spec.classes, repeats="seeds")
         return found
 

@@ -14,7 +14,7 @@ from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, asked_for, number, u
 from engine.recipes import apply_recipe
 from engine.resume import flags_of_run, refuse_changes
 from engine.whitening_flags import add_whitening, check_whitening
-from network.archs import lookup_arch
+from network.archs import check_norms
 from utils.errors import UsageError
 
 ARCH = "network.deepv3plus.DeepR50V3PlusD"
@@ -97,7 +97,7 @@ def add_network(group: Any) -> None:
 
 def check_network(args: argparse.Namespace) -> None:
     """What can be told without building it."""
-    lookup_arch(args.arch)
+    check_norms(args.arch, args.wt_layer, output_stride=args.output_stride, side=args.crop_size)
     if args.checkpoint:
         return
     if args.snapshot:

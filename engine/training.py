@@ -54,7 +54,7 @@ def train(args: Namespace) -> Path:
     if not distributed.agreed(progress.iteration):
         raise UsageError("--resume: the processes found different checkpoints; --exp_root must be one shared folder")
     batches = build.training_batches(args, domains, device, progress.iteration)
-    folder = run_folder(args, facts, domains)
+    folder = run_folder(args, facts, domains, selection)
     if rank() == 0:
         announce(args, method, folder, domains, validation)
     if rank() == 0 and args.dump_augmentation_images:
@@ -110,11 +110,12 @@ def restore(args: Namespace, method: Aggregate, facts: dict[str, Any]) -> Progre
     return progress
 
 
-def run_folder(args: Namespace, facts: dict[str, Any], domains: Domains) -> Path:
+def run_folder(args: Namespace, facts: dict[str, Any], domains: Domains, selection: Selection) -> Path:
     """The folder of the run, made by the first process if it is new, with ``flags.json`` in it."""
     folder = None
     if rank() == 0:
         used = {row.name: data.facts(pairs) for row, pairs in domains.sources}
+        used |= {f"{images.spec.name} (covariances)": data.facts(images.found) for images in selection.sets}
         if args.checkpoint:
             folder = args.checkpoint.parent
             check_data(folder, used)

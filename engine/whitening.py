@@ -49,8 +49,8 @@ class Selection:
         method.net.eval()
         masks: list[Tensor] | None = None
         for trial in range(self.args.trials):
-            for images in self.sets:
-                pairs = self.pairs(images, (self.args.seed, iteration, trial), device, within)
+            for number, images in enumerate(self.sets):
+                pairs = self.pairs(images, (self.args.seed, iteration, trial, number), device, within)
                 variances = mean_variances(method.net.encoder, pairs, method.whitening.selective)
                 chosen = from_first(self.entries(variances) if rank() == 0 else None)
                 masks = chosen if masks is None else [a & b for a, b in zip(masks, chosen, strict=True)]
@@ -64,7 +64,7 @@ class Selection:
         """This process's images of a data set in two views each: 2,3,H,W, normalised."""
         mine = range(rank(), len(images), world_size())
         loader = view_pair_loader(images, self.geometry, seeds=seeds, indices=mine, workers=self.args.num_workers)
-        told = f"covariances of {images.spec.name}, {seeds[-1] + 1} of {self.args.trials}"
+        told = f"covariances of {images.spec.name}, {seeds[2] + 1} of {self.args.trials}"
         for pair in tqdm(loader, told, leave=False, unit="image", disable=rank() > 0):
             yield normalise(pair.to(device), image_in=self.args.image_in)
             within()

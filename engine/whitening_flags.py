@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from engine.flags import ANY, COUNT, WEIGHT
+from utils.packages import need_kmeans
 
 WHITENED = (1, 2)  # the numbers of --wt_layer whose layers a loss whitens
 SELECTIVE = 2  # the one that whitens selected entries
@@ -20,15 +21,24 @@ def add_whitening(group: Any) -> None:
         metavar="D",
         help="--wt_layer 1 tolerates covariances of 1/D on average, 2 spares one entry in D; 0: neither",
     )
-    group.add_argument("--clusters", type=ANY, default=50, metavar="K", help="of these --wt_layer 2 spares the lowest")
+    group.add_argument(
+        "--clusters", type=ANY, default=50, metavar="K", help="k-means clusters of the covariance entries by how much "
+        "they change with the colours, of which --wt_layer 2 spares the lowest"
+    )  # fmt: skip
     group.add_argument(
         "--cov_stat_epoch", type=ANY, default=0, metavar="N",
         help="the epoch, from 0, at whose end --wt_layer 2 selects covariance entries; it whitens from then on",
     )  # fmt: skip
     group.add_argument("--dynamic", action="store_true", help="select anew after every N + 1 epochs")
-    group.add_argument("--trials", type=ANY, default=10, metavar="N", help="an entry must be selected so many times")
     group.add_argument(
-        "--covstat_val_dataset", nargs="+", metavar="NAME", help="by images of these data sets (default: the sources)"
+        "--trials", type=ANY, default=10, metavar="N", help="passes over the images of each data set below; what "
+        "all of them select is whitened"
+    )  # fmt: skip
+    group.add_argument(
+        "--covstat_val_dataset",
+        nargs="+",
+        metavar="NAME",
+        help="data sets by whose images entries are selected (default: the sources)",
     )
     group.add_argument(
         "--covstat_images", type=COUNT, default=500, metavar="N", help="so many of each, of its validation images"
@@ -47,6 +57,8 @@ def check_whitening(parser: argparse.ArgumentParser, args: Namespace) -> None:
         parser.error("--trials 0: --wt_layer 2 must select its entries at least once; give 1 or more")
     if clustered(args) and args.clusters < 2:
         parser.error(f"--clusters {args.clusters}: --wt_layer 2 spares one cluster; give at least 2, or --relax_denom")
+    if clustered(args):
+        need_kmeans()  # which is wanted only once the first epochs are over
 
 
 def whitens(args: Namespace) -> bool:

@@ -4,11 +4,10 @@ import torch
 from torch import Tensor
 
 from loss.reduction import Reduce, alone
-from utils.packages import need
+from utils.packages import need_kmeans
 from utils.precision import at_least_single, full_precision
 
 RIDGE = 1e-5  # on the diagonal, as in the release
-REMEDY = "install it with `pip install kmeans1d`, or give --relax_denom, which needs no clusters"
 
 
 def covariance(maps: Tensor) -> Tensor:
@@ -61,8 +60,7 @@ def sensitive_entries(variance: Tensor, *, clusters: int, relax_denom: float = 0
     variance = variance.cpu()
     upper = upper_triangle(len(variance))
     if not relax_denom:
-        kmeans = need("kmeans1d", "--wt_layer 2", remedy=REMEDY)
-        numbers = torch.tensor(kmeans.cluster(variance.flatten().tolist(), clusters).clusters).view_as(variance)
+        numbers = torch.tensor(need_kmeans().cluster(variance.flatten().tolist(), clusters).clusters).view_as(variance)
         return (numbers > numbers.min()) & upper  # the lowest is number 0, or more where clusters are left empty
     count = int(upper.sum()) - relaxation(len(variance), relax_denom)
     chosen = variance.masked_fill(~upper, -torch.inf).flatten().topk(count).indices

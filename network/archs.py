@@ -1,6 +1,6 @@
 """The names of networks, as the release has them: what ``--arch`` may say.  Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from utils.errors import UsageError
@@ -38,6 +38,9 @@ BACKBONE_ROWS = {  # as the release names them: the backbone, and its output str
 }
 
 
+DEEP_STEMS = ("resnet101_deep_stem",)  # of three convolutions, each of which --wt_layer may give a norm
+
+
 def constructor(backbone: str, version: str) -> str:
     """The release's constructor: 'R50_OS8' and 'V3PlusD' make DeepR50V3PlusD_OS8."""
     name, _, stride = backbone.partition("_")
@@ -59,3 +62,23 @@ def lookup_arch(name: str) -> Arch:
             return row
     bare = ", ".join(known.rpartition(".")[2] for known in ARCHS)
     raise UsageError(f"--arch {name}: no such network; known are {bare}")
+
+
+def check_norms(
+    arch: str, wt_layer: Sequence[int], *, output_stride: int | None = None, side: int | None = None
+) -> None:
+    """UsageError if the network has no place for a norm that ``wt_layer`` asks for, or if crops of ``side`` pixels
+    leave a norm a single pixel to go by."""
+    row = lookup_arch(arch)
+    if any(wt_layer[:2]) and row.backbone not in DEEP_STEMS:
+        raise UsageError(
+            f"--wt_layer {' '.join(map(str, wt_layer))}: the stem of {arch.rpartition('.')[2]} has one place for a"
+            " norm, the third; give 0 for the first two"
+        )
+    for stage, kind in enumerate(wt_layer[3:]):
+        stride = min(output_stride or row.output_stride, 4 * 2**stage)
+        if kind and side and side <= stride:
+            raise UsageError(
+                f"--crop_size {side}: leaves one pixel, by which nothing can be normalised, to the norm that --wt_layer"
+                f" puts behind stage {stage + 1}, at a stride of {stride}; give more than {stride}, or 0 there"
+            )

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from network.layer_norms import NAME, add_norm, make_norm, norm_in_place_of
 from network.pretrained import load_backbone, pretrained_weights
-from utils.errors import UsageError
 
 BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
 SMALL = (8, 16, 32, 32)  # output strides of the stages of the small networks
@@ -163,12 +162,7 @@ def dilate(stage: nn.Module, rate: int, *, everywhere: bool) -> None:
 def add_stem_norms(parts: Parts, kinds: Sequence[int]) -> None:
     """The first three numbers of ``--wt_layer``; a stem of one convolution, and one of blocks, has the third place
     alone."""
-    places = len(parts.stem_norms) or 1
-    if any(kinds[:-places]):
-        raise UsageError(
-            f"--wt_layer: the stem of this backbone has {places} place for a norm, the third; give 0 for the first two"
-        )
-    for index, kind in zip(parts.stem_norms, kinds[-places:], strict=False):
+    for index, kind in zip(reversed(parts.stem_norms), reversed(kinds), strict=False):
         if kind:
             norm_in_place_of(parts.stem, index, kind)
     if kinds[-1] and not parts.stem_norms:

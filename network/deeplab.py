@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from network.archs import lookup_arch
+from network.archs import check_norms, lookup_arch
 from network.backbones import NO_NORMS, Backbone
 from network.layer_norms import WhiteningNorm
 from network.memory import CategoricalMemory, Reading
@@ -158,6 +158,7 @@ def build_network(
 ) -> DeepLab:
     """The network that ``arch`` names; ``output_stride`` (8, 16, 32) overrides the row's own."""
     row = lookup_arch(arch)
+    check_norms(arch, wt_layer)
     stride = output_stride or row.output_stride
     backbone = Backbone(row.backbone, stride, pretrained=pretrained, wt_layer=wt_layer)
     return DeepLab(backbone, num_classes, head=row.head, output_stride=stride, dim=dim, memory=memory, aux=aux)

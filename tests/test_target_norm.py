@@ -129,6 +129,10 @@ def test_scores(home: Path, capsys: pytest.CaptureFixture) -> None:
         assert found["2"]["standard_deviation"]["mean_iou"] == pytest.approx(np.std(ious, ddof=1))
         assert found["8"]["mean_iou"] == pytest.approx(reference(home, name, WHOLE[name]), abs=1e-6)
         assert found["8"]["protocol"]["batch_norm"] == "statistics of the batch"
+        count, mean = len(WHOLE[name]), np.mean([len(group) for group in WHOLE[name]])
+        assert (found["8"]["protocol"]["batches"], found["8"]["protocol"]["mean_batch"]) == (count, mean)
+        noted = f"note: --target_norm 8: batches of {name} hold {mean:.1f} images on average"
+        assert printed.count(noted) == 1 and f"--target_norm 2: batches of {name}" not in printed
         by_domain = [results["mean"]["target_norm"]["2"]["seeds"][seed]["mean_iou"] for seed in range(2)]
         assert results["mean"]["target_norm"]["2"]["mean_iou"] == pytest.approx(np.mean(by_domain))
     rows = {row[0]: row[1:] for row in csv.reader((home / "normed/results.csv").read_text().splitlines())}
@@ -174,6 +178,7 @@ def test_two_processes_equal_one(home: Path, tmp_path: Path, threads: Callable[[
     ("line", "told"),
     [
         ("--target_norm 0", "of 1 or more"),
+        ("--target_norm_seeds 3", "--target_norm_seeds changes nothing without --target_norm"),
         ("--target_norm 8 --inference_mode sliding", "drop --inference_mode sliding"),
         ("--target_norm 8 --dump_images", "drop it, or --dump_images"),
         ("--target_norm 8 --tsne", "drop it, or --tsne"),

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from engine.train_flags import parse_training
 from engine.trainer import Trainer
 from engine.whitening import Selection
 from engine.whitening_flags import first_selection, selections_due
+from network.deeplab import Encoder
 from utils.checkpoint import numbered
 from utils.errors import UsageError
 
@@ -64,7 +65,7 @@ def test_a_run_that_was_stopped_whitens_the_same(
 
     def stopping_pairs(selection: Selection, images: LabelledImages, seeds: tuple, *rest: object) -> Iterator[Tensor]:
         for number, pair in enumerate(pairs(selection, images, seeds, *rest)):
-            if seeds[1:] == (6, 1) and images.spec.name == "mapillary" and number == 0:
+            if seeds[1:] == (6, 1, 1) and number == 0:  # of mapillary
                 os.kill(os.getpid(), signal.SIGTERM)
             yield pair
 
@@ -76,8 +77,46 @@ def test_a_run_that_was_stopped_whitens_the_same(
         newest = torch.load(numbered(run_of(tmp_path))[-1], weights_only=True)
         assert newest["iteration"] == moment and newest["whitening"]["taken"] == 3
     monkeypatch.undo()
+    kept = (run_of(tmp_path) / "flags.json").read_text()
+    told = json.loads(kept)
+    told["training data"]["mapillary (covariances)"]["images"] += 1
+    (run_of(tmp_path) / "flags.json").write_text(json.dumps(told))
+    with pytest.raises(UsageError, match=r"started with other images of mapillary \(covariances\)"):
+        training.main(["--resume", str(run_of(tmp_path))])
+    (run_of(tmp_path) / "flags.json").write_text(kept)
     training.main(["--resume", str(run_of(tmp_path))])
     check_equal(run_of(tmp_path), uninterrupted)
+
+
+def test_images_normalised_by_themselves(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that --image_in trains with: the first memory, every iteration, the statistics and the validation."""
+    seen: dict[str, list[Tensor]] = {}
+    stages = ["first memory"]
+    forward, run, take, validate = Encoder.forward, Trainer.run, Selection.take, Trainer.validate
+
+    def recording(encoder: Encoder, images: Tensor, *rest: object) -> object:
+        seen.setdefault(stages[-1], []).extend(images.detach().flatten(1).unbind())
+        return forward(encoder, images, *rest)
+
+    def staged(stage: str, function: Callable) -> Callable:
+        def inner(*args: object, **kwargs: object) -> object:
+            stages.append(stage)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                stages.pop()
+
+        return inner
+
+    monkeypatch.setattr(Encoder, "forward", recording)
+    monkeypatch.setattr(Trainer, "run", staged("iterations", run))
+    monkeypatch.setattr(Selection, "take", staged("statistics", take))
+    monkeypatch.setattr(Trainer, "validate", staged("validation", validate))
+    training.main(flags(data, tmp_path, *ISW, "--image_in", "--max_iter", "4", "--trials", "1"))
+    assert seen.keys() == {"first memory", "iterations", "statistics", "validation"}
+    for images in seen.values():
+        for image in images:
+            assert abs(image.mean()) < 1e-3 and abs(image.std() - 1) < 1e-2
 
 
 def test_when_entries_are_selected() -> None:
@@ -134,12 +173,33 @@ def test_mistakes(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
     assert stopped.value.code == 2 and told in error
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--wt_layer 0 4 4 0 0 0 0", "--wt_layer 0 4 4 0 0 0 0: the stem of DeepR50V3PlusD has one place for a norm"),
+        ("--crop_size 16 --wt_layer 0 0 0 0 0 4 0", "--crop_size 16: leaves one pixel, by which nothing can be norm"),
+        (
+            "--arch DeepR18V3PlusD --crop_size 32 --wt_layer 0 0 0 0 0 0 1",
+            "stage 4, at a stride of 32; give more than 32",
+        ),
+    ],
+)
+def test_norms_that_cannot_be(line: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        parse_training(line.split())
+    parse_training(line.replace("--wt_layer 0 4", "--wt_layer 0 0").replace("--crop_size ", "--crop_size 1").split())
+
+
 def test_what_is_missing_is_told_before_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no folder cityscapes"):
         training.main(flags(data, tmp_path, *ISW, "--covstat_val_dataset", "cityscapes"))
     monkeypatch.setitem(sys.modules, "kmeans1d", None)
     with pytest.raises(UsageError, match=r"--wt_layer 2: the package kmeans1d cannot be loaded .*pip install kmeans1d"):
-        training.main(flags(data, tmp_path, *ISW))
+        training.main(flags(data, tmp_path, *ISW, "--plan"))
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="--clusters 2018: a layer has 2,017 different numbers"):
+        training.main(flags(data, tmp_path, *ISW, "--clusters", "2018"))
+    monkeypatch.setitem(sys.modules, "kmeans1d", None)
     assert not list(tmp_path.iterdir())
     training.main(flags(data, tmp_path, *ISW, "--relax_denom", "4", "--max_iter", "4"))  # which needs no clusters
     (mask,) = torch.load(run_of(tmp_path) / "last.pth", weights_only=True)["whitening"]["masks"]
@@ -159,4 +219,6 @@ def test_the_plan_tells_it(data: Path, tmp_path: Path) -> None:
         "--cov_stat_epoch", "3"
     )
     assert "all entries, as far as they exceed 1/32 on average" in told("--relax_denom", "32")
-    assert "whitening" not in plan(parse_training(flags(data, tmp_path, "--wt_layer", *"0022000")))
+    unweighed = plan(parse_training(flags(data, tmp_path, "--wt_layer", *"0022000")))
+    assert "whitening   none: --wt_layer 2 normalises only, since --wt_reg_weight is 0" in unweighed
+    assert "whitening" not in plan(parse_training(flags(data, tmp_path, "--wt_layer", *"0044400")))
