@@ -22,6 +22,8 @@ def read_16_bit(path: Path | str) -> np.ndarray:
     from torch import uint16
     from torchvision.io import decode_image
 
+    with Image.open(path) as image:
+        image.verify()  # its checksums: on a broken file the decoder may crash the process
     channels = decode_image(str(path), mode="UNCHANGED")
     if channels.dtype != uint16:
         raise ValueError("8 bit per channel, expected the 16-bit files of GT/LABELS")
