@@ -63,10 +63,8 @@ def train(args: Namespace) -> Path:
     if args.memory and not (args.checkpoint or args.snapshot):
         feed = Feed(build.initial_batches(args, domains), progress.bad_files, args.skip_bad)
         start_memory(args, method, feed, device, precision)
-    log = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None
+    log = begin_log(folder, progress) if rank() == 0 else None
     try:
-        if log and not progress.iteration:
-            log.write_bad_files(0, progress.bad_files)
         trainer = Trainer(args, method, facts, log, folder, device, precision, progress, selection)
         trainer.run(batches, *validation)
     finally:
@@ -75,6 +73,14 @@ def train(args: Namespace) -> Path:
     if rank() == 0 and progress.bad_files:
         print(f"bad files that were replaced: {len(progress.bad_files)} ({some(list(progress.bad_files))})")
     return folder
+
+
+def begin_log(folder: Path, progress: Progress) -> RunLog:
+    """The log of a run, with what the first memory met, or the log that goes on."""
+    log = RunLog(folder, start=progress.iteration, validated=progress.validated)
+    if not progress.iteration:
+        log.write_bad_files(0, progress.bad_files)
+    return log
 
 
 def start_network(args: Namespace, config: dict[str, Any], device: torch.device) -> DeepLab:
