@@ -24,7 +24,8 @@ from torchvision.io import decode_image
 from datasets import packed, prepare
 from datasets.demo import STYLES, write_demo
 from datasets.folder import read_pair
-from datasets.loaders import Domains, Request
+from datasets.loaders import Domains
+from datasets.requests import Request
 from datasets.specs import DatasetSpec, Sample, spec
 from datasets.transforms import Augmentation
 from engine.main import run_program

@@ -38,6 +38,8 @@ def _first_by_torch(path: Path | str) -> np.ndarray | None:
     from torch import uint16
     from torchvision.io import decode_image
 
+    with Image.open(path) as image:
+        image.verify()  # its checksums: on a broken file the decoder may crash the process
     channels = decode_image(str(path), mode="UNCHANGED")
     return channels[0].numpy() if channels.dtype == uint16 else None
 

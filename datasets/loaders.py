@@ -3,8 +3,9 @@
 What is to be loaded travels with each request, so that workers hold no state and any iteration can be rebuilt.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 from datasets.folder import ImageFolder, LabelledImages, read_pair
 from datasets.loading import Loader, one_by_one
 from datasets.pyramid import Pyramid
+from datasets.requests import REPLACEMENT, SAMPLE, IterationSampler, Request, stream
 from datasets.specs import DatasetSpec, Sample
 from datasets.tiles import ClassTiles, Place
 from datasets.transforms import Augmentation, evaluation_geometry, normalise, to_tensor
 from utils.errors import UsageError
 
-_ROLES, _SAMPLE = range(2)  # purposes of random streams
+DRAWS = 1000  # after so many without a file that can be read, a sample is given up
 
 
 class Batch(NamedTuple):
@@ -30,10 +32,12 @@ class Batch(NamedTuple):
     images: Tensor  # D,N,3,H,W uint8; float and normalised when ready; N,3,H,W when pooled
     labels: Tensor  # D,N,H,W uint8; int64 when ready; N,H,W when pooled
     meta_test: Tensor  # D bool, on the CPU: the domains that play meta-test in this iteration
+    replaced: Sequence[tuple[str, str]] = ()  # images that could not be used, and what is wrong with each
 
     def pool(self, domains: Tensor | list[bool] | slice = slice(None)) -> "Batch":
         """The chosen domains (mask or slice) as one flat batch."""
-        return Batch(self.images[domains].flatten(0, 1), self.labels[domains].flatten(0, 1), self.meta_test[domains])
+        images, labels = (pixels[domains].flatten(0, 1) for pixels in (self.images, self.labels))
+        return Batch(images, labels, self.meta_test[domains], self.replaced)
 
     def ready(self, device: torch.device | str, *, image_in: bool = False) -> "Batch":
         """The batch on a device, images normalised (see ``normalise``), labels as the losses want them.
@@ -41,31 +45,8 @@ class Batch(NamedTuple):
         ``meta_test`` stays where it is: choosing domains by it then needs no wait for the device.
         """
         images = normalise(self.images.to(device, non_blocking=True), image_in=image_in)
-        return Batch(images, self.labels.to(device, non_blocking=True).long(), self.meta_test)
-
-
-class Request(NamedTuple):
-    """One sample of one iteration: all that a worker needs to draw it."""
-
-    iteration: int  # negative ones are free for batches before the training
-    domain: int  # position in the list of domains
-    slot: int  # position within the domain's batch
-    hard: bool  # strong colour jitter
-    meta_test: bool  # role of the domain in this iteration
-
-
-def _stream(purpose: int, *numbers: int) -> np.random.Generator:
-    """A random stream of its own for each tuple of integers of either sign."""
-    return np.random.default_rng([purpose, *(2 * n if n >= 0 else -2 * n - 1 for n in numbers)])
-
-
-def meta_split(num_domains: int, seed: int, iteration: int) -> list[bool]:
-    """Which domains play meta-test: a random permutation of them, cut at U{1..D-1}, as in the published training."""
-    if num_domains < 2:
-        raise UsageError("--mldg needs two domains: name two, e.g. `--dataset gtav gtav`, or drop --mldg")
-    rng = _stream(_ROLES, seed, iteration)
-    cut = rng.integers(1, num_domains)
-    return (rng.permutation(num_domains) >= cut).tolist()
+        labels = self.labels.to(device, non_blocking=True).long()
+        return Batch(images, labels, self.meta_test, self.replaced)
 
 
 @dataclass(frozen=True)
@@ -91,6 +72,7 @@ class Domains(Dataset):
     uniform: ClassUniform | None = None
     joined: bool = False
     copies: Mapping[Path, Path] = field(default_factory=dict)  # image -> its packed copy
+    skip_bad: int = 0  # images that cannot be used are replaced by others, so many of them at most
 
     @property
     def pools(self) -> list[Sequence[tuple[DatasetSpec, Sequence[Sample]]]]:
@@ -99,11 +81,34 @@ class Domains(Dataset):
 
     def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
         """A sample drawn with replacement and augmented: image 3,H,W and label H,W, both uint8."""
-        rng = _stream(_SAMPLE, self.seed, request.iteration, self.rank, request.domain, request.slot)
-        index, place = self.choose(request, rng)
-        image, label = read_pair(*self.find(request.domain, index), self.copies)
-        image, label = self.augmentation(image, label, rng, request.hard, place=place)
-        return to_tensor(image), torch.from_numpy(label.copy())
+        image, label, _ = self.draw(request)
+        return image, label
+
+    def draw(self, request: Request) -> tuple[Tensor, Tensor, dict[str, str]]:
+        """The same, and the images drawn before it that could not be used, with what is wrong with each.
+
+        Every attempt has a random stream of its own, so that what takes the place of an image is a function of the
+        request too.  UsageError beyond ``skip_bad`` such images.
+        """
+        bad: dict[str, str] = {}
+        for attempt in range(DRAWS):
+            purpose, further = (REPLACEMENT, [attempt]) if attempt else (SAMPLE, [])
+            rng = stream(purpose, self.seed, request.iteration, self.rank, request.domain, request.slot, *further)
+            index, place = self.choose(request, rng)
+            row, sample = self.find(request.domain, index)
+            name = f"{row.name} {sample.name}"
+            if name in bad:
+                continue
+            try:
+                image, label = read_pair(row, sample, self.copies)
+            except UsageError as error:
+                bad[name] = str(error)
+                if len(bad) > self.skip_bad:
+                    raise UsageError(too_many(str(error), self.skip_bad)) from error
+                continue
+            image, label = self.augmentation(image, label, rng, request.hard, place=place)
+            return to_tensor(image), torch.from_numpy(label.copy()), bad
+        raise UsageError(f"{next(iter(bad.values()))}; and no image was found that could take its place")
 
     def choose(self, request: Request, rng: np.random.Generator) -> tuple[int, Place | None]:
         """The index of an image, and the place that its crop must show if it is drawn for a class."""
@@ -122,45 +127,18 @@ class Domains(Dataset):
 
     def __getitems__(self, requests: Sequence[Request]) -> Batch:
         """The batch of one iteration; the data loader calls this with what the sampler yields."""
-        images, labels = map(torch.stack, zip(*(self[request] for request in requests), strict=True))
-        count = len(self.pools)
+        drawn = [self.draw(request) for request in requests]
+        images, labels, bad = zip(*drawn, strict=True)
+        images, labels = (torch.stack(pixels).unflatten(0, (len(self.pools), -1)) for pixels in (images, labels))
         roles = [request.meta_test for request in requests if request.slot == 0]
-        return Batch(images.unflatten(0, (count, -1)), labels.unflatten(0, (count, -1)), torch.tensor(roles))
+        return Batch(images, labels, torch.tensor(roles), tuple(chain.from_iterable(each.items() for each in bad)))
 
 
-@dataclass(frozen=True)
-class IterationSampler:
-    """The requests of the iterations from ``start`` to ``stop``: all slots of the first domain, then of the next."""
-
-    num_domains: int
-    batch_size: int  # per domain
-    start: int
-    stop: int
-    seed: int
-    meta: bool = False  # whether domains play meta-train and meta-test
-    meta_aug: str | None = None  # who is jittered strongly: 'role' (meta-test), 'first_domain' (always) or nobody
-
-    def __post_init__(self) -> None:
-        if self.meta_aug not in ("role", "first_domain", None):
-            raise UsageError(f"--meta_aug {self.meta_aug}: choose from role, first_domain")
-        self.requests(self.start)  # so that too few domains are told now, not by a worker
-
-    def requests(self, iteration: int) -> list[Request]:
-        """The D*N requests of one iteration."""
-        nobody = [False] * self.num_domains
-        roles = meta_split(self.num_domains, self.seed, iteration) if self.meta else nobody
-        hard = {"role": roles, "first_domain": [True, *nobody[1:]], None: nobody}[self.meta_aug]
-        return [
-            Request(iteration, domain, slot, hard[domain], roles[domain])
-            for domain in range(self.num_domains)
-            for slot in range(self.batch_size)
-        ]
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
-
-    def __iter__(self) -> Iterator[list[Request]]:
-        return map(self.requests, range(self.start, self.stop))
+def too_many(fault: str, allowed: int) -> str:
+    """What to do about a file with ``fault`` if no more than ``allowed`` may be replaced."""
+    if not allowed:
+        return f"{fault}; or let other images take the place of up to N bad ones: --skip_bad N"
+    return f"{fault}; that is more bad files than --skip_bad {allowed} replaces"
 
 
 def _as_is(batch: Batch) -> Batch:

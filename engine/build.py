@@ -1,7 +1,7 @@
 """From flags to parts: device, precision, network, method, data.  Only this package sees flags."""
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from datasets import packed
 from datasets.folder import LabelledImages
 from datasets.labels import ClassSet
-from datasets.loaders import Batch, Domains, eval_loader, train_loader
+from datasets.loaders import Domains, eval_loader, train_loader
 from datasets.pyramid import Pyramid
 from datasets.transforms import Augmentation
 from engine.data import data_set
@@ -111,8 +111,8 @@ def training_domains(args: Namespace) -> Domains:
     sources, copies = [found[name] for name in args.dataset], {}
     for row, samples in sources:
         copies |= packed.find(args.data_root, row, samples)
-    joined = args.image_uniform_sampling
-    return Domains(sources, augmentation(args), args.seed, rank(), joined=joined, copies=copies)
+    drawn = {"joined": args.image_uniform_sampling, "skip_bad": args.skip_bad}
+    return Domains(sources, augmentation(args), args.seed, rank(), copies=copies, **drawn)
 
 
 def augmentation(args: Namespace) -> Augmentation:
@@ -146,12 +146,11 @@ def training_batches(args: Namespace, domains: Domains, device: torch.device, st
     )
 
 
-def initial_batches(args: Namespace, domains: Domains, device: torch.device) -> Iterator[Batch]:
+def initial_batches(args: Namespace, domains: Domains) -> DataLoader:
     """Batches for the first memory: without roles, and before iteration 0, so that training sees none of them."""
-    loader = train_loader(
+    return train_loader(
         domains, batch_size=args.bs_mult, start=-args.mem_init_batches, stop=0, workers=args.num_workers
     )
-    return (batch.ready(device, image_in=args.image_in) for batch in loader)
 
 
 def labelled_images(args: Namespace, name: str, split: str, limit: int) -> LabelledImages:

@@ -15,6 +15,11 @@ from datasets.own_classes import FILE
 from datasets.specs import DatasetSpec, Sample, spec
 from utils.errors import UsageError
 
+REPLACED = {  # what can be wrong with single files, which --skip_bad replaces
+    "empty_file", "lfs_pointer", "html_page", "dangling_link", "truncated", "unreadable", "broken_polygons",
+    "size_mismatch",
+}  # fmt: skip
+
 
 def data_set(args: Namespace, name: str) -> DatasetSpec:
     """The data set of that name, read and divided as the flags say."""
@@ -87,6 +92,9 @@ def notes(pairs: Pairs) -> list[str]:
 def fault(args: Namespace, sets: Sequence[tuple[DatasetSpec, str, Sequence[Sample]]]) -> str:
     """A line about what would spoil a run with these splits, as a sample of their files shows; '' if nothing would."""
     errors = [finding for finding in check_sources(sets) if finding.severity == ERROR]
+    replaced = [finding for finding in errors if finding.split == "train" and finding.code in REPLACED]
+    if len(replaced) <= args.skip_bad:
+        errors = [finding for finding in errors if finding not in replaced]
     if not errors:
         return ""
     first, names = errors[0], dict.fromkeys(row.asked_as for row, _, _ in sets)

@@ -29,6 +29,10 @@ def add_training_data(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_letters(targets, "--target", "val_dataset")
     flags.add_data_root(group)
+    group.add_argument(
+        "--skip_bad", type=ANY, default=0, metavar="N", help="replace up to N images that cannot be read by others; "
+        "with the next one training saves and stops"
+    )  # fmt: skip
     group.add_argument("--no_check", action="store_true", help="train without a look at a sample of the files first")
     group.add_argument("--bs_mult", type=COUNT, default=4, metavar="N", help="images per domain and iteration")
     group.add_argument("--crop_size", type=COUNT, default=768, help="side of the square training crop")

@@ -21,6 +21,10 @@ class Interrupted(Exception):  # noqa: N818 (no error, but an end)
         self.code = 128 + number
 
 
+class Stopped(Exception):  # noqa: N818 (no error, but an end)
+    """A signal came while domains were being scored or covariance entries selected."""
+
+
 class Interruption:
     """Within this context SIGINT and SIGTERM are only remembered, the first one as ``number``.
 

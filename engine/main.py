@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from engine.flags import process
 from engine.interruption import Interrupted
-from utils.errors import UsageError, first_line
+from utils.errors import CommonError, UsageError, first_line
 
 
 class Unbroken:
@@ -40,7 +40,8 @@ def run(name: str, main: Callable[[], None]) -> None:
     try:
         main()
     except UsageError as error:
-        sys.exit(fail(name, str(error)))
+        told_by_first = isinstance(error, CommonError) and process() > 0
+        sys.exit(2 if told_by_first else fail(name, str(error)))
     except OSError as error:  # a full disk, a folder that went away
         sys.exit(
             fail(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from utils.errors import UsageError
 FREE = {  # flags that may differ from those of the run: they change neither weights nor their order of change
     "resume", "restore_optimizer", "plan", "local_rank", "data_root", "split_file", "device", "num_workers", "exp",
     "exp_root", "max_iter", "save_interval", "keep", "log_interval", "val_dataset", "val_interval", "val_images",
-    "mapillary_crop", "mapillary_pad", "gumbel_eval", "dump_augmentation_images", "no_check",
+    "mapillary_crop", "mapillary_pad", "gumbel_eval", "dump_augmentation_images", "no_check", "skip_bad",
 }  # fmt: skip
 PATHS = {"data_root", "exp_root", "snapshot"}
 
@@ -46,6 +47,12 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
         raise UsageError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
     paths = {key: Path(flags[key]) for key in PATHS & flags.keys() if flags[key] is not None}
     return flags | paths | {"checkpoint": checkpoint}
+
+
+def command_to_go_on(folder: Path, processes: int) -> str:
+    """What continues the run in ``folder`` with as many processes."""
+    how = "python" if processes == 1 else f"torchrun --nproc_per_node {processes}"
+    return f"{how} train.py --resume {shlex.quote(str(folder))}"
 
 
 def run_of(snapshot: Path | None) -> str:

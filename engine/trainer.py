@@ -1,7 +1,6 @@
 """The training loop: one for all methods."""
 
 import math
-import shlex
 import signal
 from argparse import Namespace
 from collections import defaultdict
@@ -19,14 +18,16 @@ from datasets.labels import ClassSet
 from datasets.loaders import Batch
 from engine import build
 from engine.evaluation import Predicted, score_domain, summary
-from engine.interruption import Interrupted, Interruption
+from engine.feed import Feed
+from engine.interruption import Interrupted, Interruption, Stopped
 from engine.plan import validation_interval
+from engine.resume import command_to_go_on
 from engine.whitening import Selection, describe, share_picture
 from methods import Aggregate
 from methods.aggregate import Terms
 from utils.checkpoint import save_numbered
 from utils.distributed import all_sum, any_rank, from_first, rank, world_size
-from utils.errors import UsageError
+from utils.errors import CommonError, UsageError
 from utils.log import RunLog
 from utils.seeds import seed_of
 
@@ -40,10 +41,7 @@ class Progress:
     validation: dict[str, float] = field(default_factory=dict)  # mIoU by domain, then
     best: float = -math.inf  # mean mIoU of the held-out source images, the highest so far
     best_iteration: int = 0
-
-
-class Stopped(Exception):  # noqa: N818 (no error, but an end)
-    """A signal came while domains were being scored or covariance entries selected."""
+    bad_files: dict[str, str] = field(default_factory=dict)  # those replaced -> what is wrong
 
 
 class Trainer:
@@ -70,22 +68,27 @@ class Trainer:
         self.log = log  # the first process has one
         self.folder, self.device, self.precision = folder, device, precision
         self.selection = selection
-        self.pending: list[tuple[Terms, float]] = []
+        self.pending: list[tuple[Terms, float, dict[str, str]]] = []  # losses, learning rate, bad files
         self.validation_interval = validation_interval(args)
 
     def run(self, batches: Iterable[Batch], held_out: list[LabelledImages], unseen: list[LabelledImages]) -> None:
         """Train to the end, or to the first SIGINT or SIGTERM, which ends with ``Interrupted`` once all is saved."""
         self.validation_sets = {"seen": held_out, "unseen": unseen}
         start, end = self.progress.iteration, self.args.max_iter
-        bar = tqdm(batches, self.args.exp, initial=start, total=end, unit="it", disable=rank() > 0)
-        with Interruption() as self.interruption:
+        feed = self.feed = Feed(batches, self.progress.bad_files, self.args.skip_bad)
+        bar = tqdm(desc=self.args.exp, initial=start, total=end, unit="it", disable=rank() > 0)
+        with Interruption() as self.interruption, bar:
             if start and (self.validation_due() or self.selection_due()):
                 self.conclude()  # the run was stopped before that was done
-            for batch in bar:
-                self.step(batch.ready(self.device, image_in=self.args.image_in))
+            feed.fetch()
+            if feed.fault:
+                raise self.ending()
+            while feed.batch is not None:
+                self.step(feed.batch.ready(self.device, image_in=self.args.image_in))
+                bar.update()
                 if self.due(self.args.log_interval):
                     bar.set_postfix(self.flush())
-                stop = self.stopping()
+                stop = feed.fetch(signalled=self.interruption.number > 0) or bool(feed.fault)
                 if stop or self.validation_due() or self.selection_due() or self.due(self.args.save_interval):
                     self.conclude(stop=stop)
 
@@ -117,7 +120,8 @@ class Trainer:
         rate = self.method.scheduler.get_last_lr()[0]
         with build.autocast(self.precision, self.device):
             terms = self.method.step(batch)
-        self.pending.append((terms, rate))
+        self.pending.append((terms, rate, self.feed.replaced))
+        self.feed.count()
         self.progress.iteration += 1
 
     def flush(self) -> dict[str, str]:
@@ -128,15 +132,16 @@ class Trainer:
         if not self.pending:
             return {}
         names = list(self.pending[0][0])
-        shares = torch.stack([torch.stack([terms[name] for name in names]) for terms, _ in self.pending])
+        shares = torch.stack([torch.stack([terms[name] for name in names]) for terms, *_ in self.pending])
         values = all_sum(shares).tolist()
         first = self.progress.iteration - len(values) + 1
-        for iteration, (_, rate), row in zip(range(first, first + len(values)), self.pending, values, strict=True):
+        for iteration, (_, rate, bad), row in zip(range(first, first + len(values)), self.pending, values, strict=True):
             terms = dict(zip(names, row, strict=True))
             if not all(map(math.isfinite, row)):
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
                 raise UsageError(f"iteration {iteration}: a loss is not finite ({shown}); try a smaller --lr")
             if self.log:
+                self.log.write_bad_files(iteration, bad)
                 self.log.write("train", iteration, terms | {"lr": rate})
         self.pending.clear()
         sums: dict[str, float] = defaultdict(float)
@@ -145,7 +150,7 @@ class Trainer:
         return {name: f"{value:.3f}" for name, value in sums.items()}
 
     def conclude(self, *, stop: bool = False) -> None:
-        """Select and validate if that is due, save, and end the run if a signal asks for it."""
+        """Select and validate if that is due, save, and end the run if a signal or a bad file asks for it."""
         self.flush()
         iteration = self.progress.iteration
         if not all(value.isfinite().all() for value in self.method.net.state_dict().values()):
@@ -159,11 +164,20 @@ class Trainer:
                 stop = True
         self.save()
         if stop:
-            from_first(None)  # nobody leaves before all is saved: a launcher ends the others soon after
-            told = f"stopped after iteration {iteration} of {self.args.max_iter}, all is saved; go on with: "
-            how = "python" if world_size() == 1 else f"torchrun --nproc_per_node {world_size()}"
-            number = self.interruption.number or signal.SIGTERM
-            raise Interrupted(f"{told}{how} train.py --resume {shlex.quote(str(self.folder))}", number)
+            raise self.ending()
+
+    def ending(self) -> Interrupted | CommonError:
+        """What a run that was stopped ends with, and how it goes on."""
+        self.feed.close()
+        from_first(None)  # nobody leaves before all is saved: a launcher ends the others soon after
+        done, fault = self.progress.iteration, self.feed.fault
+        if fault and not done:
+            return CommonError(fault)  # there is nothing to go on with
+        told = f"stopped after iteration {done} of {self.args.max_iter}, all is saved; go on with: "
+        told += command_to_go_on(self.folder, world_size())
+        return (
+            CommonError(f"{fault}; {told}") if fault else Interrupted(told, self.interruption.number or signal.SIGTERM)
+        )
 
     def select(self) -> None:
         """Select the covariance entries that are whitened from now on, if that is due."""

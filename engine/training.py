@@ -12,8 +12,10 @@ import torch
 from tqdm import tqdm
 
 from datasets.folder import LabelledImages
+from datasets.layouts import some
 from datasets.loaders import Domains
 from engine import build, data
+from engine.feed import Feed
 from engine.plan import whitening
 from engine.samples import dumped
 from engine.sampling import class_uniform
@@ -61,15 +63,26 @@ def train(args: Namespace) -> Path:
         names = ["all sources"] if domains.joined else [row.name for row, _ in domains.sources]
         batches = dumped(batches, folder, domains=names, start=progress.iteration, classes=classes)
     if args.memory and not (args.checkpoint or args.snapshot):
-        start_memory(args, method, domains, device, precision)
-    log = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None
+        feed = Feed(build.initial_batches(args, domains), progress.bad_files, args.skip_bad)
+        start_memory(args, method, feed, device, precision)
+    log = begin_log(folder, progress) if rank() == 0 else None
     try:
         trainer = Trainer(args, method, facts, log, folder, device, precision, progress, selection)
         trainer.run(batches, *validation)
     finally:
         if log is not None:
             log.close()
+    if rank() == 0 and progress.bad_files:
+        print(f"bad files that were replaced: {len(progress.bad_files)} ({some(list(progress.bad_files))})")
     return folder
+
+
+def begin_log(folder: Path, progress: Progress) -> RunLog:
+    """The log of a run, with what the first memory met, or the log that goes on."""
+    log = RunLog(folder, start=progress.iteration, validated=progress.validated)
+    if not progress.iteration:
+        log.write_bad_files(0, progress.bad_files)
+    return log
 
 
 def start_network(args: Namespace, config: dict[str, Any], device: torch.device) -> DeepLab:
@@ -99,7 +112,7 @@ def restore(args: Namespace, method: Aggregate, facts: dict[str, Any]) -> Progre
         method.scheduler.load_state_dict(content["scheduler"])
         if method.whitening is not None:
             method.whitening.load_state_dict(content["whitening"], next(method.net.parameters()).device)
-        progress = Progress(**{field.name: content[field.name] for field in fields(Progress)})
+        progress = Progress(**{field.name: ({"bad_files": {}} | content)[field.name] for field in fields(Progress)})
     except (KeyError, ValueError) as error:
         raise UsageError(f"--resume {args.checkpoint}: not the state of a training run ({error})") from error
     if rank() == 0:
@@ -169,8 +182,8 @@ def announce(
         print(line)
 
 
-def start_memory(args: Namespace, method: Aggregate, domains: Domains, device: torch.device, precision: str) -> None:
-    batches = build.initial_batches(args, domains, device)
+def start_memory(args: Namespace, method: Aggregate, feed: Feed, device: torch.device, precision: str) -> None:
+    batches = (batch.ready(device, image_in=args.image_in) for batch in feed)
     progress = tqdm(batches, "first memory", total=args.mem_init_batches, leave=False, disable=rank() > 0)
     with build.autocast(precision, device):
         method.initialise_memory(progress)

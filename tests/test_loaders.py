@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from datasets.folder import ImageFolder, LabelledImages
 from datasets.labels import IGNORE, colourise
-from datasets.loaders import Batch, Domains, IterationSampler, Request, eval_loader, meta_split, train_loader
+from datasets.loaders import Batch, Domains, eval_loader, train_loader
 from datasets.loading import one_by_one
+from datasets.requests import IterationSampler, Request, meta_split
 from datasets.specs import spec
 from datasets.transforms import Augmentation
 from utils.errors import UsageError
@@ -49,7 +50,7 @@ def domains(root: Path) -> Callable[..., Domains]:
 
 
 def same(first: Batch, second: Batch) -> bool:
-    return all(torch.equal(ours, other) for ours, other in zip(first, second, strict=True))
+    return all(torch.equal(ours, other) for ours, other in zip(first[:3], second[:3], strict=True))
 
 
 def test_a_request_is_one_sample(domains: Callable[..., Domains]) -> None:

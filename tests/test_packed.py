@@ -12,7 +12,8 @@ from PIL import Image
 from datasets import packed
 from datasets.demo import write_demo
 from datasets.folder import LabelledImages
-from datasets.loaders import Domains, Request, eval_loader
+from datasets.loaders import Domains, eval_loader
+from datasets.requests import Request
 from datasets.specs import spec
 from datasets.transforms import Augmentation
 from preparing import FORMS, contents, run

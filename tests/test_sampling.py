@@ -13,7 +13,8 @@ from ranks import run_ranks
 from test_loaders import same
 
 from datasets.labels import IGNORE
-from datasets.loaders import ClassUniform, Domains, Request, train_loader
+from datasets.loaders import ClassUniform, Domains, train_loader
+from datasets.requests import Request
 from datasets.specs import spec
 from datasets.tiles import ClassTiles, key, places
 from datasets.transforms import Augmentation

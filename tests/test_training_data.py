@@ -15,7 +15,8 @@ import eval as evaluation
 import train as training
 from datasets.bilateral import bilateral
 from datasets.labels import STANDARD, colourise
-from datasets.loaders import Batch, Domains, Request, train_loader
+from datasets.loaders import Batch, Domains, train_loader
+from datasets.requests import Request
 from datasets.specs import spec
 from datasets.tiles import ClassTiles
 from datasets.transforms import Augmentation, normalise, scale_crop_flip

@@ -108,4 +108,9 @@ def first_on_machine() -> Iterator[None]:
 
 def any_rank(flag: bool) -> bool:
     """Whether the flag is set on some rank."""
-    return bool(all_sum(torch.tensor(int(flag))))
+    return which_on_any_rank(flag)[0]
+
+
+def which_on_any_rank(*flags: bool) -> list[bool]:
+    """Of each flag, whether it is set on some rank; one message for all of them, which no GPU takes part in."""
+    return (all_sum(torch.tensor(flags, dtype=torch.int64)) > 0).tolist()

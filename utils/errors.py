@@ -15,3 +15,7 @@ class UsageError(Exception):
     def __init__(self, message: str) -> None:
         # A data loader rebuilds the error of a worker from the text of its traceback: keep the message at its end.
         super().__init__(message.rpartition(f"{__name__}.UsageError: ")[2].rstrip())
+
+
+class CommonError(UsageError):
+    """A mistake that all processes of a run know of; the first one tells it for all."""

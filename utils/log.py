@@ -74,12 +74,17 @@ class RunLog:
             self.events.write_event(Event(session_log=SessionLog(status=SessionLog.START), **purge))
 
     def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
-        """A row of ``kind`` ('train', 'validation') about what ``facts`` tell; every value is also a curve."""
+        """A row of ``kind`` ('train', 'validation', ...) about what ``facts`` tell; every value is also a curve."""
         row = {"kind": kind, "iteration": iteration, **facts, **values}
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])
         for name, value in values.items():
             self.event(iteration, scalar(f"{curve}/{name}", value))
+
+    def write_bad_files(self, iteration: int, faults: Mapping[str, str]) -> None:
+        """A row for each image that was replaced by another in an iteration, 0 being before the first."""
+        for name, fault in faults.items():
+            self.write("bad_file", iteration, {}, image=name, fault=fault)
 
     def picture(self, name: str, picture: Tensor, iteration: int) -> None:
         """A picture (3,H,W uint8) for TensorBoard."""

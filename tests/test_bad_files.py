@@ -1,0 +1,301 @@
+"""Files that cannot be read and workers that die in the middle of training: saved, told, and gone on with exactly."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from ranks import run_ranks
+from test_loaders import same
+from test_resume import run_of, tensors
+from tiny import TinyNet
+
+import train as training
+from datasets.loaders import Batch, Domains, train_loader
+from datasets.loading import one_by_one
+from datasets.requests import Request
+from datasets.specs import spec
+from datasets.transforms import Augmentation
+from engine import build
+from engine.interruption import Interrupted
+from engine.main import run_program
+from engine.trainer import Trainer
+from utils.checkpoint import numbered
+from utils.distributed import rank
+from utils.errors import UsageError
+
+Moment = Callable[[], object]
+
+
+def flags(data: Path, out: Path, *extra: str) -> list[str]:
+    line = (
+        f"--data_root {data} --exp_root {out} --exp run --dataset gtav --val_dataset --arch DeepR18V3PlusD "
+        "--pretrained_backbone none --crop_size 48 --bs_mult 2 --max_iter 6 --val_interval 3 --val_images 1 "
+        "--log_interval 4 --num_workers 0 --device cpu --color_aug 0.5"
+    )
+    return [*line.split(), *extra]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small() -> Iterator[None]:
+    """Training of a network that costs no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "network_from", tiny_network)
+        yield
+
+
+def tiny_network(config: dict, *, pretrained: str) -> TinyNet:
+    net = TinyNet(memory=bool(config["memory"]))
+    net.aux = None
+    return net
+
+
+def check_equal(run: Path, expected: Path) -> None:
+    ours, theirs = checkpoint(run), checkpoint(expected)
+    found, wanted = dict(tensors(ours)), dict(tensors(theirs))
+    assert found.keys() == wanted.keys() and all(torch.equal(found[key], value) for key, value in wanted.items())
+    for key in ("iteration", "validation", "validated", "best", "best_iteration", "scheduler"):
+        assert ours[key] == theirs[key]
+    assert (run / "metrics.jsonl").read_text() == (expected / "metrics.jsonl").read_text()
+
+
+def after(iteration: int, act: Moment, patch: pytest.MonkeyPatch) -> None:
+    """``act`` once a step has been taken, in its middle as far as the run can tell."""
+    step = Trainer.step
+
+    def stepped(trainer: Trainer, batch: Batch) -> None:
+        step(trainer, batch)
+        if trainer.progress.iteration == iteration:
+            act()
+
+    patch.setattr(Trainer, "step", stepped)
+
+
+def images(root: Path, split: str = "train") -> list[Path]:
+    return sorted((root / "GTAV/images" / split).rglob("*.png"))
+
+
+def truncate(*paths: Path) -> None:
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:500])
+
+
+def restore(root: Path, whole: Path) -> None:
+    for path in images(whole):
+        shutil.copy2(path, root / path.relative_to(whole))
+
+
+def kill_a_worker() -> None:
+    worker = multiprocessing.active_children()[-1]
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+
+
+def checkpoint(run: Path) -> dict:
+    return torch.load(run / "last.pth", weights_only=True)
+
+
+def bad_rows(run: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == "bad_file"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("uninterrupted")
+    training.main(flags(data, out))
+    return run_of(out)
+
+
+def ends(argv: list[str], capfd: pytest.CaptureFixture) -> str:
+    """The one line with which a training ends that meets a mistake."""
+    with pytest.raises(SystemExit) as end:
+        run_program("train.py", lambda: training.main(argv))
+    told = "".join(capfd.readouterr())
+    assert end.value.code == 2 and "Traceback" not in told
+    (line,) = [line for line in told.splitlines() if "error" in line]
+    return line.rpartition("\r")[2]
+
+
+def test_a_bad_file_saves_and_the_run_goes_on(
+    data: Path, root: Path, uninterrupted: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        after(2, lambda: truncate(*images(root)), patch)
+        line = ends(flags(root, tmp_path), capfd)
+    run = run_of(tmp_path)
+    assert line.startswith(f"train.py: error: {root}/GTAV/images/train/") and "unreadable image" in line
+    assert "--skip_bad N; stopped after iteration 2 of 6, all is saved" in line and f"--resume {run}" in line
+    assert [path.name for path in numbered(run)] == ["iteration_0000002.pth"]
+    restore(root, data)
+    training.main(["--resume", str(run)])
+    check_equal(run, uninterrupted)
+
+
+def test_bad_files_are_replaced_and_counted_across_stops(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    """Two bad files; with one allowed the second stops the run, which then goes on with two, and once more."""
+    labels = [Path(str(path).replace("images", "labels")) for path in images(root)]
+    labels[1].write_bytes(b"")
+    truncate(images(root)[3])
+    training.main(flags(root, tmp_path / "whole", "--skip_bad", "2"))
+    told, whole = capfd.readouterr().out, run_of(tmp_path / "whole")
+    assert "bad files that were replaced: 2 (gtav " in told and told.count("another takes its place") == 2
+    assert len(bad_rows(whole)) == 2 == len(checkpoint(whole)["bad_files"])
+    first, second = (row["iteration"] for row in bad_rows(whole))
+    assert 1 <= first < second < 6, "the seed does not fit this test"
+
+    line = ends(flags(root, tmp_path / "parts", "--skip_bad", "1", "--no_check"), capfd)
+    run = run_of(tmp_path / "parts")
+    assert "more bad files than --skip_bad 1 replaces; stopped after" in line
+    assert checkpoint(run)["iteration"] == second - 1 and len(checkpoint(run)["bad_files"]) == 1
+    again = ["--resume", str(run), "--skip_bad", "2"]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        after(second, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)
+        training.main(again)
+    training.main([*again, "--num_workers", "2"])
+    check_equal(run, whole)
+    assert checkpoint(run)["bad_files"] == checkpoint(whole)["bad_files"]
+
+
+def test_the_first_memory_replaces_too(root: Path, tmp_path: Path) -> None:
+    truncate(*images(root)[:2])
+    extra = ["--memory", "--mem_init_batches", "4", "--max_iter", "1"]
+    training.main(flags(root, tmp_path, *extra, "--skip_bad", "2"))
+    first, *_ = bad_rows(run_of(tmp_path))
+    assert first["iteration"] == 0 and first["image"].startswith("gtav ") and "unreadable image" in first["fault"]
+    with pytest.raises(UsageError, match=r"unreadable image .*--skip_bad N$"):
+        training.main(flags(root, tmp_path / "none", *extra, "--no_check"))
+
+
+def test_a_look_before_the_start_allows_as_many(root: Path, tmp_path: Path) -> None:
+    truncate(*images(root)[:2])
+    with pytest.raises(UsageError, match=r"\(errors in a sample of the files: 2; "):
+        training.main(flags(root, tmp_path, "--skip_bad", "1"))
+    truncate(*images(root, "valid"))
+    with pytest.raises(
+        UsageError, match=r"images/valid/.*unreadable.*errors in a sample"
+    ):  # scores are of all images or none
+        training.main(flags(root, tmp_path, "--skip_bad", "9"))
+
+
+def test_a_bad_file_in_a_validation_leaves_what_was_saved(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        after(3, lambda: truncate(*images(root, "valid")), patch)
+        line = ends(flags(root, tmp_path, "--skip_bad", "9"), capfd)
+    assert "GTAV/images/valid/" in line and "unreadable image" in line
+    assert checkpoint(run_of(tmp_path))["iteration"] == 3
+
+
+def test_a_worker_that_dies_is_told_at_once(
+    data: Path, uninterrupted: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    killed: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        after(2, lambda: (kill_a_worker(), killed.append(time.monotonic())), patch)
+        line = ends(flags(data, tmp_path, "--num_workers", "2"), capfd)
+    assert time.monotonic() < killed[0] + 3
+    assert "--num_workers 2: a process that loads data died (killed by SIGKILL)" in line
+    assert "stopped after iteration 2 of 6, all is saved" in line
+    run = run_of(tmp_path)
+    training.main(["--resume", str(run)])
+    check_equal(run, uninterrupted)
+
+
+class Waiting(torch.utils.data.Dataset):
+    """The second item never comes."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        if index == 1:
+            time.sleep(60)
+        return index
+
+
+def test_a_death_is_told_between_batches_and_while_waiting_for_one() -> None:
+    for waiting in (False, True):
+        loader = iter(one_by_one(Waiting(), None, 1))
+        assert next(loader) == 0
+        if waiting:
+            (worker,) = multiprocessing.active_children()
+            threading.Timer(0.3, os.kill, (worker.pid, signal.SIGKILL)).start()
+        else:
+            kill_a_worker()  # torch would raise here, in the middle of whatever is being done
+        begun = time.monotonic()
+        with pytest.raises(UsageError, match=r"--num_workers 1: .*killed by SIGKILL"):
+            next(loader)
+        assert time.monotonic() < begun + 2 and not multiprocessing.active_children()
+
+
+@pytest.fixture
+def domains(root: Path) -> Callable[..., Domains]:
+    pairs = spec("gtav").pairs(root, "train")
+    return lambda **options: Domains([(spec("gtav"), pairs)], Augmentation(crop_size=32, color_aug=0.5), 0, **options)
+
+
+def test_what_takes_the_place_is_a_function_of_the_request(root: Path, domains: Callable[..., Domains]) -> None:
+    requests = [Request(iteration, 0, slot, False, False) for iteration in range(8) for slot in range(2)]
+    before = [domains()[request] for request in requests]
+    truncate(*images(root)[:2])
+    drawn = [domains(skip_bad=2).draw(request) for request in requests]
+    for (image, label, bad), (old, old_label) in zip(drawn, before, strict=True):
+        assert bool(bad) != (torch.equal(image, old) and torch.equal(label, old_label))  # the others stay as they were
+    taken = [image for image, _, bad in drawn if bad]
+    assert len({image.numpy().tobytes() for image in taken}) == len(taken) > 4
+    options = {"batch_size": 2, "stop": 8}
+    whole = list(train_loader(domains(skip_bad=2), start=0, **options))
+    for workers in (0, 2):
+        part = list(train_loader(domains(skip_bad=2), start=3, workers=workers, **options))
+        assert all(same(*batches) for batches in zip(whole[3:], part, strict=True))
+        assert [dict(batch.replaced) for batch in part] == [dict(batch.replaced) for batch in whole[3:]]
+    assert {name for batch in whole for name, _ in batch.replaced} == {
+        f"gtav demo_{path.stem}" for path in images(root)[:2]
+    }
+    truncate(*images(root)[2:])
+    with pytest.raises(UsageError, match="no image was found that could take its place"):
+        domains(skip_bad=9).draw(requests[0])
+    with pytest.raises(UsageError, match="more bad files than --skip_bad 2 replaces"):
+        domains(skip_bad=2).draw(requests[0])
+
+
+def in_both(roots: list[Path], out: Path) -> list[tuple[str, int]]:
+    """How three runs end in a process with its own data: what it is told, and how far the run came."""
+    mine, ended = roots[rank()], []
+    trouble = [lambda: truncate(*images(mine)), kill_a_worker]
+    for number, act in enumerate([*trouble, lambda: truncate(images(mine)[rank()])]):
+        extra = [["--num_workers", "0"], ["--num_workers", "1"], ["--skip_bad", "1", "--max_iter", "30"]][number]
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError) as error:
+            patch.setattr(build, "network_from", tiny_network)
+            if rank() == 1 or number == 2:
+                after(2, act, patch)
+            training.main(
+                flags(mine, out / str(number), "--bs_mult", "1", "--no_check", "--val_interval", "30", *extra)
+            )
+        restore(mine, roots[2])
+        ended.append((str(error.value), checkpoint(run_of(out / str(number)))["iteration"]))
+    return ended
+
+
+def test_processes_stop_together(data: Path, tmp_path: Path) -> None:
+    roots = [tmp_path / "first", tmp_path / "second", data]
+    for own in roots[:2]:
+        shutil.copytree(data, own)
+    first, second = run_ranks(in_both, 2, tmp_path, roots, tmp_path / "out")
+    assert first == second
+    (bad, bad_at), (dead, dead_at), (beyond, beyond_at) = first
+    assert f"{roots[1]}/GTAV" in bad and "stopped after iteration 2 of 6" in bad and bad_at == dead_at == 2
+    assert "torchrun --nproc_per_node 2 train.py --resume" in bad
+    assert "--num_workers 1: a process that loads data died (killed by SIGKILL)" in dead
+    assert "more bad files than --skip_bad 1 replaces" in beyond and beyond_at >= 2
