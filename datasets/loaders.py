@@ -71,6 +71,7 @@ class Domains(Dataset):
     rank: int = 0
     uniform: ClassUniform | None = None
     joined: bool = False
+    extra: Sequence[tuple[DatasetSpec, Sequence[Sample]]] = ()  # behind the others, drawn for their classes only
     copies: Mapping[Path, Path] = field(default_factory=dict)  # image -> its packed copy
     skip_bad: int = 0  # images that cannot be used are replaced by others, so many of them at most
 
@@ -119,7 +120,7 @@ class Domains(Dataset):
 
     def find(self, domain: int, index: int) -> tuple[DatasetSpec, Sample]:
         """The image of a domain with that index, and its data set."""
-        for spec, samples in self.pools[domain]:
+        for spec, samples in (*self.pools[domain], *self.extra):
             if index < len(samples):
                 return spec, samples[index]
             index -= len(samples)

@@ -48,6 +48,13 @@ class ClassTiles:
         rows = [tiles[table.starts[k] : table.starts[k + 1]] for k, (tiles, table) in order]
         return cls(np.concatenate(rows).astype(np.int32), sum(table.starts for table in tables))
 
+    def boosted(self, other: "ClassTiles", classes: Sequence[int], *, first: int) -> "ClassTiles":
+        """These tiles, and those of some classes of another data set, whose images are counted from ``first`` on."""
+        kept = np.repeat(np.isin(np.arange(len(other.starts) - 1), classes), np.diff(other.starts))
+        starts = np.concatenate([[0], np.cumsum(kept)])[other.starts]
+        more = ClassTiles(other.tiles[kept], starts)
+        return ClassTiles.joined([self, more], [first, 0])
+
     @property
     def classes(self) -> np.ndarray:
         """The classes that occur."""

@@ -15,6 +15,7 @@ from datasets.loaders import Domains, eval_loader, train_loader
 from datasets.pyramid import Pyramid
 from datasets.transforms import Augmentation
 from engine.data import data_set
+from engine.data_flags import BOOSTED
 from engine.objective import pixel_losses, whitening_term
 from methods import Aggregate, choose_method
 from network.deeplab import DeepLab, build_network
@@ -109,10 +110,12 @@ def training_domains(args: Namespace) -> Domains:
     rows = {name: data_set(args, name) for name in args.dataset}
     found = {name: (row, row.pairs(args.data_root, "train")) for name, row in rows.items()}
     sources, copies = [found[name] for name in args.dataset], {}
-    for row, samples in sources:
+    coarse = [data_set(args, BOOSTED)] if args.coarse_boost_classes else []
+    extra = [(row, row.pairs(args.data_root, "train_extra")) for row in coarse]
+    for row, samples in (*sources, *extra):
         copies |= packed.find(args.data_root, row, samples)
     drawn = {"joined": args.image_uniform_sampling, "skip_bad": args.skip_bad}
-    return Domains(sources, augmentation(args), args.seed, rank(), copies=copies, **drawn)
+    return Domains(sources, augmentation(args), args.seed, rank(), extra=extra, copies=copies, **drawn)
 
 
 def augmentation(args: Namespace) -> Augmentation:

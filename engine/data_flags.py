@@ -11,6 +11,7 @@ LETTERS = {  # the shorthand of TSMLDG, and a letter for BDD100K
     "G": "gtav", "S": "synthia", "I": "idd", "M": "mapillary", "C": "cityscapes", "B": "bdd100k",
 }  # fmt: skip
 OWN = "custom:PATH for a folder of your own"
+BOOSTED = "cityscapes"  # which has coarse labels too
 TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, "val_images": 12, "val_interval": 60}
 
 
@@ -81,6 +82,10 @@ def add_sampling(group: Any) -> None:
     group.add_argument(
         "--class_uniform_tile", type=COUNT, default=1024, metavar="SIDE", help="longest side of these tiles, in pixels"
     )
+    group.add_argument(
+        "--coarse_boost_classes", type=flags.classes, metavar="A,B,...", help="tiles of these classes are also drawn "
+        'from the coarse labels of Cityscapes, e.g. "14,15,16"'
+    )  # fmt: skip
     group.add_argument("--max_cu_epoch", type=ANY, default=10_000, metavar="N", help="epochs with such samples")
     group.add_argument("--epoch_size", type=COUNT, default=2975, metavar="N", help="images per domain in an epoch")
     group.add_argument("--cv", type=ANY, default=0, metavar="0", help="split of Cityscapes: 0, the standard one")
@@ -91,6 +96,11 @@ def check_data(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
     if args.image_uniform_sampling and args.mldg:
         parser.error("--image_uniform_sampling: --mldg needs images of every domain in each iteration; drop either")
     check_cityscapes(parser, args)
+    if args.coarse_boost_classes and not (args.class_uniform_pct and BOOSTED in args.dataset):
+        parser.error(
+            f"--coarse_boost_classes changes nothing without --class_uniform_pct and {BOOSTED} among the sources: add "
+            "these, or drop --coarse_boost_classes"
+        )
 
 
 def check_cityscapes(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datasets.custom import is_custom, lasting_name
+from datasets.labels import IGNORE
 from datasets.specs import check_name
 from engine.recipes import RECIPES
 from utils.errors import UsageError
@@ -195,3 +196,11 @@ def add_machine(group: Any) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--amp", choices=("auto", "bf16", "off"), help="auto: bf16 on CUDA; off: true float32 [recipe]")
     group.add_argument("--num_workers", type=ANY, default=min(8, max(1, cores - 1)), metavar="N", help="data loading")
+
+
+def classes(text: str) -> list[int]:
+    """An argparse type: train ids, separated by commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if wrong := [name for name in names if not (name.isdecimal() and int(name) < IGNORE)]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]}: give numbers of classes, separated by commas")
+    return sorted({int(name) for name in names})

@@ -24,6 +24,12 @@ def class_uniform(args: Namespace, domains: Domains) -> ClassUniform | None:
     tables = [tiles[row.name] for row, _ in domains.sources]
     if domains.joined:
         tables = [ClassTiles.joined(tables, [len(samples) for _, samples in domains.sources])]
+    for row, samples in domains.extra:
+        coarse = tiles_of(args, row, samples)
+        for domain, pool in enumerate(domains.pools):
+            if any(fine.name == row.name for fine, _ in pool):
+                first = sum(len(found) for _, found in pool)
+                tables[domain] = tables[domain].boosted(coarse, args.coarse_boost_classes, first=first)
     return ClassUniform(tables, args.class_uniform_pct, uniform_iterations(args))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.labels import IGNORE, STANDARD, ClassSet
+from datasets.labels import STANDARD, ClassSet
 from engine import flags
 from engine.data import classes_of
 from engine.data_flags import TRIAL, add_sampling, add_training_data, check_data
@@ -119,8 +119,9 @@ def check_classes(parser: argparse.ArgumentParser, args: argparse.Namespace, cla
             f"--cls_wt_loss: has the weights of the {len(STANDARD)} classes of Cityscapes, and these data sets have "
             f"{count} others; take --img_wt_loss, or none"
         )
-    if wrong := [index for index in args.strict_bdr_cls or () if index >= count]:
-        parser.error(f"--strict_bdr_cls: {wrong[0]}: give classes from 0 to {count - 1}, separated by commas")
+    for flag in ("strict_bdr_cls", "coarse_boost_classes"):
+        if wrong := [index for index in getattr(args, flag) or () if index >= count]:
+            parser.error(f"--{flag}: {wrong[0]}: give classes from 0 to {count - 1}, separated by commas")
 
 
 def add_method(group: Any) -> None:
@@ -143,7 +144,10 @@ def add_losses(group: Any) -> None:
     group.add_argument("--batch_weighting", action="store_true", help="weigh by the whole batch, not by each image")
     group.add_argument("--jointwtborder", action="store_true", help="at borders any class next to a pixel is right")
     group.add_argument(
-        "--strict_bdr_cls", type=classes, metavar="A,B,...", help='but not for pixels of these classes, e.g. "5,6,7"'
+        "--strict_bdr_cls",
+        type=flags.classes,
+        metavar="A,B,...",
+        help='but not for pixels of these classes, e.g. "5,6,7"',
     )
     group.add_argument(
         "--rlx_off_iter",
@@ -152,14 +156,6 @@ def add_losses(group: Any) -> None:
         metavar="N",
         help="and only before this iteration; -1: always",
     )
-
-
-def classes(text: str) -> list[int]:
-    """An argparse type: train ids, separated by commas."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if wrong := [name for name in names if not (name.isdecimal() and int(name) < IGNORE)]:
-        raise argparse.ArgumentTypeError(f"{wrong[0]}: give numbers of classes, separated by commas")
-    return sorted({int(name) for name in names})
 
 
 def check_losses(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -128,6 +128,7 @@ def run_folder(args: Namespace, facts: dict[str, Any], domains: Domains, selecti
     folder = None
     if rank() == 0:
         used = {row.name: data.facts(pairs) for row, pairs in domains.sources}
+        used |= {f"{row.name} (coarse)": data.facts(pairs) for row, pairs in domains.extra}
         used |= {f"{images.spec.name} (covariances)": data.facts(images.found) for images in selection.sets}
         if args.checkpoint:
             folder = args.checkpoint.parent
@@ -153,6 +154,7 @@ def check_data(folder: Path, used: dict[str, Any]) -> None:
 def check_images(args: Namespace, domains: Domains, validation: Iterable[list[LabelledImages]]) -> None:
     """Stop before the first iteration if images or labels would spoil the run; the first process looks for all."""
     sets = [(row, "train", pairs) for row, pairs in domains.sources]
+    sets += [(row, "train_extra", pairs) for row, pairs in domains.extra]
     sets += [(images.spec, images.split, images.found) for images in chain.from_iterable(validation)]
     if told := from_first(data.fault(args, sets) if rank() == 0 else ""):
         raise UsageError(told)
@@ -174,7 +176,7 @@ def announce(
     parameters = sum(param.numel() for param in method.net.parameters())
     print(f"{type(method).__name__} on {sources}: {args.max_iter:,} iterations, recipe {args.recipe}")
     scored = [(images.spec, images.found) for images in chain.from_iterable(validation)]
-    print(data.report([(row.name, pairs) for row, pairs in (*domains.sources, *scored)]))
+    print(data.report([(row.name, pairs) for row, pairs in (*domains.sources, *domains.extra, *scored)]))
     if domains.copies:
         print(f"packed copies of {len(domains.copies):,} images are read in their place")
     print(f"{args.arch}: {parameters:,} parameters; everything is written to {folder}")

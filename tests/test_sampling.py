@@ -19,6 +19,7 @@ from datasets.specs import spec
 from datasets.tiles import ClassTiles, key, places
 from datasets.transforms import Augmentation
 from engine import sampling
+from engine.build import training_domains
 from engine.plan import plan, uniform_iterations
 from engine.resume import refuse_changes
 from engine.sampling import class_uniform
@@ -208,10 +209,53 @@ def test_one_process_finds_them_for_all(root: Path, tmp_path: Path) -> None:
     assert first == ["bdd100k", "idd"] and second == [] and tiles == same_tiles and min(tiles) > 6
 
 
+def draw_cityscapes(root: Path, kind: str, split: str, train_ids: list[int]) -> None:
+    """An image of each class in a split of ``kind`` 'gtFine' or 'gtCoarse'."""
+    for train_id in train_ids:
+        stem = f"{split}/city/city_{train_id:06}"
+        label = np.full(SIZE[::-1], np.flatnonzero(spec("cityscapes").table == train_id)[0], np.uint8)
+        files = {f"leftImg8bit/{stem}_leftImg8bit.png": np.zeros((*SIZE[::-1], 3), np.uint8)}
+        for path, picture in (files | {f"{kind}/{stem}_{kind}_labelIds.png": label}).items():
+            (root / "cityscapes" / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(root / "cityscapes" / path)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_coarse_labels_of_some_classes(root: Path, joined: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_cityscapes(root, "gtFine", "train", [0, 14])
+    draw_cityscapes(root, "gtCoarse", "train_extra", [10, 14, 15, 16])
+    line = ["--dataset", "bdd100k", "cityscapes", "--class_uniform_pct", "0.5", "--coarse_boost_classes", "14,16"]
+    args = flags(root, *line, *["--image_uniform_sampling"] * joined)
+    domains = training_domains(args)
+    domains = replace(domains, uniform=class_uniform(args, domains))
+    rng, domain = np.random.default_rng(0), 0 if joined else 1
+    seen: dict[bool, Counter] = {True: Counter(), False: Counter()}
+    for _ in range(4000):
+        index, place = domains.choose(Request(0, domain, 0, False, False), rng)
+        row, sample = domains.find(domain, index)
+        if row.name == "cityscapes":
+            assert place is None or row.decode(sample.label)[place[1], place[0]] == int(sample.image.name[5:11])
+            seen[place is not None][sample.label.parts[-4], int(sample.image.name[5:11])] += 1
+    fine = {("gtFine", 0), ("gtFine", 14)}
+    assert seen[False].keys() == fine  # coarse ones are drawn for their classes only
+    assert seen[True].keys() == fine | {("gtCoarse", 14), ("gtCoarse", 16)}
+    assert seen[True]["gtCoarse", 14] == pytest.approx(seen[True]["gtFine", 14], rel=0.3)  # tiles of a class alike
+    if not joined:
+        assert seen[True]["gtCoarse", 16] / 2000 == pytest.approx(1 / 3, abs=0.04)  # classes alike
+    monkeypatch.setattr("engine.plan.validation", lambda args: iter([]))  # there are no images for it
+    assert "of truck, train also from the coarse labels of cityscapes: 4 images (19,998 expected)" in plan(args)
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
         ("--class_uniform_pct 1.5", "from 0 to 1"),
+        (
+            "--coarse_boost_classes 14 --dataset cityscapes",
+            "changes nothing without --class_uniform_pct and cityscapes",
+        ),
+        ("--coarse_boost_classes 14 --class_uniform_pct 0.5", "changes nothing without --class_uniform_pct and citys"),
+        ("--coarse_boost_classes 19 --class_uniform_pct 0.5 --dataset cityscapes", "19: give classes from 0 to 18"),
         ("--class_uniform_tile 0", "of 1 or more"),
         ("--max_cu_epoch -1", "of 0 or more"),
         ("--epoch_size 0", "of 1 or more"),
