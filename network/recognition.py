@@ -11,9 +11,10 @@ from network.deeplab import build_network
 from network.layer_norms import INSTANCE, INSTANCE_AFFINE, NAME, SELECTIVE_WHITENING, SWITCHABLE, WHITENING
 from network.memory import CategoricalMemory
 from utils.errors import UsageError
+from utils.release_names import ITEMS
 
 Shapes = Mapping[str, torch.Size]
-STEM, STAGES, ITEMS = "encoder.backbone.stem", "encoder.backbone.stages", "memory.items"
+STEM, STAGES = "encoder.backbone.stem", "encoder.backbone.stages"
 SILENT = (INSTANCE, WHITENING, SELECTIVE_WHITENING)  # norms that leave no entry
 SHOWN = 3  # entries that are named of those that do not fit
 
