@@ -33,6 +33,11 @@ class Recognised(NamedTuple):
     def wt_layer(self) -> list[int]:
         return [kinds[0] for kinds in self.norms]
 
+    @property
+    def may_hold_silent_norms(self) -> bool:
+        """Whether there are places where a norm, or none, would leave the same entries."""
+        return any(len(kinds) > 1 for kinds in self.norms)
+
     def fits(self, wt_layer: Sequence[int]) -> bool:
         return all(asked in kinds for asked, kinds in zip(wt_layer, self.norms, strict=True))
 
