@@ -15,7 +15,7 @@ from engine.figures import draw_figures
 from engine.folder import label_folder
 from engine.prediction import Inference, Predictor
 from engine.results import class_table, keep_older, percent, result, scoring_protocol, write_csv
-from engine.snapshot import as_ours, classes_in
+from engine.snapshot import as_ours, classes_in, network_flags
 from engine.target_norm import TargetNorm, mean_over, norm_table
 from utils.checkpoint import load_weights, read_checkpoint
 from utils.distributed import rank, start
@@ -27,8 +27,7 @@ def evaluate(args: Namespace) -> Path:
     """Do what the flags say; returns the folder of the results."""
     device = choose_device(args.device)
     start(device)
-    told = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
-    content = as_ours(read_checkpoint(args.snapshot, "--snapshot"), args.snapshot, **told)
+    content = as_ours(read_checkpoint(args.snapshot, "--snapshot"), args.snapshot, **network_flags(args))
     check_network(args, content["network"])
     args.trained_on = content["flags"].get("dataset") or []
     classes = choose_classes(args, content["network"])
@@ -103,8 +102,6 @@ def inference_from(args: Namespace) -> Inference:
 
 def check_network(args: Namespace, config: Mapping[str, Any]) -> None:
     """That the checkpoint can be used as the flags say."""
-    if args.image_in and not config.get("image_in", True):
-        raise UsageError(f"--image_in: {args.snapshot} was trained on images normalised by ImageNet; drop --image_in")
     if args.memory and not config["memory"]:
         raise UsageError(f"--memory: {args.snapshot} holds none; drop --memory or name a checkpoint trained with it")
 

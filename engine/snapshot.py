@@ -1,5 +1,7 @@
 """Checkpoints of either kind, ours and the authors': understood, compared with the flags, told about."""
 
+import sys
+from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,12 @@ KNOWN = NEEDED | {"wt_layer", "image_in", "classes"}
 FORMATS = {"release": "a file in the format of the authors' release", "bare": "a bare state dict"}
 
 
+def network_flags(args: Namespace) -> dict[str, Any]:
+    """What a command line says of the network in a file, for ``as_ours``; None where it leaves that open."""
+    told = {name: getattr(args, name) for name in ("arch", "output_stride", "wt_layer")}
+    return told | {"image_in": args.image_in or None}
+
+
 def as_ours(
     content: Any,
     path: Path,
@@ -29,26 +37,37 @@ def as_ours(
     arch: str | None = None,
     output_stride: int | None = None,
     wt_layer: Sequence[int] | None = None,
+    image_in: bool | None = None,
 ) -> Content:
     """The ``content`` of a checkpoint of either kind, read from ``path``, as ``train.py`` would have written it.
 
     Of the authors' files the entries tell the network; what they cannot tell is taken from the flags, else it is what
-    is usual, and said in one note.  UsageError where a flag contradicts the file.
+    is usual, said in one note, and kept as ``origin["assumed"]``.  UsageError where a flag contradicts the file.
     """
     if missing := missing_entries(content):
         release = foreign(path, content, missing)
-        config = network_of(release, path, arch=arch, output_stride=output_stride, wt_layer=wt_layer)
-        origin = {"format": release.kind, **release.facts}
+        config, assumed = network_of(release, path, arch=arch, output_stride=output_stride, wt_layer=wt_layer)
+        config |= {"image_in": True} if image_in else {}  # else nothing says how its images were normalised
+        origin = {"format": release.kind, **release.facts} | ({"assumed": assumed} if assumed else {})
         known = {"network": config, "weights": release.weights, "origin": origin}
         return known | {"iteration": None, "flags": {}, "code": None}  # not known
     config = content["network"]
+    check_own(path, config, wt_layer=wt_layer, image_in=image_in)
+    check_arch(path, arch, archs=(config["arch"],))
+    return content | {"network": with_stride(config, output_stride, path)}
+
+
+def check_own(path: Path, config: Any, *, wt_layer: Sequence[int] | None, image_in: bool | None) -> None:
+    """That the network of a checkpoint of ours, as it tells it, has what is asked for; None asks for nothing."""
     if not isinstance(config, Mapping) or not NEEDED <= config.keys() <= KNOWN:
         raise UsageError(f"{path}: tells its network as another version of this project does; use that one")
-    check_arch(path, arch, archs=(config["arch"],))
     norms = list(config.get("wt_layer", NO_NORMS))
-    if wt_layer not in (None, norms):
+    if wt_layer is not None and list(wt_layer) != norms:
         raise norms_differ(path, wt_layer, [(number,) for number in norms])
-    return content | {"network": with_stride(config, output_stride, path)}
+    held = config.get("image_in")
+    if image_in is not None and held is not None and image_in != held:
+        how, remedy = ("each by itself", "add") if held else ("by ImageNet", "drop")
+        raise UsageError(f"--image_in: {path} was trained on images normalised {how}; {remedy} --image_in")
 
 
 def network_of(
@@ -58,8 +77,8 @@ def network_of(
     arch: str | None,
     output_stride: int | None,
     wt_layer: Sequence[int] | None,
-) -> dict[str, Any]:
-    """What rebuilds the network of one of the authors' files."""
+) -> tuple[dict[str, Any], list[str]]:
+    """What rebuilds the network of one of the authors' files, and the flags that were assumed for it."""
     found = recognised_in(release.weights, path)
     check_arch(path, arch, archs=found.archs)
     check_norms(path, wt_layer, found=found)
@@ -74,19 +93,29 @@ def network_of(
         "memory": {"slots": found.slots, "dim": found.dim, "momentum": 0.8, "read_temp": 1.0} if found.slots else None,
     }
     assumed = [] if arch or output_stride else [f"--output_stride {lookup_arch(chosen).output_stride}"]
-    if wt_layer is None and any(len(numbers) > 1 for numbers in found.norms):
+    open_norms = wt_layer is None and found.may_hold_silent_norms
+    if open_norms:
         assumed.append(f"--wt_layer {spaced(found.wt_layer)}")
     tell(f"{path}: {describe(release, config)}" + (f"; assumed: {' '.join(assumed)}" if assumed else ""))
-    return config
+    if open_norms:
+        warn(
+            f"{path}: used as with --wt_layer {spaced(found.wt_layer)}, but its norms 1, 2 and 3 would leave no trace "
+            "in the file; if it was trained with --wt_layer 1, 2 or 3 its scores are wrong: give it"
+        )
+    return config, assumed
 
 
 def with_stride(config: Mapping[str, Any], output_stride: int | None, path: Path) -> dict[str, Any]:
     """A network as it was trained, or at another output stride, which its weights fit as well."""
-    own = config["output_stride"] or lookup_arch(config["arch"]).output_stride
+    own = stride_of(config)
     if output_stride in (None, own):
         return dict(config)
     tell(f"{path}: of output stride {own}, used at {output_stride}")
     return {**config, "output_stride": output_stride}
+
+
+def stride_of(config: Mapping[str, Any]) -> int:
+    return config["output_stride"] or lookup_arch(config["arch"]).output_stride
 
 
 def foreign(path: Path, content: Any, missing: Sequence[str]) -> ReleaseFile:
@@ -150,9 +179,15 @@ def check_norms(path: Path, wt_layer: Sequence[int] | None, *, found: Recognised
 
 
 def norms_differ(path: Path, asked: Sequence[int], held: Sequence[Sequence[int]]) -> UsageError:
-    """``held`` are the numbers that fit at each place."""
-    told = spaced("/".join(map(str, sorted(numbers))) for numbers in held)
-    return UsageError(f"--wt_layer {spaced(asked)}: {path} holds {told}; give these")
+    """``held`` are the numbers that fit at each place, the likeliest first; of several the answer names one, if it can
+    one that was asked for, here or at another place."""
+    fitting = [
+        own if own in numbers else min(numbers, key=lambda number: number not in asked)
+        for own, numbers in zip(asked, held, strict=True)
+    ]
+    sole = all(len(numbers) == 1 for numbers in held)
+    remedy = f"give {'' if sole else 'e.g. '}--wt_layer {spaced(fitting)}"
+    return UsageError(f"--wt_layer {spaced(asked)}: {path} holds other norms; {remedy}")
 
 
 def spaced(numbers: Iterable[object]) -> str:
@@ -174,3 +209,8 @@ def describe(release: ReleaseFile, config: Mapping[str, Any]) -> str:
 def tell(text: str) -> None:
     if rank() == 0:
         print(f"note: {text}")
+
+
+def warn(text: str) -> None:
+    if rank() == 0:
+        print(f"warning: {text}", file=sys.stderr)

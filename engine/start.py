@@ -2,11 +2,12 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from engine.snapshot import check_arch, check_classes, check_norms, foreign, recognised_in, tell
+from engine.snapshot import check_arch, check_classes, check_norms, check_own, foreign, recognised_in, stride_of, tell
 from network.deeplab import DeepLab
 from network.recognition import Recognised
 from utils.checkpoint import load_weights, missing_entries, read_checkpoint
@@ -17,12 +18,13 @@ PARTS = {"memory": "memory", "aux": "auxiliary head"}  # which a network may hav
 
 def load_start(net: DeepLab, args: Namespace, config: Mapping[str, Any]) -> None:
     """Put the weights of ``args.snapshot`` into ``net``, which ``config`` describes; a memory or auxiliary head that
-    it has not is left out, with a note."""
+    it has not is left out, with a note.  UsageError where the file contradicts the flags."""
     path = args.snapshot
     content = read_checkpoint(path, "--snapshot")
     missing = missing_entries(content)
     weights: dict[str, Tensor] = foreign(path, content, missing).weights if missing else content["weights"]
     if not missing:
+        check_own(path, content["network"], wt_layer=args.wt_layer, image_in=args.image_in)
         check_classes(content["network"], config, f"--snapshot {path}")
     found = recognised_in(weights, path)
     check_arch(path, args.arch, archs=found.archs)
@@ -31,8 +33,20 @@ def load_start(net: DeepLab, args: Namespace, config: Mapping[str, Any]) -> None
     unused = {"memory": net.memory is None and found.slots, "aux": net.aux is None and found.aux}
     used = {key: value for key, value in weights.items() if not unused.get(key.partition(".")[0])}
     load_weights(net, used, path)
+    if not missing:
+        tell_changes(path, content["network"], config)
     left_out = [told for part, told in PARTS.items() if unused[part]]
     tell(f"starts from {path}" + (f", without its {' and '.join(left_out)}" if left_out else ""))
+
+
+def tell_changes(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Note in what the network of a checkpoint of ours goes on otherwise, although its weights fit."""
+    if (old := stride_of(before)) != (new := stride_of(now)):
+        tell(f"{path}: of output stride {old}, used at {new}")
+    if before["memory"] and now["memory"]:
+        old, new = before["memory"]["read_temp"], now["memory"]["read_temp"]
+        if old != new:
+            tell(f"{path}: its memory was read at --read_temp {old}, and is now at {new}")
 
 
 def check_parts(net: DeepLab, args: Namespace, *, found: Recognised) -> None:

@@ -132,7 +132,7 @@ def run_folder(args: Namespace, facts: dict[str, Any], domains: Domains, selecti
         used |= {f"{images.spec.name} (covariances)": data.facts(images.found) for images in selection.sets}
         if args.checkpoint:
             folder = args.checkpoint.parent
-            check_data(folder, used)
+            check_same_images(folder, used)
             remove_partial(folder)
         else:
             folder = create_run_folder(args.exp_root, args.exp)
@@ -140,7 +140,7 @@ def run_folder(args: Namespace, facts: dict[str, Any], domains: Domains, selecti
     return from_first(folder)
 
 
-def check_data(folder: Path, used: dict[str, Any]) -> None:
+def check_same_images(folder: Path, used: dict[str, Any]) -> None:
     """The images must be those with which the run was started, else other ones would be drawn."""
     before = json.loads((folder / "flags.json").read_text()).get("training data", {})
     for name, found in used.items():

@@ -11,9 +11,10 @@ from network.deeplab import build_network
 from network.layer_norms import INSTANCE, INSTANCE_AFFINE, NAME, SELECTIVE_WHITENING, SWITCHABLE, WHITENING
 from network.memory import CategoricalMemory
 from utils.errors import UsageError
+from utils.release_names import ITEMS
 
 Shapes = Mapping[str, torch.Size]
-STEM, STAGES, ITEMS = "encoder.backbone.stem", "encoder.backbone.stages", "memory.items"
+STEM, STAGES = "encoder.backbone.stem", "encoder.backbone.stages"
 SILENT = (INSTANCE, WHITENING, SELECTIVE_WHITENING)  # norms that leave no entry
 SHOWN = 3  # entries that are named of those that do not fit
 
@@ -31,6 +32,11 @@ class Recognised(NamedTuple):
     @property
     def wt_layer(self) -> list[int]:
         return [kinds[0] for kinds in self.norms]
+
+    @property
+    def may_hold_silent_norms(self) -> bool:
+        """Whether there are places where a norm, or none, would leave the same entries."""
+        return any(len(kinds) > 1 for kinds in self.norms)
 
     def fits(self, wt_layer: Sequence[int]) -> bool:
         return all(asked in kinds for asked, kinds in zip(wt_layer, self.norms, strict=True))

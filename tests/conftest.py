@@ -5,9 +5,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from parity_table import PROPERTY, Table
+from releases import write_release
+from snapshots import write_snapshot
 
 from datasets.demo import write_demo
 from golden import RECORDER
@@ -50,6 +53,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     write_demo(root, domains=["gtav", "synthia", "mapillary"], train=4, val=2, size=(64, 128), seed=1, workers=1)
     return root
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``theirs.pth`` and ``ours.pth``, whose weights are the same but for their auxiliary head."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_release(folder / "theirs.pth", mean_iu=np.float64(0.02565273940081578))
+    write_snapshot(folder / "ours.pth", memory=True)
+    return folder
 
 
 @pytest.fixture

@@ -264,6 +264,10 @@ EVALUATE: dict[str, Case] = {
     ),
     "tensor as checkpoint": (at_snapshot(lambda path: torch.save(torch.zeros(3), path)), "", r"not a checkpoint of"),
     "foreign checkpoint": (at_snapshot(lambda path: torch.save({"model": {}}, path)), "", r"not a checkpoint of train"),
+    "weights that are no numbers": (
+        at_snapshot(altered(weights={"classifier.bias": torch.full((19,), torch.nan)})), "",
+        r"last.pth: classifier.bias holds NaN or infinite"
+    ),
     "missing weights": (at_snapshot(altered(weights={})), "", r"does not fit the network: .*Missing key"),
     "another network asked for": (nothing, "--arch network.deepv3plus.DeepR50V3PlusD", r"--arch .*DeepR18V3PlusD"),
     "no memory in it": (nothing, "--memory", r"--memory"),

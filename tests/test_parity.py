@@ -51,7 +51,8 @@ FORWARDS = [
 def test_forward(name: str, threads: Callable[[int], None]) -> None:
     threads(2)
     golden = load(f"a_{name}")
-    allowed = 2e-4 if name == "shuffle_ibn" else 1e-5  # our forward in double precision is 1.3e-4 from that one, too
+    # This network is ill-conditioned: it misses 1e-5, by 1.5e-4, and our forward in double precision by 1.3e-4.
+    allowed = 2e-4 if name == "shuffle_ibn" else 1e-5
     out = seeded_network(name).eval()(torch.from_numpy(make_images(1234, 2, 193, 257)))
     assert_close(out.logits[:, :, ::8, ::8], golden["logits_sub"], allowed, "logits")
     assert_norms(stats(out.logits)[1:], golden["logits_stats"][1:], 1e-5, "logits' spread")

@@ -112,6 +112,7 @@ def test_norms_that_leave_entries_are_recognised(arch: str, stem: int, kind: int
         net = build_network(arch, 5, wt_layer=wt_layer)
     found = recognise({to_ours(to_release(key)): shape for key, shape in shapes_of(net).items()}, source="x")
     assert found.fits(wt_layer) and not found.fits([0 if kind > 3 else 4] * 7)
+    assert found.may_hold_silent_norms == (kind <= 3)
     if kind > 3:
         assert found.wt_layer == wt_layer
 
@@ -145,7 +146,8 @@ def test_logits_of_a_file_of_the_release(name: str, tmp_path: Path, threads: Cal
     golden = load(f"a_{name}")
     assert_close(out.logits[:, :, ::8, ::8], golden["logits_sub"], 1e-5, "logits")
     assert_close(out.reading.weights.permute(0, 2, 3, 1), golden["score_memory"], 1e-5, "read weights")
-    assert content["origin"] == {"format": "release", "epoch": EPOCH, "mean_iu": 0.0256}
+    assumed = [f"--output_stride {16 if 'r50' in name else 8 if 'v2' in name else 32}", "--wt_layer 0 0 0 0 0 0 0"]
+    assert content["origin"] == {"format": "release", "epoch": EPOCH, "mean_iu": 0.0256, "assumed": assumed}
 
 
 def test_what_is_recognised_and_assumed_is_told_in_one_note(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -168,7 +170,7 @@ def test_a_state_dict_alone(prefix: str, tmp_path: Path) -> None:
     state = {prefix + key.removeprefix("module."): value for key, value in release_state("mobile_ibn").items()}
     torch.save(state, tmp_path / "x.pth")
     content = understood(tmp_path / "x.pth")
-    assert content["network"]["wt_layer"] == [0, 0, 4, 4, 4, 0, 0] and content["origin"] == {"format": "bare"}
+    assert content["network"]["wt_layer"] == [0, 0, 4, 4, 4, 0, 0] and content["origin"]["format"] == "bare"
     load_weights(network_from(content["network"]), content["weights"], tmp_path)
 
 
@@ -229,7 +231,9 @@ def test_whitening_in_the_stem_wants_its_flag(tmp_path: Path) -> None:
     path = write_release(tmp_path / "x.pth", "r50v3p_isw")
     with pytest.raises(UsageError, match="give the --wt_layer of its training"):
         understood(path)
-    with pytest.raises(UsageError, match=r"--wt_layer 0 0 0 2 2 0 0: .* holds 0 0 1/2/3 0/1/2/3 .*; give these"):
+    with pytest.raises(
+        UsageError, match=r"--wt_layer 0 0 0 2 2 0 0: .* other norms; give e.g. --wt_layer 0 0 2 2 2 0 0"
+    ):
         understood(path, wt_layer=[0, 0, 0, 2, 2, 0, 0])
     content = understood(path, wt_layer=[0, 0, 2, 2, 2, 0, 0])
     load_weights(network_from(content["network"]), content["weights"], path)

@@ -37,6 +37,7 @@ def converter_parser() -> argparse.ArgumentParser:
     group.add_argument("--arch", metavar="NAME", help="the release's name of the network (default: as recognised)")
     flags.add_output_stride(group)
     flags.add_layer_norms(group, default=None, told="only 4 and 5 leave entries in a file")
+    flags.add_image_in(group, told="; stored in OUT")
     return parser
 
 
@@ -49,12 +50,11 @@ def check_target(args: argparse.Namespace) -> None:
 
 def converted(args: argparse.Namespace) -> dict[str, Any]:
     """What OUT is to hold."""
-    from engine.snapshot import as_ours, recognised_in  # torch is loaded only once the flags are right
+    from engine.snapshot import as_ours, network_flags, recognised_in  # torch is loaded only once the flags are right
     from utils.checkpoint import missing_entries, read_checkpoint
 
     content = read_checkpoint(args.source, "IN")
-    told = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
-    ours = as_ours(content, args.source, **told)
+    ours = as_ours(content, args.source, **network_flags(args))
     already = {"ours": not missing_entries(content), "release": "state_dict" in content}
     if already[args.to]:
         raise UsageError(f"IN {args.source}: has the format of {args.to} already; choose the other by --to")
@@ -70,16 +70,25 @@ def released(content: Mapping[str, Any]) -> dict[str, Any]:
     from utils.release_files import release_content
 
     config, facts = content["network"], content.get("origin") or {"epoch": epochs(content)}
-    told = {"arch": config["arch"], "output_stride": config["output_stride"]}
-    if any(norms := config.get("wt_layer", ())):
-        told["wt_layer"] = " ".join(map(str, norms))
-    if config["memory"] and config["memory"]["read_temp"] != 1:
-        told["read_temp"] = f"{config['memory']['read_temp']}, which is 1 in the release"
-    lost = ", ".join(f"--{name} {value}" for name, value in told.items() if value)
+    lost = ", ".join(untold(config))
     if classes_in(config) not in (None, STANDARD):
         lost += " and what its classes are"
     print(f"note: the file does not tell {lost}; nor has it the optimizer's state")
     return release_content(content["weights"], **{key: facts[key] for key in ("epoch", "mean_iu") if key in facts})
+
+
+def untold(config: Mapping[str, Any]) -> list[str]:
+    """The flags that say of a network what a file of the release does not."""
+    told = [f"--arch {config['arch']}"]
+    if config["output_stride"]:
+        told.append(f"--output_stride {config['output_stride']}")
+    if any(norms := config.get("wt_layer", ())):
+        told.append(f"--wt_layer {' '.join(map(str, norms))}")
+    if config.get("image_in"):
+        told.append("--image_in")
+    if config["memory"] and config["memory"]["read_temp"] != 1:
+        told.append(f"--read_temp {config['memory']['read_temp']}, which is 1 in the release")
+    return told
 
 
 def epochs(content: Mapping[str, Any]) -> int:

@@ -2,16 +2,19 @@
 
 import os
 import shutil
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from utils.errors import UsageError, first_line
 from utils.unpickling import Unreadable, load_safely
 
 ENTRIES = {"network", "weights", "iteration", "flags", "code"}  # what every checkpoint holds, and readers rely on
+WEIGHTS = ("weights", "state_dict")  # where checkpoints, ours and the authors', hold theirs; bare ones are all weights
 NAME = "iteration_{:07d}.pth"
 
 
@@ -76,15 +79,33 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def read_checkpoint(path: Path, flag: str) -> Any:
-    """The content of the file that ``flag`` names, whoever wrote it; nothing in it is executed."""
+    """The content of the file that ``flag`` names, whoever wrote it; nothing in it is executed.  UsageError also where
+    weights are not numbers."""
     if not path.is_file():
         raise UsageError(f"{flag} {path}: no such file; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
-        return load_safely(path)
+        content = load_safely(path)
     except Unreadable as error:
         raise UsageError(
             f"{flag} {path}: not a readable checkpoint ({error}); give a file of train.py or of the authors"
         ) from error
+    check_finite(content, f"{flag} {path}")
+    return content
+
+
+def check_finite(content: Any, called: str) -> None:
+    """UsageError, which begins with ``called``, if a weight in the content of a checkpoint of either kind is NaN or
+    infinite; entries are called as the file calls them."""
+    if not isinstance(content, Mapping):
+        return
+    parts = [content, *(content[key] for key in WEIGHTS if isinstance(content.get(key), Mapping))]
+    for name, value in chain.from_iterable(part.items() for part in parts):
+        dense = isinstance(value, Tensor) and value.layout is torch.strided
+        if dense and value.is_floating_point() and not value.isfinite().all():
+            raise UsageError(
+                f"{called}: {name} holds NaN or infinite numbers, as a training that failed leaves behind; give an "
+                "earlier or another checkpoint"
+            )
 
 
 def missing_entries(content: Any) -> list[str]:
