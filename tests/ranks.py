@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import multiprocessing
+from torch import multiprocessing, nn
 
 from engine.assessment import evaluate
 from engine.eval_flags import parse_evaluation
+from methods import Aggregate, choose_method
+from network.deeplab import DeepLab
+from network.memory import CategoricalMemory
+from network.norms import join_batch_norms
+from optimizer.sgd import build_optimizer
 from utils import distributed
+from utils.distributed import world_size
 
 
 def run_ranks(function: Callable[..., Any], world: int, folder: Path, *args: Any) -> list[Any]:
@@ -35,6 +41,21 @@ def _rank(rank: int, world: int, port: int, folder: Path, function: Callable[...
         torch.save(function(*args), folder / f"{rank}.pt")
     finally:
         distributed.stop()
+
+
+def small_method(backbone: Callable[[], nn.Module], *, mldg: bool, memory: bool, **options: Any) -> Aggregate:
+    """The method on a network in double precision, without drop-out and noise: the same in every process."""
+    torch.manual_seed(0)
+    net = DeepLab(backbone(), 19, memory=CategoricalMemory(19) if memory else None)
+    for module in net.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+    net = net.double().train()
+    if world_size() > 1:
+        net = join_batch_norms(net, torch.device("cpu"))
+    options |= {"gumbel": False} if memory else {}
+    sgd = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100)
+    return choose_method(mldg=mldg, memory=memory)(net, *sgd, **options)
 
 
 def evaluate_and_tell(lines: list[list[str]]) -> str:

@@ -88,7 +88,7 @@ def test_mistakes_exit_with_2(line: str, told: str, capsys: pytest.CaptureFixtur
     ("line", "told"),
     [
         ("--snapshot {home}/plain.pth --arch network.deepv3plus.DeepR50V3PlusD", "give --arch DeepR18V3PlusD"),
-        ("--snapshot {home}/plain.pth --wt_layer 0 0 4 4 4 0 0", "holds 0 0 0 0 0 0 0; give these"),
+        ("--snapshot {home}/plain.pth --wt_layer 0 0 4 4 4 0 0", "other norms; give --wt_layer 0 0 0 0 0 0 0"),
         ("--snapshot {home}/plain.pth --memory", "holds none; drop --memory"),
         ("--snapshot {home}/plain.pth --images {home}/absent", "no image here"),
         ("--snapshot {home}/plain.pth --dataset gtav --out {home}/plain.pth/x", "cannot be made a folder"),

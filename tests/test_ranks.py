@@ -4,17 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import run_ranks
+from ranks import run_ranks, small_method
 from torch import Tensor, nn
 
 from datasets.loaders import Batch
 from engine.objective import pixel_losses
 from engine.train_flags import parse_training
-from methods import choose_method
-from network.deeplab import DeepLab, conv_norm
-from network.memory import CategoricalMemory
-from network.norms import join_batch_norms
-from optimizer.sgd import build_optimizer
+from network.deeplab import conv_norm
 from utils.distributed import all_sum, any_rank, rank, world_size
 
 KINDS = [(mldg, memory) for mldg in (False, True) for memory in (False, True)]
@@ -62,26 +58,16 @@ class FourStages(nn.Module):
 
 def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
     """The state after three iterations, and the sums of the losses over the ranks."""
-    torch.manual_seed(0)
-    net = DeepLab(FourStages(), 19, memory=CategoricalMemory(19) if memory else None)
-    for module in net.modules():
-        if isinstance(module, nn.Dropout2d):
-            module.p = 0.0
-    net = net.double().train()
-    if world_size() > 1:
-        net = join_batch_norms(net, torch.device("cpu"))
-    options = {"gumbel": False} if memory else {}
-    sgd = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100)
-    method = choose_method(mldg=mldg, memory=memory)(net, *sgd, **options)
+    method = small_method(FourStages, mldg=mldg, memory=memory)
     own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
     found = {}
     if memory:
         method.initialise_memory([part(joint_batch(9, per_rank), own)])
-        found["first memory"] = net.memory.items.clone()
+        found["first memory"] = method.net.memory.items.clone()
     for iteration in range(3):
         terms = method.step(part(joint_batch(iteration, per_rank), own))
         found |= {f"{iteration} {name}": all_sum(term) for name, term in terms.items()}
-    return net.state_dict() | found
+    return method.net.state_dict() | found
 
 
 def part(batch: Batch, own: slice) -> Batch:

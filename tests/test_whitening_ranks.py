@@ -4,20 +4,16 @@ from argparse import Namespace
 from pathlib import Path
 
 import torch
-from ranks import run_ranks
+from ranks import run_ranks, small_method
 from test_ranks import IMAGES, KINDS, SIDE, FourStages, joint_batch, part
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.train_flags import parse_training
 from engine.whitening import Selection
 from loss.whitening import sensitive_entries
-from methods import Aggregate, choose_method
+from methods import Aggregate
 from methods.whitening import Whitening, mean_variances
-from network.deeplab import DeepLab
 from network.layer_norms import WhiteningNorm
-from network.memory import CategoricalMemory
-from network.norms import join_batch_norms
-from optimizer.sgd import build_optimizer
 from utils.distributed import all_sum, from_first, rank, world_size
 
 SELECTIVE = [True, False, True]
@@ -33,18 +29,8 @@ class WhitenedStages(FourStages):
 
 
 def method_of(mldg: bool, memory: bool) -> Aggregate:
-    torch.manual_seed(0)
-    net = DeepLab(WhitenedStages(), 19, memory=CategoricalMemory(19) if memory else None)
-    for module in net.modules():
-        if isinstance(module, nn.Dropout2d):
-            module.p = 0.0
-    net = net.double().train()
-    if world_size() > 1:
-        net = join_batch_norms(net, torch.device("cpu"))
-    options = {"gumbel": False} if memory else {}
-    sgd = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100)
     term = Whitening(SELECTIVE, weight=2.0, relax_denom=4)
-    return choose_method(mldg=mldg, memory=memory)(net, *sgd, whitening=term, **options)
+    return small_method(WhitenedStages, mldg=mldg, memory=memory, whitening=term)
 
 
 def view_pairs() -> list[Tensor]:
