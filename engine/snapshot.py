@@ -93,14 +93,13 @@ def network_of(
         "memory": {"slots": found.slots, "dim": found.dim, "momentum": 0.8, "read_temp": 1.0} if found.slots else None,
     }
     assumed = [] if arch or output_stride else [f"--output_stride {lookup_arch(chosen).output_stride}"]
-    open_norms = wt_layer is None and found.may_hold_silent_norms
-    if open_norms:
+    if wt_layer is None and found.may_hold_silent_norms:
         assumed.append(f"--wt_layer {spaced(found.wt_layer)}")
     tell(f"{path}: {describe(release, config)}" + (f"; assumed: {' '.join(assumed)}" if assumed else ""))
-    if open_norms:
+    if wt_layer is None and found.may_hide_whitening:
         warn(
-            f"{path}: used as with --wt_layer {spaced(found.wt_layer)}, but its norms 1, 2 and 3 would leave no trace "
-            "in the file; if it was trained with --wt_layer 1, 2 or 3 its scores are wrong: give it"
+            f"{path}: used as with --wt_layer {spaced(found.wt_layer)}, but norms 1, 2 and 3 leave no trace in such "
+            "a file; if it was trained with --wt_layer 1, 2 or 3 its scores are wrong: give it"
         )
     return config, assumed
 

@@ -38,6 +38,11 @@ class Recognised(NamedTuple):
         """Whether there are places where a norm, or none, would leave the same entries."""
         return any(len(kinds) > 1 for kinds in self.norms)
 
+    @property
+    def may_hide_whitening(self) -> bool:
+        """The same of the stem, which RobustNet always whitens too: a ResNet's tells, that of small networks not."""
+        return len(self.norms[2]) > 1
+
     def fits(self, wt_layer: Sequence[int]) -> bool:
         return all(asked in kinds for asked, kinds in zip(wt_layer, self.norms, strict=True))
 
