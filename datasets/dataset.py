@@ -13,7 +13,7 @@ from datasets.label_files import indices, picture_size, read_8_bit, read_16_bit
 from datasets.labels import ClassSet
 from datasets.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, pair, some
 from datasets.splits import FEW, Division, by_list, by_matlab, by_rule, find_matlab
-from utils.errors import UsageError
+from utils.errors import UsageError, first_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,8 +208,8 @@ def read_label(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
     """What ``read`` makes of a label; UsageError if that fails."""
     try:
         return read(path)
-    except (OSError, RuntimeError, SyntaxError, ValueError) as error:
-        raise UsageError(f"{path}: unreadable label ({error}): fetch or convert the file again") from error
+    except Exception as error:  # Pillow raises many kinds for a broken or enormous file
+        raise UsageError(f"{path}: unreadable label ({first_line(error)}): fetch or convert the file again") from error
 
 
 def _is_ready(path: Path) -> bool:

@@ -136,10 +136,10 @@ class Domains(Dataset):
 
 
 def too_many(fault: str, allowed: int) -> str:
-    """What to do about a file with ``fault`` if no more than ``allowed`` may be replaced."""
+    """What is told of a bad file, with this ``fault``, that comes after the ``allowed`` ones."""
     if not allowed:
         return f"{fault}; or let other images take the place of up to N bad ones: --skip_bad N"
-    return f"{fault}; that is more bad files than --skip_bad {allowed} replaces"
+    return f"{fault}; {allowed} bad files were found before it, as many as --skip_bad {allowed} replaces"
 
 
 def _as_is(batch: Batch) -> Batch:

@@ -17,7 +17,7 @@ from utils.errors import UsageError
 
 REPLACED = {  # what can be wrong with single files, which --skip_bad replaces
     "empty_file", "lfs_pointer", "html_page", "dangling_link", "truncated", "unreadable", "broken_polygons",
-    "size_mismatch",
+    "size_mismatch", "label_8_bit", "label_mode", "colour_label", "unknown_ids",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.folder import LabelledImages
+from datasets.labels import ClassSet
 from engine.build import evaluation_batches
 from engine.prediction import Inference, Predictor
 from network.deeplab import DeepLab
@@ -81,3 +82,20 @@ def summary(scores: Scores) -> dict[str, float]:
         "mean_iou_frequent": scores.mean_iou_above(FREQUENT),
         "accuracy": scores.accuracy,
     }
+
+
+class FirstPicture:
+    """Remembers the first image of a domain, to be looked at; ``within`` is called after every image."""
+
+    def __init__(self, within: Callable[[], None], classes: ClassSet) -> None:
+        self.within, self.classes = within, classes
+        self.seen: Predicted | None = None
+
+    def __call__(self, predicted: Predicted) -> None:
+        self.within()
+        self.seen = self.seen or predicted
+
+    def strip(self) -> Tensor:
+        """Image, labels and prediction side by side: 3,H,3W uint8."""
+        maps = (self.classes.colourise(x.cpu().numpy()) for x in (self.seen.labels, self.seen.prediction))
+        return torch.cat([self.seen.image, *(torch.from_numpy(x).permute(2, 0, 1) for x in maps)], dim=2)

@@ -4,20 +4,18 @@ import math
 import signal
 from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from datasets.folder import LabelledImages
-from datasets.labels import ClassSet
 from datasets.loaders import Batch
 from engine import build
-from engine.evaluation import Predicted, score_domain, summary
+from engine.evaluation import FirstPicture, score_domain, summary
 from engine.feed import Feed
 from engine.interruption import Interrupted, Interruption, Stopped
 from engine.plan import validation_interval
@@ -157,11 +155,14 @@ class Trainer:
             raise UsageError(f"iteration {iteration}: the weights are not finite any more; try a smaller --lr")
         if (self.validation_due() or self.selection_due()) and not stop:
             self.save()  # this takes its time, and may meet a broken image
+            from_first(None)  # which no process tells before all is saved
             try:
                 self.select()
                 self.validate()
             except Stopped:
                 stop = True
+            except UsageError as error:  # a broken image; the others, waiting for this process, are ended
+                raise UsageError(f"{error}; {self.how_to_go_on()}") from error
         self.save()
         if stop:
             raise self.ending()
@@ -170,14 +171,15 @@ class Trainer:
         """What a run that was stopped ends with, and how it goes on."""
         self.feed.close()
         from_first(None)  # nobody leaves before all is saved: a launcher ends the others soon after
-        done, fault = self.progress.iteration, self.feed.fault
-        if fault and not done:
-            return CommonError(fault)  # there is nothing to go on with
-        told = f"stopped after iteration {done} of {self.args.max_iter}, all is saved; go on with: "
-        told += command_to_go_on(self.folder, world_size())
-        return (
-            CommonError(f"{fault}; {told}") if fault else Interrupted(told, self.interruption.number or signal.SIGTERM)
-        )
+        fault = self.feed.fault
+        if not fault:
+            return Interrupted(self.how_to_go_on(), self.interruption.number or signal.SIGTERM)
+        # before the first iteration there is nothing to go on with
+        return CommonError(f"{fault}; {self.how_to_go_on()}" if self.progress.iteration else fault)
+
+    def how_to_go_on(self) -> str:
+        told = f"stopped after iteration {self.progress.iteration} of {self.args.max_iter}, all is saved; go on with: "
+        return told + command_to_go_on(self.folder, world_size())
 
     def select(self) -> None:
         """Select the covariance entries that are whitened from now on, if that is due."""
@@ -230,20 +232,3 @@ class Trainer:
             content["whitening"] = self.method.whitening.state_dict()
         best = self.progress.best_iteration == self.progress.iteration
         save_numbered(self.folder, content, keep=self.args.keep, best=best)
-
-
-class FirstPicture:
-    """Remembers the first image of a domain, to be looked at; ``within`` is called after every image."""
-
-    def __init__(self, within: Callable[[], None], classes: ClassSet) -> None:
-        self.within, self.classes = within, classes
-        self.seen: Predicted | None = None
-
-    def __call__(self, predicted: Predicted) -> None:
-        self.within()
-        self.seen = self.seen or predicted
-
-    def strip(self) -> Tensor:
-        """Image, labels and prediction side by side: 3,H,3W uint8."""
-        maps = (self.classes.colourise(x.cpu().numpy()) for x in (self.seen.labels, self.seen.prediction))
-        return torch.cat([self.seen.image, *(torch.from_numpy(x).permute(2, 0, 1) for x in maps)], dim=2)

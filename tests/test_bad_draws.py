@@ -1,0 +1,110 @@
+"""What a loader does about files that cannot be read and about processes that die."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_bad_files import images, truncate
+from test_loaders import same
+
+from datasets.loaders import ClassUniform, Domains, train_loader
+from datasets.loading import one_by_one
+from datasets.requests import Request
+from datasets.specs import spec
+from datasets.tiles import ClassTiles, places
+from datasets.transforms import Augmentation
+from utils.errors import UsageError
+
+
+class Dying(torch.utils.data.Dataset):
+    """Of four items the second is the end of the process that loads it, once ``now`` is set."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self.now, self.end = multiprocessing.Event(), end
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        if index == 1:
+            self.now.wait(60)
+            self.end()
+        return index
+
+
+def kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def exit_at_once() -> None:
+    os._exit(3)
+
+
+@pytest.mark.parametrize(("end", "told"), [(kill_itself, "killed by SIGKILL"), (exit_at_once, "ended with code 3")])
+def test_a_death_is_told_between_batches_and_while_waiting_for_one(end: Callable[[], object], told: str) -> None:
+    for waiting in (False, True):
+        items = Dying(end)
+        loader = iter(one_by_one(items, None, 1))
+        assert next(loader) == 0
+        (worker,) = multiprocessing.active_children()
+        if waiting:
+            threading.Timer(0.3, items.now.set).start()
+        else:
+            items.now.set()
+            worker.join()  # torch would raise here, in the middle of whatever is being done
+        begun = time.monotonic()
+        with pytest.raises(UsageError, match=rf"--num_workers 1: .*{told}.*fewer, 0 for none"):
+            next(loader)
+        assert time.monotonic() < begun + 2 and not multiprocessing.active_children()
+
+
+@pytest.fixture
+def domains(root: Path) -> Callable[..., Domains]:
+    pairs = spec("gtav").pairs(root, "train")
+    return lambda **options: Domains([(spec("gtav"), pairs)], Augmentation(crop_size=32, color_aug=0.5), 0, **options)
+
+
+def test_what_takes_the_place_is_a_function_of_the_request(root: Path, domains: Callable[..., Domains]) -> None:
+    requests = [Request(iteration, 0, slot, False, False) for iteration in range(8) for slot in range(2)]
+    before = [domains()[request] for request in requests]
+    truncate(*images(root)[:2])
+    drawn = [domains(skip_bad=2).draw(request) for request in requests]
+    for (image, label, bad), (old, old_label) in zip(drawn, before, strict=True):
+        assert bool(bad) != (torch.equal(image, old) and torch.equal(label, old_label))  # the others stay as they were
+    taken = [image for image, _, bad in drawn if bad]
+    assert len({image.numpy().tobytes() for image in taken}) == len(taken) > 4
+    options = {"batch_size": 2, "stop": 8}
+    whole = list(train_loader(domains(skip_bad=2), start=0, **options))
+    for workers in (0, 2):
+        part = list(train_loader(domains(skip_bad=2), start=3, workers=workers, **options))
+        assert all(same(*batches) for batches in zip(whole[3:], part, strict=True))
+        assert [dict(batch.replaced) for batch in part] == [dict(batch.replaced) for batch in whole[3:]]
+    assert {name for batch in whole for name, _ in batch.replaced} == {
+        f"gtav demo_{path.stem}" for path in images(root)[:2]
+    }
+    truncate(*images(root)[2:])
+    with pytest.raises(UsageError, match="no image was found that could take its place"):
+        domains(skip_bad=9).draw(requests[0])
+    with pytest.raises(UsageError, match="2 bad files were found before it, as many as --skip_bad 2"):
+        domains(skip_bad=2).draw(requests[0])
+
+
+def test_what_is_drawn_for_a_class_is_replaced_by_the_same_rule(root: Path, domains: Callable[..., Domains]) -> None:
+    """Alone and with workers; nothing else changes."""
+    pairs = spec("gtav").pairs(root, "train")
+    tiles = ClassTiles.of((places(spec("gtav").decode(pair.label), 64) for pair in pairs), classes=19)
+    drawn = domains(skip_bad=1, uniform=ClassUniform([tiles], 1.0, 8))
+    options = {"batch_size": 2, "start": 0, "stop": 8}
+    before = list(train_loader(drawn, **options))
+    truncate(images(root)[1])
+    after, by_workers = (list(train_loader(drawn, workers=workers, **options)) for workers in (0, 2))
+    assert all(same(*batches) for batches in zip(after, by_workers, strict=True))
+    for batch, old in zip(after, before, strict=True):
+        assert bool(batch.replaced) != same(batch, old)
+    assert {name for batch in after for name, _ in batch.replaced} == {f"gtav demo_{images(root)[1].stem}"}
