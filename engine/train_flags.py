@@ -181,7 +181,13 @@ def add_optimisation(group: Any) -> None:
     group.add_argument(
         "--poly_exp", type=WEIGHT, metavar="X", help="the schedule's exponent (default: exp 9, poly 0.9)"
     )
-    group.add_argument("--decay_horizon", type=COUNT, metavar="N", help="the schedule's length [recipe]")
+    group.add_argument(
+        "--decay_horizon",
+        type=COUNT,
+        metavar="N",
+        help="where poly ends and exp has come down to exp(-X), 1/8103 by default: for exp several times --max_iter "
+        "[recipe]",
+    )
 
 
 def add_run(group: Any) -> None:
