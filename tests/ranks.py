@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from optimizer.sgd import build_optimizer
 from utils import distributed
 from utils.distributed import world_size
 
+set_forkserver_preload(["torch", "torchvision.transforms.v2"])  # processes are forked where these are loaded already
+
 
 def run_ranks(function: Callable[..., Any], world: int, folder: Path, *args: Any) -> list[Any]:
     """What ``function(*args)`` returns in each of ``world`` processes; ``folder`` is for passing it on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_rank, (world, port, folder, function, args), nprocs=world)
+    arguments = world, port, folder, function, args
+    multiprocessing.start_processes(_rank, arguments, nprocs=world, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]
 
 
