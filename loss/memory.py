@@ -23,8 +23,7 @@ def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0, r
 
     L_coh = cross-entropy of ``scores`` (N,S,h,w) / temperature, resized to ``labels`` (N,H,W).
     """
-    scores = F.interpolate(scores / temperature, labels.shape[-2:], mode="bilinear", align_corners=True)
-    return cross_entropy(scores, labels, reduce=reduce)
+    return cross_entropy(scores / temperature, labels, reduce=reduce)
 
 
 def classification_loss(logits: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from datasets.labels import IGNORE
 from loss.reduction import Reduce, alone, per_valid_pixel
+from loss.resized import at_size_of
 from loss.weighting import Weigh
 from utils.precision import at_least_single
 
@@ -17,12 +18,13 @@ def relaxed_cross_entropy(
 ) -> Tensor:
     """Cross-entropy in which a pixel may be of any class that occurs next to it.
 
-    L = -log sum_{c in N} p_c (eq. 2): ``logits`` N,K,H,W; N the classes of ``labels`` (N,H,W) in the 3 x 3 pixels
-    around a pixel, of which ignored ones are none.  A pixel of one of the classes ``strict`` must be of that class, and
-    an ignored pixel does not count whatever is around it.  Weights by ``weigh`` are averaged over N.  At its peak this
-    takes 107 bytes per pixel more than plain cross-entropy in float32 (335 instead of 228, 19 classes).
+    L = -log sum_{c in N} p_c (eq. 2): ``logits`` N,K,h,w, resized to ``labels`` (N,H,W) if they differ in size; N the
+    classes of ``labels`` in the 3 x 3 pixels around a pixel, of which ignored ones are none.  A pixel of one of the
+    classes ``strict`` must be of that class, and an ignored pixel does not count whatever is around it.  Weights by
+    ``weigh`` are averaged over N.  At its peak this takes 107 bytes per pixel more than plain cross-entropy of the
+    resized logits in float32 (335 instead of 228, 19 classes).
     """
-    logits, ignored = at_least_single(logits), labels == IGNORE
+    logits, ignored = at_size_of(labels, at_least_single(logits)), labels == IGNORE
     allowed = classes_nearby(labels, logits.shape[1], strict)
     allowed |= ignored[:, None]  # all classes: no loss and no gradient, where no class would give NaN
     losses = logits.logsumexp(dim=1) - logits.masked_fill(~allowed, -torch.inf).logsumexp(dim=1)

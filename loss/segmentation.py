@@ -5,21 +5,25 @@ from torch import Tensor
 
 from datasets.labels import IGNORE
 from loss.reduction import Reduce, alone, per_valid_pixel
+from loss.resized import at_size_of, resized_cross_entropy
 from loss.weighting import Weigh, weights_of_pixels
 from utils.precision import at_least_single
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, weigh: Weigh | None = None, reduce: Reduce = alone) -> Tensor:
-    """Cross-entropy of ``logits`` (N,K,H,W) averaged over the pixels of ``labels`` (N,H,W) that are not 255.
+    """Cross-entropy of ``logits`` (N,K,h,w), resized to ``labels`` (N,H,W) if they differ in size, averaged over the
+    pixels that are not 255.
 
     The sum, of which ``weigh`` may weight the classes, is this process's own, the number of pixels that of all
     processes: the average over all is the sum of what each of them returns.
     """
     logits = at_least_single(logits)
-    if weigh is None:
+    if weigh is None and logits.shape[-2:] != labels.shape[-2:]:
+        total = resized_cross_entropy(logits, labels)
+    elif weigh is None:
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     else:
-        losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+        losses = F.cross_entropy(at_size_of(labels, logits), labels, ignore_index=IGNORE, reduction="none")
         total = (weights_of_pixels(weigh(labels), labels) * losses).sum()
     return per_valid_pixel(total, labels, reduce)
 

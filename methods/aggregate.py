@@ -47,7 +47,7 @@ class Aggregate:
     def losses(self, out: SegOutput, batch: Batch) -> Terms:
         """Weighted loss terms of one flat batch, this process's share of each; their sum over terms and processes is
         minimised."""
-        terms = {"seg": self.segmentation(out.logits, batch.labels)}
+        terms = {"seg": self.segmentation(out.coarse, batch.labels)}
         if out.aux is not None:
             terms["aux"] = self.aux_weight * self.auxiliary(out.aux, batch.labels)
         if self.whitening is not None:

@@ -3,6 +3,7 @@ encoder and decoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -19,11 +20,17 @@ from network.memory import CategoricalMemory, Reading
 class SegOutput:
     """What a network returns for images (N,3,H,W)."""
 
-    logits: Tensor  # N,K,H,W
+    coarse: Tensor  # N,K,y,x  logits as the decoder makes them
+    size: torch.Size  # H,W
     aux: Tensor | None  # N,K,h',w'  the auxiliary head, in training only
     features: Tensor  # N,C,h,w  the encoder's output before the memory
     reading: Reading | None = None
     whitened: list[Tensor] = field(default_factory=list)  # N,c,y,x each: normalised maps, for a loss to whiten
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """N,K,H,W; a loss does without them, since in training they would be the largest of all tensors."""
+        return resize(self.coarse, self.size)
 
 
 class Encoding(NamedTuple):
@@ -137,7 +144,7 @@ class DeepLab(nn.Module):
             x = torch.cat([self.shallow(low), resize(x, low.shape[-2:])], dim=1)
         x = self.decoder(x)
         aux = self.aux(mid) if self.training and self.aux is not None else None
-        return SegOutput(resize(self.classifier(x), images.shape[-2:]), aux, features, reading, list(whitened))
+        return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened))
 
 
 def auxiliary_head(cin: int, num_classes: int) -> nn.Sequential:

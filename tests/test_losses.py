@@ -11,9 +11,11 @@ from torch import Tensor
 from datasets.labels import IGNORE
 from engine.objective import pixel_losses
 from engine.train_flags import parse_training
+from loss import resized
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from loss.weighting import CITYSCAPES_WEIGHTS, class_weights, image_weights
+from network.deeplab import resize
 
 FLAGS = [
     "--cls_wt_loss",
@@ -66,6 +68,31 @@ def by_hand(logits: Tensor, labels: Tensor, flags: str) -> float:
 def losses(flags: str, **options: object) -> dict:
     args = parse_training(flags.split())
     return pixel_losses(args, tiny_method(mldg=False, memory=False, **options).scheduler, classes=19)
+
+
+SIZES = [((6, 5), (23, 31)), ((12, 9), (12, 30)), ((9, 9), (4, 5)), ((1, 1), (7, 3)), ((3, 4), (1, 1))]
+
+
+@pytest.mark.parametrize(("size", "labelled"), SIZES)
+@pytest.mark.parametrize("at_once", [1, 400, 1 << 20])  # one row at once, a few, all
+def test_coarse_logits_as_if_they_were_resized(
+    size: tuple, labelled: tuple, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(resized.AT_ONCE, "cpu", at_once)
+    rng = torch.Generator().manual_seed(0)
+    logits = 5 * torch.randn(3, 7, *size, generator=rng, dtype=torch.float64)
+    labels = torch.randint(0, 8, (3, *labelled), generator=rng)
+    labels[labels == 7] = IGNORE
+    labels[1] = IGNORE
+    found = cross_entropy(logits.requires_grad_(), labels)
+    (grad,) = torch.autograd.grad(3 * found, logits)
+    wanted = cross_entropy(resize(logits, labels.shape[-2:]), labels)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
+    torch.testing.assert_close(grad, torch.autograd.grad(3 * wanted, logits)[0], rtol=1e-11, atol=1e-13)
+    with torch.no_grad():
+        assert cross_entropy(logits, labels) == found
+    single = cross_entropy(logits.float(), labels)
+    torch.testing.assert_close(single, wanted.float(), rtol=2e-6, atol=0)
 
 
 @pytest.mark.parametrize("flags", ["", *FLAGS])

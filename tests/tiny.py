@@ -36,7 +36,7 @@ class TinyNet(nn.Module):
         if self.memory is not None:
             reading = self.memory.read(features, self.memory.items if items is None else items, gumbel=gumbel)
         x = self.classifier(features if reading is None else reading.features)
-        return SegOutput(nn.functional.interpolate(x, images.shape[-2:]), None, features, reading)
+        return SegOutput(x, images.shape[-2:], None, features, reading)
 
 
 def tiny_method(*, mldg: bool, memory: bool, **options) -> Aggregate:

@@ -1,0 +1,101 @@
+"""What the memory costs at training size, forward and backward: ``python -m benchmarks.memory --help``.
+
+Read, write and the losses of 8 feature maps of 256 x 48 x 48 with labels of 768 x 768, as in one step.  The parts are
+measured in turns with what they would cost if labels or scores were brought to the other's size as a whole.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets.labels import IGNORE
+from engine.build import choose_device
+from engine.main import run_program
+from loss.memory import classification_loss, cohesion_loss, divergence_loss
+from network.deeplab import resize
+from network.memory import CategoricalMemory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.memory", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--cells", type=int, default=48, help="side of a feature map")
+    parser.add_argument("--crop", type=int, default=768, help="side of a label")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=5, help="counted turns, after one that is not")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    args = parser.parse_args()
+    parts = Parts(args, choose_device(args.device))
+    turns = [{name: parts.timed(part) for name, part in parts.parts.items()} for _ in range(args.repeats + 1)][1:]
+    seconds = {name: statistics.median(turn[name] for turn in turns) for name in parts.parts}
+    print("| part | milliseconds |\n|---|---|")
+    print("\n".join(f"| {name} | {1000 * value:.0f} |" for name, value in seconds.items()))
+    if args.json:
+        args.json.write_text(json.dumps({"flags": vars(args), "seconds": seconds, "turns": turns}, default=str) + "\n")
+
+
+class Parts:
+    """The parts of a step's work on the memory, on random data, each with its backward."""
+
+    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.device = device
+        self.memory = CategoricalMemory(19).to(device)
+        self.features = torch.randn(args.images, 256, args.cells, args.cells, device=device, requires_grad=True)
+        self.labels = torch.randint(0, 19, (args.images, args.crop, args.crop), device=device)
+        self.labels[torch.rand(self.labels.shape, device=device) < 0.1] = IGNORE
+        self.scores = torch.randn(args.images, 19, args.cells, args.cells, device=device, requires_grad=True)
+        self.parts: dict[str, Callable[[], Tensor]] = {
+            "read": self.read,
+            "write and its losses": self.write,
+            "write, labels one-hot as a whole": self.write_as_a_whole,
+            "cohesion": lambda: cohesion_loss(self.scores, self.labels),
+            "cohesion, scores resized as a whole": self.cohesion_as_a_whole,
+            "all, as in a step": self.all,
+        }
+
+    def read(self) -> Tensor:
+        return self.memory.read(self.features, self.memory.items, gumbel=True).features.square().mean()
+
+    def losses_of(self, items: Tensor) -> Tensor:
+        return 0.4 * divergence_loss(items) + 0.2 * classification_loss(self.memory.classifier(items))
+
+    def write(self) -> Tensor:
+        return self.losses_of(self.memory.write(self.features, self.labels, self.memory.items))
+
+    def write_as_a_whole(self) -> Tensor:
+        memory = self.memory
+        keys = F.normalize(F.relu(self.features + memory.update(self.features)), dim=1)
+        one_hot = F.one_hot(self.labels.clamp_max(19), 20).permute(0, 3, 1, 2).float()
+        masks = resize(one_hot, keys.shape[-2:])[:, :19]
+        sums, mass = torch.einsum("nchw,nkhw->kc", keys, masks), masks.sum(dim=(0, 2, 3))[:, None]
+        means = sums / mass.clamp_min(1e-12)
+        return self.losses_of(F.normalize(memory.momentum * memory.items + (1 - memory.momentum) * means, dim=1))
+
+    def cohesion_as_a_whole(self) -> Tensor:
+        return F.cross_entropy(resize(self.scores, self.labels.shape[-2:]), self.labels, ignore_index=IGNORE)
+
+    def all(self) -> Tensor:
+        reading = self.memory.read(self.features, self.memory.items, gumbel=True)
+        cohesion = 0.02 * cohesion_loss(reading.scores, self.labels)
+        return reading.features.square().mean() + cohesion + self.write()
+
+    def timed(self, part: Callable[[], Tensor]) -> float:
+        start = time.perf_counter()
+        part().backward()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.memory", main)
