@@ -39,6 +39,9 @@ BACKBONE_ROWS = {  # as the release names them: the backbone, and its output str
 
 
 DEEP_STEMS = ("resnet101_deep_stem",)  # of three convolutions, each of which --wt_layer may give a norm
+STRIDES = (4, 8, 16, 32)  # of the stages' outputs, where nothing is dilated
+SMALL_STRIDES = (8, 16, 32, 32)  # those of the small networks
+SMALL = ("mnasnet05", "mnasnet10", "mobilenet_v2", "shufflenet_v2")
 
 
 def constructor(backbone: str, version: str) -> str:
@@ -75,10 +78,11 @@ def check_norms(
             f"--wt_layer {' '.join(map(str, wt_layer))}: the stem of {arch.rpartition('.')[2]} has one place for a"
             " norm, the third; give 0 for the first two"
         )
-    for stage, kind in enumerate(wt_layer[3:]):
-        stride = min(output_stride or row.output_stride, 4 * 2**stage)
+    strides = SMALL_STRIDES if row.backbone in SMALL else STRIDES
+    for stage, (kind, own) in enumerate(zip(wt_layer[3:], strides, strict=True), start=1):
+        stride = min(output_stride or row.output_stride, own)
         if kind and side and side <= stride:
             raise UsageError(
                 f"--crop_size {side}: leaves one pixel, by which nothing can be normalised, to the norm that --wt_layer"
-                f" puts behind stage {stage + 1}, at a stride of {stride}; give more than {stride}, or 0 there"
+                f" puts behind stage {stage}, at a stride of {stride}; give more than {stride}, or 0 there"
             )

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torchvision
 from torch import Tensor, nn
 
+from network.archs import SMALL_STRIDES, STRIDES
 from network.layer_norms import NAME, add_norm, make_norm, norm_in_place_of
 from network.pretrained import load_backbone, pretrained_weights
 
 BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
-SMALL = (8, 16, 32, 32)  # output strides of the stages of the small networks
 NO_NORMS = (0,) * 7  # --wt_layer
 
 
@@ -21,7 +21,7 @@ class Parts(NamedTuple):
     stem: nn.Sequential
     stages: list[nn.Sequential]
     stem_norms: tuple[int, ...] = ()  # where in the stem are the batch norms that --wt_layer exchanges
-    strides: tuple[int, ...] = (4, 8, 16, 32)  # of the stages' outputs
+    strides: tuple[int, ...] = STRIDES  # of the stages' outputs
     dilate_everywhere: bool = True
 
 
@@ -62,7 +62,7 @@ def cut(layers: nn.Sequential, starts: tuple[int, int, int, int]) -> Parts:
     """Layers in a row as a stem and four stages, which begin at ``starts``; the last one is a 1x1 convolution."""
     ends = [*starts[1:], len(layers)]
     stages = [nn.Sequential(*layers[start:end]) for start, end in zip(starts, ends, strict=True)]
-    return Parts(nn.Sequential(*layers[: starts[0]]), stages, strides=SMALL, dilate_everywhere=False)
+    return Parts(nn.Sequential(*layers[: starts[0]]), stages, strides=SMALL_STRIDES, dilate_everywhere=False)
 
 
 def mobile(net: nn.Module) -> Parts:
@@ -84,7 +84,7 @@ def shuffle(net: nn.Module) -> Parts:
 
     stem = part(nn.Sequential(net.conv1[:2]), maxpool=net.maxpool)
     stages = [net.stage2, net.stage3, net.stage4, part(net.conv5[:2])]
-    return Parts(stem, stages, strides=SMALL, dilate_everywhere=False)
+    return Parts(stem, stages, strides=SMALL_STRIDES, dilate_everywhere=False)
 
 
 class Row(NamedTuple):

@@ -234,6 +234,8 @@ def test_a_run_and_its_evaluation(data: Path, tmp_path: Path, capsys: pytest.Cap
     )
     told = plan(parse_training(line.split()))
     assert "2 images of all domains together, 2 images in all" in told
+    unusual = "a shorter side of 56 before scaling, a bilateral blur, normalised by their own mean and deviation"
+    assert f"images      {unusual} (--image_in)\n" in told
     assert len(re.findall(r"4 images.*, 0\.50", told)) == 2
     training.main(line.split())
     (run,) = (tmp_path / "default").iterdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_resume import check_equal, flags, run_of
+from tiny import tiny_method
 from torch import Tensor
 
 import train as training
@@ -17,10 +18,12 @@ from datasets.folder import LabelledImages
 from datasets.specs import spec
 from datasets.transforms import Augmentation
 from datasets.view_pairs import view_pair_loader
+from engine.build import training_domains
 from engine.interruption import Interrupted
 from engine.plan import plan
 from engine.train_flags import parse_training
 from engine.trainer import Trainer
+from engine.training import announce, validation_sets
 from engine.whitening import Selection
 from engine.whitening_flags import first_selection, selections_due
 from network.deeplab import Encoder
@@ -219,6 +222,16 @@ def test_the_plan_tells_it(data: Path, tmp_path: Path) -> None:
         "--cov_stat_epoch", "3"
     )
     assert "all entries, as far as they exceed 1/32 on average" in told("--relax_denom", "32")
-    unweighed = plan(parse_training(flags(data, tmp_path, "--wt_layer", *"0022000")))
-    assert "whitening   none: --wt_layer 2 normalises only, since --wt_reg_weight is 0" in unweighed
-    assert "whitening" not in plan(parse_training(flags(data, tmp_path, "--wt_layer", *"0044400")))
+
+
+@pytest.mark.parametrize(("layers", "named"), [("0022000", "2"), ("0021000", "1 and 2"), ("0044400", "")])
+def test_norms_without_a_loss_are_told_once(
+    layers: str, named: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """In the plan and at the start of training, and only where there is something to tell."""
+    args = parse_training(flags(data, tmp_path, "--wt_layer", *layers))
+    announce(args, tiny_method(mldg=True, memory=True), tmp_path, training_domains(args), validation_sets(args))
+    for told in (plan(args), capsys.readouterr().out):
+        lines = [line for line in told.splitlines() if "whitening" in line]
+        expected = f"whitening   none: --wt_layer {named} normalises only, since --wt_reg_weight is 0"
+        assert lines == ([expected] if named else [])
