@@ -146,9 +146,10 @@ class CustomSpec(DatasetSpec):
             by_stem.setdefault(stem(label), label)
         paired = [(image, self.label_of(image, by_stem)) for image in chosen.images]
         base = f"{chosen.folder}/" if chosen.folder else ""
+        usual = self.meaning.label_suffix or ""
         names = {image: unique_name(image.removeprefix(base)) for image in chosen.images}
         _refuse_alike(self.path / IMAGES, names)
-        samples = [self.sample(image, label or f"{stem(image)}.png", names[image]) for image, label in paired]
+        samples = [self.sample(image, label or f"{stem(image)}{usual}.png", names[image]) for image, label in paired]
         has = [label is not None for _, label in paired]
         orphans = self.orphans(by_stem, within=base)
         whole, bare = ([x for x, there in zip(samples, has, strict=True) if there is kind] for kind in (True, False))

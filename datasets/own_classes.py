@@ -35,7 +35,7 @@ class Meaning:
 def read_meaning(folder: Path) -> Meaning:
     """That of an own data set; without a file the labels hold the 19 train ids.  UsageError names the wrong entry."""
     path = folder / FILE
-    if not path.exists():
+    if not (path.exists() or path.is_symlink()):
         if wrong := next((name for name in MISTAKABLE if (folder / name).exists()), None):
             raise UsageError(f"{folder / wrong}: is not read; call it {FILE}, in the form of docs/datasets.md")
         return Meaning(labels.STANDARD, labels.IDENTITY, _known(range(len(labels.STANDARD))))
@@ -90,7 +90,12 @@ class _Reader:
         known |= {k: k for k in range(len(classes))} | {IGNORED: IGNORE, IGNORE: IGNORE}
         if not isinstance(found, dict):
             raise self.wrong("names", "is no map", "give own names with classes, as street: road")
-        return {name: self.class_of(value, f"names: {name}", known) for name, value in found.items()} | known
+        own = {name: self.class_of(value, f"names: {name}", known) for name, value in found.items()}
+        if other := [name for name, value in own.items() if known.get(name, value) != value]:
+            raise self.wrong(
+                f"names: {other[0]}", "is another class already", "give a name that is none of the classes"
+            )
+        return own | known
 
     def class_of(self, value: Any, entry: str, known: Mapping[Any, int]) -> int:
         if isinstance(value, bool) or not isinstance(value, str | int) or value not in known:
@@ -106,9 +111,10 @@ class _Reader:
         others = entries.pop(OTHERS, None)
         table = np.full(256, IGNORE if others is None else self.class_of(others, f"ids: {OTHERS}", names), np.uint8)
         table[IGNORE] = IGNORE
+        remedy = f"give whole numbers from 0 to {IGNORE} without quotation marks, or {OTHERS}"
         for stored, value in entries.items():
             if isinstance(stored, bool) or not isinstance(stored, int) or not 0 <= stored <= IGNORE:
-                raise self.wrong(f"ids: {stored}", "is no id", f"give whole numbers from 0 to {IGNORE}, or {OTHERS}")
+                raise self.wrong(f"ids: {stored!r}", "is no id", remedy)
             table[stored] = self.class_of(value, f"ids: {stored}", names)
         return Meaning(classes, table, _known(entries if others is None else range(256)), label_suffix=suffix)
 
@@ -165,7 +171,7 @@ def _load(path: Path) -> Any:
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            for key in _twice(node):
+            for key in _twice(node) if isinstance(node, yaml.MappingNode) else ():
                 raise yaml.MarkedYAMLError(problem=f"{key.value} stands there twice", problem_mark=key.start_mark)
             return super().construct_mapping(node, deep)
 
@@ -174,7 +180,7 @@ def _load(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UsageError(f"{path}: {line}{error.problem}: mend that; docs/datasets.md has examples") from error
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read ({first_line(error)}): give a text file in YAML") from error
 
 

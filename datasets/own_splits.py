@@ -27,9 +27,9 @@ def lists_in(home: Path) -> dict[str, Path]:
 
 
 def folders_in(images: Sequence[str]) -> dict[str, str]:
-    """The sub-folders that are splits, by split."""
-    there = dict.fromkeys(image.partition("/")[0] for image in images if "/" in image)
-    found = {split: next((name for name in names if name in there), None) for split, names in SPLITS.items()}
+    """The sub-folders that are splits, by split; upper and lower case do not matter."""
+    there = {folder.lower(): folder for image in images if (folder := image.partition("/")[0]) != image}
+    found = {split: next((there[name] for name in names if name in there), None) for split, names in SPLITS.items()}
     return {split: name for split, name in found.items() if name}
 
 

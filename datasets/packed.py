@@ -7,6 +7,7 @@ made of other files than there are now is refused.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -41,9 +42,16 @@ def location(root: Path, source: Path, spec: DatasetSpec, sample: Sample) -> Pat
 
 
 def facts(root: Path, sample: Sample) -> list[Facts]:
-    """Of image and label, what a copy of them is valid for."""
-    files = ((path, path.stat()) for path in (sample.image, sample.label))
+    """Of image and label, what a copy of them is valid for; UsageError if one cannot be reached."""
+    files = ((path, _stat(path)) for path in (sample.image, sample.label))
     return [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in files]
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be reached ({error.strerror}): mend the link or fetch the file") from error
 
 
 def describe(made_of: list[Facts], *, form: str) -> str:

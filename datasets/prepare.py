@@ -84,11 +84,14 @@ def prepare(args: argparse.Namespace) -> None:
     except OSError as error:
         raise UsageError(f"{home}: cannot be made ({error.strerror}): name another folder with --out") from error
     with alone(home):
+        broken: list[str] = []
         if not args.out and "idd" in (args.datasets or SPECS):
-            produce("masks of idd", [Mask(path) for path in sorted(polygons(root))], home, args.workers)
+            broken += produce("masks of idd", [Mask(path) for path in sorted(polygons(root))], home, args.workers)
         if args.packed or args.train_ids:
             for row, samples in found(args, root):
-                make_for(args, row, samples, row.base(root), row.base(home))
+                broken += make_for(args, row, samples, row.base(root), row.base(home))
+        if broken:
+            raise UsageError(f"{', '.join(broken)}: mend those files, then repeat")
 
 
 def own_names(args: argparse.Namespace, root: Path) -> list[str]:
@@ -110,6 +113,9 @@ def polygons(root: Path) -> Iterator[Path]:
 def found(args: argparse.Namespace, root: Path) -> list[tuple[DatasetSpec, list[Sample]]]:
     """The data sets with their images of all splits; what is missing is told, or an error if it was asked for."""
     rows = [spec(name, gtav_labels=args.gtav_labels) for name in args.datasets or SPECS]
+    known = dict.fromkeys(split for row in SPECS.values() for split in row.splits)
+    if unknown := [split for split in args.splits if split not in known]:
+        raise UsageError(f"--splits {unknown[0]}: no such split: choose from {', '.join(known)}")
     pairs, absent = [], []
     for row in rows:
         samples, problems = [], []
@@ -130,17 +136,19 @@ def found(args: argparse.Namespace, root: Path) -> list[tuple[DatasetSpec, list[
     return pairs
 
 
-def make_for(args: argparse.Namespace, row: DatasetSpec, samples: list[Sample], root: Path, home: Path) -> None:
-    """Labels and copies of one data set."""
+def make_for(args: argparse.Namespace, row: DatasetSpec, samples: list[Sample], root: Path, home: Path) -> list[str]:
+    """Make labels and copies of one data set; what of them could not be made."""
+    broken: list[str] = []
     if home != root:
         link(root, home, samples)
     if args.train_ids:
         labels = [TrainIds(root, home, row, sample) for sample in samples]
-        produce(f"train ids of {row.name}", labels, home, args.workers)
+        broken += produce(f"train ids of {row.name}", labels, home, args.workers)
     if args.packed:
         copies = [Copy(root, home, row, sample, args.packed) for sample in samples]
         with indexed(home, row, copies):
-            produce(f"copies of {row.name}", copies, home, args.workers)
+            broken += produce(f"copies of {row.name}", copies, home, args.workers)
+    return broken
 
 
 @contextmanager
@@ -167,21 +175,23 @@ def link(root: Path, home: Path, samples: list[Sample]) -> None:
         there.symlink_to(wanted, target_is_directory=True)
 
 
-def produce(what: str, products: Sequence[Product], home: Path, workers: int) -> None:
-    """Make what is missing of the products, after the space that it takes was told and is known to be there."""
+def produce(what: str, products: Sequence[Product], home: Path, workers: int) -> list[str]:
+    """Make what is missing of the products, after the space that it takes was told and is known to be there.
+
+    Returns a line about those that could not be made, if there are any.
+    """
     todo = missing(products)
     there = len(products) - len(todo)
     if not todo:
         print(f"{what}: nothing to do, {there:,} are there")
-        return
+        return []
     needed = bytes_needed(todo)
     free = check_space(home, needed)
     print(f"{what}: {len(todo):,} to make, {there:,} are there; about {gigabytes(needed)} of {gigabytes(free)} free")
     problems = make(todo, workers=workers, what=what)
     for problem in problems[:SHOWN]:
         print(f"not made: {problem}", file=sys.stderr)
-    if problems:
-        raise UsageError(f"{what}: {len(problems):,} of {len(todo):,} could not be made: mend those files, then repeat")
+    return [f"{what}: {len(problems):,} of {len(todo):,} could not be made"] if problems else []
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from datasets import packed
 from datasets.folder import read_pair
 from datasets.polygons import rasterise
 from datasets.specs import DatasetSpec, Sample
+from utils.errors import UsageError
 
 POLYGONS, MASK = "_gtFine_polygons.json", "_gtFine_labelcsTrainIds.png"
 TRAIN_IDS = "train_ids"
@@ -82,7 +83,11 @@ class Copy:
         return packed.facts(self.root, self.sample)
 
     def is_made(self) -> bool:
-        return packed.description(self.target) == self._told()
+        made = packed.description(self.target)
+        try:
+            return made is not None and made == self._told()
+        except UsageError:  # an original cannot be reached, which is told by ``encode``
+            return False
 
     def encode(self) -> bytes:
         image, label = read_pair(self.spec, self.sample)

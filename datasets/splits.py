@@ -31,6 +31,8 @@ def find_lists(paths: Sequence[Path | str]) -> dict[str, dict[str, Path]]:
     """The lists among files and folders by data set and split: ``gtav_split_train.txt`` or ``gtav_train.txt``."""
     lists: dict[str, dict[str, Path]] = {}
     for path in map(Path, paths):
+        if not path.exists():
+            raise UsageError(f"--split_file {path}: no such file or folder; name a list, or the folder of the lists")
         found = sorted(file for file in path.glob("*.txt") if _LIST.fullmatch(file.name)) if path.is_dir() else [path]
         if not found:
             raise UsageError(f"--split_file {path}: no list there; expected files like gtav_split_train.txt")
@@ -71,7 +73,7 @@ def _lines(path: Path) -> frozenset[str]:
 def lines_of(path: Path, called: str) -> list[str]:
     """The lines of a list, without comments; UsageError, which begins with ``called``, if there are none."""
     try:
-        lines = [line.strip().replace("\\", "/") for line in path.read_text().splitlines()]
+        lines = [line.strip().replace("\\", "/") for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{called}: cannot be read ({error}); give a text file") from error
     names = [line for line in lines if line and line[0] != "#"]

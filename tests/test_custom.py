@@ -58,6 +58,41 @@ def test_sub_folders_divide(tmp_path: Path) -> None:
     assert [pair.name for pair in pairs] == ["a"] and "d.png" in pairs.notes[0] and len(pairs.notes) == 1
 
 
+def test_sub_folders_divide_in_any_case(tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["Train/a", "Train/b", "VAL/c"])
+    assert stems(home, "train", divided=True) == ["a", "b"] and stems(home, divided=True) == ["c"]
+
+
+def test_lists_of_windows(tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["a", "b", "c"])
+    (home / "train.txt").write_bytes(b"\xef\xbb\xbfa.png\r\nb.png\r\n")
+    assert stems(home, "train") == ["a", "b"]
+
+
+def test_the_doctor_tells_of_a_list_beside_a_good_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    home = write_own(tmp_path, ["a", "b", "c"])
+    (home / "val.txt").write_text("c\n")
+    (home / "train.txt").write_text("images/a.png labels/a.png\n")
+    assert check([f"custom:{home}", "--workers", "1"]) == 1
+    assert f"error  {tmp_path.name} train  split_source  {home / 'train.txt'}: 1 of the 1" in capsys.readouterr().out
+
+
+def test_the_doctor_takes_a_folder_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    home = write_own(tmp_path / "city")
+    assert check([f"custom:{home}", "--dataset", f"custom:{home}", "--workers", "1"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("images/ and labels/") == 1 and "nothing wrong" in told
+    assert check([f"custom:{home}", "--dataset", "gtav"]) == 2
+    assert "--dataset gtav: custom:" in capsys.readouterr().err
+
+
+def test_the_doctor_prints_any_name(tmp_path: Path, capfdbinary: pytest.CaptureFixture) -> None:
+    home = write_own(tmp_path / "city", ["\udce9"])
+    (home / "labels" / "\udce9.png").write_bytes(b"")
+    assert check([f"custom:{home}", "--workers", "1"]) == 1
+    assert b"\\udce9.png: is empty" in capfdbinary.readouterr().out
+
+
 def test_a_rule_divides_what_is_trained_on(tmp_path: Path) -> None:
     home = write_own(tmp_path, [f"{number}" for number in range(10)])
     train, val = (stems(home, split, divided=True) for split in ("train", "val"))
@@ -240,7 +275,15 @@ MISTAKES = {
     "no class": (entry("ids: {7: strasse}"), r"classes.yaml: ids: 7: strasse is no class: choose one of road, side"),
     "a class too high": (entry("ids: {7: 19}"), r"classes.yaml: ids: 7: 19 is no class"),
     "yes": (entry("ids: {7: yes}"), r"classes.yaml: ids: 7: True is no class"),
-    "no id": (entry("ids: {road: 7}"), r"classes.yaml: ids: road is no id: give whole numbers from 0 to 255"),
+    "no id": (entry("ids: {road: 7}"), r"classes.yaml: ids: 'road' is no id: give whole numbers from 0 to 255"),
+    "an id in quotation marks": (
+        entry('ids: {"7": road}'),
+        r"ids: '7' is no id: .*without quotation marks",
+    ),
+    "a name of two classes": (entry("names: {road: sky}"), r"classes.yaml: names: road is another class already"),
+    "a number of two classes": (entry("names: {0: sky}"), r"classes.yaml: names: 0 is another class already"),
+    "a list called a map": (entry("ids: !!map [a]"), r"classes.yaml: line 1: expected a mapping"),
+    "a dead link": (lambda home: (home / "classes.yaml").symlink_to("nowhere"), r"classes.yaml: cannot be read"),
     "an id too high": (entry("ids: {256: road}"), r"classes.yaml: ids: 256 is no id"),
     "ids of nothing": (entry("ids: road"), r"classes.yaml: ids is no map: give ids with classes, as 7: road"),
     "no colour": (entry('colours: {"128,64": road}'), r"colours: 128,64 is no colour: give red, green and blue as"),

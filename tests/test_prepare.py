@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import making, prepare
+from datasets import making, packed, prepare
 from datasets.polygons import rasterise
 from datasets.specs import spec
 from preparing import FORMS, contents, only_bytes, run
+from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 SHAPE = {"imgWidth": 40, "imgHeight": 24, "objects": [{"label": "car", "polygon": [[3, 2], [30, 4], [20, 20]]}]}
@@ -165,6 +166,21 @@ def test_broken_originals_are_told_and_the_rest_is_made(root: Path, capsys: pyte
     run(root, code=2)
     told = capsys.readouterr().err
     assert str(first) in told and "1 of 3" in told and len(masks(root)) == 2
+
+
+def test_a_broken_data_set_does_not_keep_the_others(root: Path, capsys: pytest.CaptureFixture) -> None:
+    first, *others = spec("gtav").pairs(root, "train")
+    first.label.unlink()
+    first.label.symlink_to("nowhere.png")
+    run(root, "--packed", "raw", "--train_ids", code=2)
+    told = capsys.readouterr().err
+    assert str(first.label) in told and "train ids of gtav: 1 of" in told and "copies of gtav: 1 of" in told
+    copies = packed.find(root, spec("gtav"), others)
+    assert len(copies) == len(others) and packed.find(root, spec("synthia"), spec("synthia").pairs(root, "val"))
+    others[0].label.unlink()
+    others[0].label.symlink_to("nowhere.png")
+    with pytest.raises(UsageError, match=rf"{others[0].label}: cannot be reached .*: mend the link"):
+        packed.find(root, spec("gtav"), others)
 
 
 @pytest.mark.parametrize("arguments", [["--datasets", "idd", "--packed", "raw"], ["--packed", "raw", "--splits", "x"]])

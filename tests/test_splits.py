@@ -123,7 +123,7 @@ def test_wrong_lists_are_refused(root: Path) -> None:
     (folder / "cityscapes_split_val.txt").write_text("a.png\n")
     for path, message in {
         root / "empty": "no list there", root / "names.txt": "known by its name", folder: "not for cityscapes",
-        root / "gtav_train.txt": "cannot be read",
+        root / "gtav_train.txt": "no such file or folder",
     }.items():  # fmt: skip
         with pytest.raises(UsageError, match=message):
             stems(root, "train", split_files=[path])

@@ -43,10 +43,19 @@ def subject(root: str, names: Sequence[str]) -> tuple[Path, list[str]]:
     """The folder and the data sets that the command line means."""
     if is_custom(root):
         own = lasting_name(root, "")
+        if known := [name for name in names if not is_custom(name)]:
+            raise UsageError(f"--dataset {known[0]}: {root} is no folder of it: give the data root in its place")
         root, names = str(folder_of(own)), [own, *names]
     for name in names:
         check_name(name)
-    return Path(root), [lasting_name(name, root) if is_custom(name) else name for name in names]
+    lasting = (lasting_name(name, root) if is_custom(name) else name for name in names)
+    return Path(root), list(dict.fromkeys(lasting))
+
+
+def printable(told: str) -> str:
+    """What the screen can show, also of file names that are no text in its encoding."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return told.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         root, names = subject(args.root, args.dataset)
         report = check(root, names=names, quick=args.quick, workers=args.workers, **options)
-        print(text(report))
+        print(printable(text(report)))
         if args.json:
             args.json.write_text(json.dumps(as_json(report), indent=1) + "\n")
     except UsageError as error:

@@ -17,7 +17,7 @@ _DEPTH = 3  # of folders that are looked through for images
 def why_missing(target: Target, split: str, error: UsageError) -> Finding:
     """The likeliest reason; ``error`` is the loader's."""
     if isinstance(target.row, CustomSpec):
-        return told_by_loader("no_images", target.row.path, error)
+        return told_by_loader("split_source", str(error).partition(": ")[0], error)
     for probe in (refused, bdd_100k, split_name, wrong_format, nested, not_unzipped):
         if (finding := next(probe(target, split, error), None)) is not None:
             return finding
