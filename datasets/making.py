@@ -95,7 +95,8 @@ def write_whole(path: Path, data: bytes) -> None:
             partial.unlink(missing_ok=True)
             raise
     except OSError as error:
-        remedy = "make room and repeat the command" if error.errno in _FULL else "name another folder with --out"
+        elsewhere = "make that folder writable, or name another one with --out"
+        remedy = "make room and repeat the command" if error.errno in _FULL else elsewhere
         raise UsageError(f"{path}: cannot be written ({error.strerror}): {remedy}") from error
 
 

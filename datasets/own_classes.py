@@ -92,9 +92,7 @@ class _Reader:
             raise self.wrong("names", "is no map", "give own names with classes, as street: road")
         own = {name: self.class_of(value, f"names: {name}", known) for name, value in found.items()}
         if other := [name for name, value in own.items() if known.get(name, value) != value]:
-            raise self.wrong(
-                f"names: {other[0]}", "is another class already", "give a name that is none of the classes"
-            )
+            raise self.wrong(f"names: {other[0]}", "is another class already", "give a name that no class has")
         return own | known
 
     def class_of(self, value: Any, entry: str, known: Mapping[Any, int]) -> int:

@@ -82,6 +82,8 @@ def test_the_doctor_takes_a_folder_once(tmp_path: Path, capsys: pytest.CaptureFi
     assert check([f"custom:{home}", "--dataset", f"custom:{home}", "--workers", "1"]) == 0
     told = capsys.readouterr().out
     assert told.count("images/ and labels/") == 1 and "nothing wrong" in told
+    assert check([str(tmp_path / "none"), "--dataset", f"custom:{home}", "--workers", "1"]) == 0  # as train.py advises
+    capsys.readouterr()
     assert check([f"custom:{home}", "--dataset", "gtav"]) == 2
     assert "--dataset gtav: custom:" in capsys.readouterr().err
 
@@ -276,10 +278,7 @@ MISTAKES = {
     "a class too high": (entry("ids: {7: 19}"), r"classes.yaml: ids: 7: 19 is no class"),
     "yes": (entry("ids: {7: yes}"), r"classes.yaml: ids: 7: True is no class"),
     "no id": (entry("ids: {road: 7}"), r"classes.yaml: ids: 'road' is no id: give whole numbers from 0 to 255"),
-    "an id in quotation marks": (
-        entry('ids: {"7": road}'),
-        r"ids: '7' is no id: .*without quotation marks",
-    ),
+    "an id in quotation marks": (entry('ids: {"7": road}'), r"ids: '7' is no id: .*without quotation marks"),
     "a name of two classes": (entry("names: {road: sky}"), r"classes.yaml: names: road is another class already"),
     "a number of two classes": (entry("names: {0: sky}"), r"classes.yaml: names: 0 is another class already"),
     "a list called a map": (entry("ids: !!map [a]"), r"classes.yaml: line 1: expected a mapping"),

@@ -36,11 +36,11 @@ def recognise(
     root: Path, *, names: Sequence[str] = (), split_files: Sequence[Path | str] = (), gtav_labels: str = "ids"
 ) -> list[Target]:
     """The data sets of a folder (absolute); UsageError if there are none, or not those that are asked for."""
-    if not root.is_dir():
-        raise UsageError(f"{root}: no such folder; name the folder of the data sets, or that of one of them")
     own = [Target(custom_spec(name, title=title), folder_of(name)) for name, title in titles(names).items()]
     if own and len(own) == len(names):
-        return own
+        return own  # which need no root
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder; name the folder of the data sets, or that of one of them")
     names = [name for name in names if not is_custom(name)]
     rows = [spec(name, gtav_labels=gtav_labels, split_files=split_files) for name in names or SPECS]
     below = [Target(row, root) for row in rows if folders_named(root, row.folders)]
