@@ -226,7 +226,7 @@ def custom_spec(name: str, *, title: str | None = None, divided: bool = False) -
 def _files(folder: Path, suffixes: Sequence[str] | frozenset[str]) -> list[str]:
     """The files below a folder with one of these suffixes, sorted, by their paths in it; links are followed."""
     found = []
-    for home, folders, names in os.walk(folder, followlinks=True):
+    for home, folders, names in os.walk(folder, followlinks=True, onerror=own_splits.unreadable_folder):
         folders[:] = [name for name in folders if name[0] != "."]
         below = Path(home).relative_to(folder).as_posix()
         named = (name for name in names if name[0] != "." and os.path.splitext(name)[1].lower() in suffixes)

@@ -89,3 +89,10 @@ def stem(path: str) -> str:
     """A path without its suffix."""
     folder, slash, file = path.rpartition("/")
     return folder + slash + (file.rpartition(".")[0] or file)
+
+
+def unreadable_folder(error: OSError) -> None:
+    """Raises what a walk through folders would pass over in silence."""
+    raise UsageError(
+        f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away"
+    ) from error

@@ -1,6 +1,7 @@
 """Data sets of one's own: what is found, how they are divided, what their labels mean, every mistake in one line."""
 
 import json
+import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -86,6 +87,19 @@ def test_the_doctor_takes_a_folder_once(tmp_path: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert check([f"custom:{home}", "--dataset", "gtav"]) == 2
     assert "--dataset gtav: custom:" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, scandir = write_own(tmp_path, ["a", "sub/b"]), os.scandir
+
+    def forbidden(path: str) -> object:
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with pytest.raises(UsageError, match=r"/sub: cannot be read \(Permission denied\): make it readable"):
+        stems(home)
 
 
 def test_the_doctor_prints_any_name(tmp_path: Path, capfdbinary: pytest.CaptureFixture) -> None:
