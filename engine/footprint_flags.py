@@ -28,4 +28,4 @@ def check_footprint(parser: argparse.ArgumentParser, args: Namespace) -> None:
             "drop --accumulate, and take --checkpoint_activations or more processes"
         )
     if args.bs_mult % parts:
-        parser.error(f"--accumulate {parts}: does not divide --bs_mult {args.bs_mult}; give numbers of which it does")
+        parser.error(f"--accumulate {parts}: does not divide --bs_mult {args.bs_mult}; give a divisor of that")

@@ -1,7 +1,6 @@
 """Whitening as one more term of any method's losses."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -29,14 +28,14 @@ class Whitening:
     def __call__(self, maps: Sequence[Tensor], *, images: int | None = None) -> Tensor:
         """This process's share of the loss for the normalised ``maps`` (N,c,y,x each) of the layers, which may be those
         of a part of its ``images``."""
-        loss, masks = partial(whitening_loss, images=images, reduce=all_sum), iter(self.masks or ())
+        shared, masks = {"images": images, "reduce": all_sum}, iter(self.masks or ())
         total = at_least_single(maps[0].new_zeros(()))
         for x, selective in zip(maps, self.selective, strict=True):
             if not selective:
                 margin = relaxation(x.shape[1], self.relax_denom)
-                total = total + loss(x, upper_triangle(x.shape[1], x.device), margin=margin)
+                total = total + whitening_loss(x, upper_triangle(x.shape[1], x.device), margin=margin, **shared)
             elif self.masks is not None:
-                total = total + loss(x, next(masks))
+                total = total + whitening_loss(x, next(masks), **shared)
         return self.weight * total / len(self.selective)
 
     def select(self, masks: Sequence[Tensor], iteration: int, device: torch.device) -> None:
