@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--amp", default="off", choices=("off", "bf16"))
+    parser.add_argument("--checkpoint_activations", action="store_true", help="of the backbone, as train.py does")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
     rows = {name: in_own_process(measure, name, args) for name in args.methods}
@@ -75,6 +76,7 @@ class Bench:
         slots = {"slots": 19} if memory else None
         config = {"arch": args.arch, "num_classes": 19, "memory": slots}
         net = network_from(config).to(self.device).train()
+        net.encoder.backbone.recompute = args.checkpoint_activations
         sgd, schedule = build_optimizer(
             net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000
         )

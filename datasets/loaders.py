@@ -33,11 +33,22 @@ class Batch(NamedTuple):
     labels: Tensor  # D,N,H,W uint8; int64 when ready; N,H,W when pooled
     meta_test: Tensor  # D bool, on the CPU: the domains that play meta-test in this iteration
     replaced: Sequence[tuple[str, str]] = ()  # images that could not be used, and what is wrong with each
+    whole: Tensor | None = None  # M,H,W: of a part of a pooled batch, all labels of that batch
 
     def pool(self, domains: Tensor | list[bool] | slice = slice(None)) -> "Batch":
         """The chosen domains (mask or slice) as one flat batch."""
         images, labels = (pixels[domains].flatten(0, 1) for pixels in (self.images, self.labels))
         return Batch(images, labels, self.meta_test[domains], self.replaced)
+
+    def parts(self, count: int) -> "list[Batch]":
+        """A pooled batch in ``count`` equal parts, which take turns in picking images: every domain is in each, where
+        its number of images can be divided so."""
+        if count == 1:
+            return [self]
+        return [
+            self._replace(images=self.images[k::count], labels=self.labels[k::count], whole=self.labels)
+            for k in range(count)
+        ]
 
     def ready(self, device: torch.device | str, *, image_in: bool = False) -> "Batch":
         """The batch on a device, images normalised (see ``normalise``), labels as the losses want them.

@@ -92,7 +92,7 @@ def method_from(args: Namespace, net: DeepLab) -> Aggregate:
         horizon=args.decay_horizon,
     )
     options: dict[str, Any] = {**pixel_losses(args, scheduler, classes=net.classifier.out_channels)}
-    options["whitening"] = whitening_term(args, net.encoder)
+    options |= {"whitening": whitening_term(args, net.encoder), "parts": args.accumulate}
     if args.mldg:
         options |= {"inner_lr": args.inner_lr, "anneal": args.inner_lr_anneal}
     if args.memory:
@@ -134,9 +134,11 @@ def augmentation(args: Namespace) -> Augmentation:
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:
     """The batches of the iterations from ``start`` on."""
-    smallest = args.bs_mult * world_size() * (1 if args.mldg else len(domains.pools))
+    parts = args.accumulate
+    smallest = args.bs_mult // parts * world_size() * (1 if args.mldg else len(domains.pools))
     if smallest < 2:
-        raise UsageError(f"--bs_mult {args.bs_mult}: batch norm needs two images in every pass; give at least 2")
+        told = f"--bs_mult {args.bs_mult}" + (f" --accumulate {parts}" if parts > 1 else "")
+        raise UsageError(f"{told}: batch norm needs two images in every pass; give --bs_mult {2 * parts} or more")
     return train_loader(
         domains,
         batch_size=args.bs_mult,

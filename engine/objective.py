@@ -37,8 +37,8 @@ def segmentation_loss(args: Namespace, scheduler: LRScheduler, *, classes: int) 
     if args.rlx_off_iter < 0:
         return relaxed
 
-    def relaxed_at_first(logits: Tensor, labels: Tensor) -> Tensor:
-        return (relaxed if scheduler.last_epoch < args.rlx_off_iter else plain)(logits, labels)
+    def relaxed_at_first(logits: Tensor, labels: Tensor, *, whole: Tensor | None = None) -> Tensor:
+        return (relaxed if scheduler.last_epoch < args.rlx_off_iter else plain)(logits, labels, whole=whole)
 
     return relaxed_at_first
 

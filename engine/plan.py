@@ -23,7 +23,7 @@ METHODS = {  # (--mldg, --memory)
 
 def plan(args: Namespace) -> str:
     """The plan as text; images are counted, so that missing data is an error here already."""
-    paragraphs = what, data, sampling, loss, whitening, schedule, validation, output, recipe
+    paragraphs = what, data, footprint, sampling, loss, whitening, schedule, validation, output, recipe
     lines = list(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
     told_once = dict.fromkeys(line for line in lines if line.startswith("note: "))
     return "\n".join([*(line for line in lines if line not in told_once), *told_once])
@@ -65,6 +65,15 @@ def data(args: Namespace) -> Iterator[str]:
     if args.mldg:
         who = {"role": "the domains that are meta-test in an iteration", "first_domain": f"{rows[0].name}, always"}
         yield f"roles       drawn anew in every iteration; strong jitter: {who[args.meta_aug]}"
+
+
+def footprint(args: Namespace) -> Iterator[str]:
+    """How a step takes less memory."""
+    if args.accumulate > 1:
+        size = args.bs_mult // args.accumulate
+        yield f"parts       {args.accumulate} per batch, of {size} images per domain; their gradients are summed"
+    if args.checkpoint_activations:
+        yield "activations of the backbone's stages are computed again for the gradient"
 
 
 def sampling(args: Namespace) -> Iterator[str]:

@@ -11,6 +11,7 @@ from engine import flags
 from engine.data import classes_of
 from engine.data_flags import TRIAL, add_sampling, add_training_data, check_data
 from engine.flags import ANY, COUNT, FACTOR, SHARE, WEIGHT, asked_for, number, user_path
+from engine.footprint_flags import add_footprint, check_footprint
 from engine.recipes import apply_recipe
 from engine.resume import flags_of_run, refuse_changes
 from engine.whitening_flags import add_whitening, check_whitening
@@ -46,6 +47,7 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
     check_losses(parser, args)
     check_whitening(parser, args)
+    check_footprint(parser, args)
     check_data(parser, args)
     check_network(args)
     note_tensorboard(args)
@@ -71,7 +73,9 @@ def training_parser() -> argparse.ArgumentParser:
     add_whitening(parser.add_argument_group("whitening"))
     add_optimisation(parser.add_argument_group("optimisation"))
     add_run(parser.add_argument_group("run"))
-    flags.add_machine(parser.add_argument_group("machine"))
+    machine = parser.add_argument_group("machine")
+    flags.add_machine(machine)
+    add_footprint(machine)
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch
     flags.add_without_effect(parser, WITHOUT_EFFECT)
     return parser

@@ -93,6 +93,7 @@ def start_network(args: Namespace, config: dict[str, Any], device: torch.device)
     if args.snapshot and not args.checkpoint:
         load_start(net, args, config)
     net = net.to(device).train()
+    net.encoder.backbone.recompute = args.checkpoint_activations
     return join_batch_norms(net, device) if world_size() > 1 else net
 
 

@@ -17,6 +17,7 @@ def alone(x: Tensor) -> Tensor:
 def per_valid_pixel(total: Tensor, labels: Tensor, reduce: Reduce) -> Tensor:
     """This process's own ``total`` over the number of pixels of all processes' ``labels`` that are not 255.
 
-    The average over all is then the sum of what each of them returns; without a valid pixel it is 0, not NaN.
+    The average over all is then the sum of what each of them returns; without a valid pixel it is 0, not NaN.  Where
+    the total is that of a part of a batch, ``labels`` are those of the whole: the average is the sum over parts too.
     """
     return total / reduce((labels != IGNORE).sum()).clamp_min(1)

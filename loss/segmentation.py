@@ -10,13 +10,17 @@ from loss.weighting import Weigh, weights_of_pixels
 from utils.precision import at_least_single
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, *, weigh: Weigh | None = None, reduce: Reduce = alone) -> Tensor:
+def cross_entropy(
+    logits: Tensor, labels: Tensor, *, whole: Tensor | None = None, weigh: Weigh | None = None, reduce: Reduce = alone
+) -> Tensor:
     """Cross-entropy of ``logits`` (N,K,h,w), resized to ``labels`` (N,H,W) if they differ in size, averaged over the
     pixels that are not 255.
 
     The sum, of which ``weigh`` may weight the classes, is this process's own, the number of pixels that of all
-    processes: the average over all is the sum of what each of them returns.
+    processes: the average over all is the sum of what each of them returns.  ``whole`` (M,H,W) are the labels of the
+    batch of which these are a part: pixels are counted, and batches weighed, in all of them.
     """
+    whole = labels if whole is None else whole
     logits = at_least_single(logits)
     if weigh is None and logits.shape[-2:] != labels.shape[-2:]:
         total = resized_cross_entropy(logits, labels)
@@ -24,13 +28,17 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, weigh: Weigh | None = None,
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     else:
         losses = F.cross_entropy(at_size_of(labels, logits), labels, ignore_index=IGNORE, reduction="none")
-        total = (weights_of_pixels(weigh(labels), labels) * losses).sum()
-    return per_valid_pixel(total, labels, reduce)
+        total = (weights_of_pixels(weigh(labels, whole), labels) * losses).sum()
+    return per_valid_pixel(total, whole, reduce)
 
 
 def auxiliary_cross_entropy(
-    logits: Tensor, labels: Tensor, *, weigh: Weigh | None = None, reduce: Reduce = alone
+    logits: Tensor, labels: Tensor, *, whole: Tensor | None = None, weigh: Weigh | None = None, reduce: Reduce = alone
 ) -> Tensor:
     """The same at the resolution of ``logits`` (N,K,h,w), the labels (N,H,W) resized to nearest."""
-    labels = F.interpolate(labels[:, None].float(), logits.shape[-2:])[:, 0].long()
-    return cross_entropy(logits, labels, weigh=weigh, reduce=reduce)
+
+    def nearest(x: Tensor) -> Tensor:
+        return F.interpolate(x[:, None].float(), logits.shape[-2:])[:, 0].long()
+
+    whole = None if whole is None else nearest(whole)
+    return cross_entropy(logits, nearest(labels), whole=whole, weigh=weigh, reduce=reduce)

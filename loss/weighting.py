@@ -8,7 +8,9 @@ from torch import Tensor
 
 from loss.reduction import Reduce, alone
 
-Weigh = Callable[[Tensor], Tensor]  # labels N,H,W -> the weights of the K classes in each image, N,K
+# labels N,H,W, and those of the whole batch of which they are a part, M,H,W -> the weights of the K classes in each
+# image, N,K
+Weigh = Callable[[Tensor, Tensor], Tensor]
 
 # Those of DeepLab (Chen et al.) for Cityscapes, which the authors' release uses too.
 CITYSCAPES_WEIGHTS = (
@@ -17,7 +19,7 @@ CITYSCAPES_WEIGHTS = (
 )  # fmt: skip
 
 
-def class_weights(labels: Tensor) -> Tensor:
+def class_weights(labels: Tensor, whole: Tensor | None = None) -> Tensor:
     """The weights of the 19 classes on Cityscapes, N,19, whatever the ``labels`` (N,H,W)."""
     return _on(labels.device).expand(len(labels), -1)
 
@@ -29,18 +31,24 @@ def _on(device: torch.device) -> Tensor:
 
 
 def image_weights(
-    labels: Tensor, *, classes: int, bound: float = 1.0, joint: bool = False, reduce: Reduce = alone
+    labels: Tensor,
+    whole: Tensor | None = None,
+    *,
+    classes: int,
+    bound: float = 1.0,
+    joint: bool = False,
+    reduce: Reduce = alone,
 ) -> Tensor:
     """More weight for what an image shows little of: N,K from ``labels`` (N,H,W).
 
     w_c = 1 + bound (1 - h_c) for the classes that occur, h_c being their share of the valid pixels; 1 for the others.
-    h is that of each image, or with ``joint`` that of the whole batch of all processes (Zhu et al., CVPR 2019).
+    h is that of each image, or with ``joint`` that of the ``whole`` batch of all processes (Zhu et al., CVPR 2019).
     """
-    bins = labels.flatten(1).clamp(max=classes)  # the last one takes what is ignored
+    bins = (whole if joint and whole is not None else labels).flatten(1).clamp(max=classes)  # the last: ignored
     counts = bins.new_zeros(len(bins), classes + 1).scatter_add_(1, bins, bins.new_ones(1, 1).expand_as(bins))
     counts = counts[:, :classes]
     if joint:
-        counts = reduce(counts.sum(dim=0, keepdim=True)).expand_as(counts)
+        counts = reduce(counts.sum(dim=0, keepdim=True)).expand(len(labels), -1)
     share = counts / counts.sum(dim=1, keepdim=True).clamp_min(1)
     return 1 + bound * (1 - share) * (counts > 0)
 

@@ -31,16 +31,18 @@ def relaxation(channels: int, denominator: float) -> int:
     return int(channels * (channels - 1) // 2 // denominator) if denominator else 0
 
 
-def whitening_loss(maps: Tensor, mask: Tensor, *, margin: float = 0, reduce: Reduce = alone) -> Tensor:
+def whitening_loss(
+    maps: Tensor, mask: Tensor, *, images: int | None = None, margin: float = 0, reduce: Reduce = alone
+) -> Tensor:
     """How far the channels of ``maps`` (N,C,H,W, normalised) are from being independent, where ``mask`` (C,C) asks.
 
     L = mean over the images of max(0, (sum_mask |cov| - margin) / sum_mask 1).  The sum over the images is this
-    process's own, their number that of all.
+    process's own, their number that of all; of its own there are ``images`` where ``maps`` are those of a part.
     """
     covariances = covariance(maps)
     excess = (covariances.abs() * mask).sum(dim=(1, 2)) - margin
-    images = reduce(excess.new_full((), len(maps)))
-    return (excess / mask.sum().clamp_min(1)).clamp_min(0).sum() / images
+    number = reduce(excess.new_full((), len(maps) if images is None else images))
+    return (excess / mask.sum().clamp_min(1)).clamp_min(0).sum() / number
 
 
 def view_variance(maps: Tensor) -> Tensor:

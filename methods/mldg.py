@@ -42,14 +42,13 @@ class MLDG(Aggregate):
 
     def step(self, batch: Batch) -> Terms:
         train, test = batch.pool(~batch.meta_test), batch.pool(batch.meta_test)
-        inner = self.observe(train)
-        grads = self.gradients(inner)
+        inner, grads = self.accumulate(train, self.observe)
         stepped = {
             name: torch.sub(param, g, alpha=self.inner_lr)
             for (name, param), g in zip(self.params.items(), grads, strict=True)
         }
-        outer = self.meta_test(stepped, train, test)
-        self.apply([i.add_(o) for i, o in zip(grads, self.gradients(outer), strict=True)])
+        outer, outer_grads = self.accumulate(test, lambda part: self.meta_test(stepped, train, part))
+        self.apply([i.add_(o) for i, o in zip(grads, outer_grads, strict=True)])
         self.after_update(train)
         self.scheduler.step()
         return detached(inner, "inner/") | detached(outer, "outer/")

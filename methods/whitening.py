@@ -25,16 +25,17 @@ class Whitening:
         self.masks: list[Tensor] | None = None  # C,C bool for every selective layer
         self.taken = 0  # the iteration after which they were last chosen
 
-    def __call__(self, maps: Sequence[Tensor]) -> Tensor:
-        """This process's share of the loss for the normalised ``maps`` (N,c,y,x each) of the layers."""
-        masks = iter(self.masks or ())
+    def __call__(self, maps: Sequence[Tensor], *, images: int | None = None) -> Tensor:
+        """This process's share of the loss for the normalised ``maps`` (N,c,y,x each) of the layers, which may be those
+        of a part of its ``images``."""
+        shared, masks = {"images": images, "reduce": all_sum}, iter(self.masks or ())
         total = at_least_single(maps[0].new_zeros(()))
         for x, selective in zip(maps, self.selective, strict=True):
             if not selective:
                 margin = relaxation(x.shape[1], self.relax_denom)
-                total = total + whitening_loss(x, upper_triangle(x.shape[1], x.device), margin=margin, reduce=all_sum)
+                total = total + whitening_loss(x, upper_triangle(x.shape[1], x.device), margin=margin, **shared)
             elif self.masks is not None:
-                total = total + whitening_loss(x, next(masks), reduce=all_sum)
+                total = total + whitening_loss(x, next(masks), **shared)
         return self.weight * total / len(self.selective)
 
     def select(self, masks: Sequence[Tensor], iteration: int, device: torch.device) -> None:

@@ -4,12 +4,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
 from network.archs import SMALL_STRIDES, STRIDES
 from network.layer_norms import NAME, add_norm, make_norm, norm_in_place_of
 from network.pretrained import load_backbone, pretrained_weights
+from network.recomputing import recomputed
 
 BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
 NO_NORMS = (0,) * 7  # --wt_layer
@@ -118,6 +120,7 @@ class Backbone(nn.Module):
 
     ``forward`` maps images (N,3,H,W) to four feature maps, the last at ``output_stride`` (4, 8, 16 or 32).
     ``wt_layer`` is the release's flag: the norms behind the three convolutions of a stem and at the end of each stage.
+    If ``recompute`` is set, the backward pass computes the stages again instead of finding all of their maps kept.
     """
 
     def __init__(
@@ -141,11 +144,12 @@ class Backbone(nn.Module):
             if kind:
                 add_norm(stage, make_norm(kind, channels))
         self.stem, self.stages = parts.stem, nn.ModuleList(parts.stages)
+        self.recompute = False
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x, maps = self.stem(images), []
         for stage in self.stages:
-            maps.append(x := stage(x))
+            maps.append(x := recomputed(stage, x) if self.recompute and torch.is_grad_enabled() else stage(x))
         return maps
 
 

@@ -153,7 +153,8 @@ def test_every_method_minimises_the_chosen_loss(mldg: bool, memory: bool) -> Non
     batch = random_batch()
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def chosen(logits: Tensor, labels: Tensor) -> Tensor:
+    def chosen(logits: Tensor, labels: Tensor, *, whole: Tensor | None) -> Tensor:
+        assert whole is None
         seen.append((logits, labels, relaxed_cross_entropy(logits, labels, weigh=class_weights)))
         return seen[-1][2]
 

@@ -1,0 +1,185 @@
+"""A batch in parts equals the whole one, and activations that are computed again equal those that were kept."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ranks import run_ranks, small_method
+from test_ranks import IMAGES, KINDS, LOSSES, joint_batch, part
+from tiny import CLASSES, DIM
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from engine import build
+from engine.objective import pixel_losses
+from engine.plan import footprint
+from engine.resume import refuse_changes
+from engine.train_flags import parse_training
+from engine.training import start_network
+from methods import choose_method
+from methods.whitening import Whitening
+from network.backbones import Backbone
+from network.deeplab import SegOutput
+from network.layer_norms import WhiteningNorm
+from optimizer.sgd import build_optimizer
+from utils.distributed import all_sum, rank, world_size
+from utils.errors import UsageError
+
+CPU = torch.device("cpu")
+PER_RANK = IMAGES // 2
+LINES = ["", *LOSSES, "--jointwtborder --rlx_off_iter 1 --cls_wt_loss"]
+
+
+def differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    assert found.keys() == expected.keys()
+    return max(
+        ((found[key] - value).abs().max() / value.abs().max().clamp_min(1e-3)).item() for key, value in expected.items()
+    )
+
+
+class WhitenedNet(nn.Module):
+    """Two maps to whiten, an auxiliary head, and a batch norm that goes by its running statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, DIM, 3, stride=4), nn.BatchNorm2d(DIM).eval(), nn.Tanh())
+        self.norms = nn.ModuleList([WhiteningNorm(DIM), WhiteningNorm(DIM)])
+        self.body = nn.Conv2d(DIM, DIM, 3, padding=1)
+        self.heads = nn.ModuleList(nn.Conv2d(DIM, CLASSES, 1) for _ in range(2))
+
+    def forward(self, images: Tensor) -> SegOutput:
+        middle = self.norms[0](self.stem(images))
+        last = self.norms[1](self.body(middle))
+        whitened = [norm.take() for norm in self.norms]
+        return SegOutput(self.heads[1](last), images.shape[-2:], self.heads[0](middle), last, whitened=whitened)
+
+
+def train(line: str, mldg: bool, parts: int) -> dict[str, Tensor]:
+    """The state and the losses of two iterations in which batch norms go by their running statistics."""
+    torch.manual_seed(0)
+    net = WhitenedNet().double()
+    losses = pixel_losses(parse_training(line.split()), SimpleNamespace(last_epoch=0), classes=CLASSES)
+    term = Whitening([True, False], weight=2.0, relax_denom=4)
+    term.select([torch.rand(DIM, DIM).triu(1) > 0.5], 1, CPU)
+    sgd = build_optimizer(net, lr=0.1, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100)
+    inner = {"inner_lr": 0.1} if mldg else {}
+    method = choose_method(mldg=mldg, memory=False)(net, *sgd, whitening=term, parts=parts, **losses, **inner)
+    own = slice(rank() * PER_RANK, (rank() + 1) * PER_RANK) if world_size() > 1 else slice(None)
+    found = {}
+    for iteration in range(2):
+        terms = method.step(part(joint_batch(iteration, PER_RANK), own))
+        assert not any(term.requires_grad for term in terms.values())
+        found |= {f"{iteration} {name}": all_sum(term) for name, term in terms.items()}
+    return net.state_dict() | found
+
+
+@pytest.mark.parametrize("mldg", [False, True])
+@pytest.mark.parametrize("line", LINES)
+def test_parts_equal_the_whole_batch(line: str, mldg: bool) -> None:
+    whole = train(line, mldg, parts=1)
+    assert {name.rpartition("/")[2].split()[-1] for name in whole if name[0] in "01"} == {"seg", "aux", "whitening"}
+    for parts in (2, 3, 6):
+        assert differences(train(line, mldg, parts), whole) < 1e-9
+
+
+def train_all(parts: int) -> list[dict[str, Tensor]]:
+    return [train("--img_wt_loss --batch_weighting", mldg, parts) for mldg in (False, True)]
+
+
+def test_parts_of_ranks_equal_one_process(tmp_path: Path) -> None:
+    whole = train_all(1)
+    for results in run_ranks(train_all, 2, tmp_path, 3):
+        assert max(map(differences, results, whole)) < 1e-9
+
+
+def test_every_domain_is_in_every_part() -> None:
+    batch = joint_batch(0, PER_RANK)
+    names = torch.arange(2).view(2, 1, 1, 1, 1).expand(2, IMAGES, 3, 1, 1)
+    for chosen in batch._replace(images=names).pool().parts(3):
+        assert chosen.images[:, 0, 0, 0].tolist() == [0, 0, 1, 1] and len(chosen.labels) == 4
+        assert len(chosen.whole) == 2 * IMAGES
+
+
+WT_LAYER = (0, 0, 0, 2, 5, 1, 0)
+
+
+def step_once(mldg: bool, memory: bool, recompute: bool) -> tuple[dict[str, Tensor], int, int]:
+    """State and losses after an iteration, how many numbers its graphs kept, and how often the backbone ran."""
+
+    def backbone() -> Backbone:
+        made = Backbone("resnet18", 16, wt_layer=WT_LAYER)
+        made.recompute = recompute
+        return made
+
+    term = Whitening([True, False], weight=2.0)
+    term.select([torch.ones(64, 64, dtype=torch.bool).triu(1)], 1, CPU)
+    inner = {"inner_lr": 0.1} if mldg else {}
+    method = small_method(backbone, mldg=mldg, memory=memory, whitening=term, **inner)
+    runs: list[int] = []
+    method.net.encoder.backbone.stages[0].register_forward_pre_hook(lambda *_: runs.append(1))
+    kept: list[int] = []
+
+    def keep(x: Tensor) -> Tensor:
+        kept.append(x.numel())
+        return x
+
+    with saved_tensors_hooks(keep, lambda x: x):
+        terms = method.step(part(joint_batch(0, PER_RANK), slice(2 * rank(), 2 * rank() + 2)))
+    norms = [module for module in method.net.modules() if isinstance(module, WhiteningNorm)]
+    assert len(norms) == 2 and all(norm.normalised is None for norm in norms)
+    return method.net.state_dict() | terms, sum(kept), len(runs)
+
+
+@pytest.mark.parametrize(("mldg", "memory"), KINDS)
+def test_recomputed_activations_equal_kept_ones(mldg: bool, memory: bool) -> None:
+    expected, much, passes = step_once(mldg, memory, False)
+    found, little, all_passes = step_once(mldg, memory, True)
+    assert differences(found, expected) < 1e-12
+    assert all_passes - passes == 1 + mldg  # those with a gradient, and none of those that write the memory
+    assert little < much / 2
+
+
+def recompute_in_ranks() -> float:
+    return differences(*(step_once(True, False, recompute)[0] for recompute in (True, False)))
+
+
+def test_recomputed_activations_in_ranks(tmp_path: Path) -> None:
+    assert max(run_ranks(recompute_in_ranks, 2, tmp_path)) < 1e-12
+
+
+def test_flags_reach_their_places() -> None:
+    line = "--accumulate 2 --bs_mult 4 --checkpoint_activations --arch DeepR18V3PlusD --pretrained_backbone none"
+    args = parse_training(line.split())
+    config = {"arch": args.arch, "num_classes": 19, "memory": None}
+    net = start_network(args, config, CPU)
+    assert net.encoder.backbone.recompute and build.method_from(args, net).parts == 2
+    assert "2 per batch, of 2 images per domain" in "\n".join(footprint(args))
+    assert "computed again" in "\n".join(footprint(args))
+    args = parse_training(line.split()[5:])
+    net = start_network(args, config, CPU)
+    assert not net.encoder.backbone.recompute and build.method_from(args, net).parts == 1
+    assert not list(footprint(args))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--accumulate 3 --bs_mult 4", "--accumulate 3: does not divide --bs_mult 4"),
+        ("--accumulate 2 --memory", "--accumulate 2: the memory is written from a whole batch"),
+        ("--accumulate 2 --memory --mldg --dataset gtav synthia", "drop --accumulate"),
+        ("--accumulate 0", "0: give a whole number"),
+    ],
+)
+def test_parts_that_are_refused(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_training(line.split())
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2 and told in printed and printed.count("\n") == 1
+
+
+def test_a_run_keeps_its_parts(tmp_path: Path) -> None:
+    before = vars(parse_training([])) | {"checkpoint": tmp_path / "iteration_000002.pth"}
+    refuse_changes(parse_training(["--checkpoint_activations"]), before)
+    with pytest.raises(UsageError, match=r"--accumulate: .* was started with 1, not 2"):
+        refuse_changes(parse_training(["--accumulate", "2", "--bs_mult", "4"]), before | {"bs_mult": 4})
