@@ -1,5 +1,6 @@
 """Pixel-wise losses that a crop without a single valid pixel cannot turn into NaN."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,5 +29,16 @@ def auxiliary_cross_entropy(
     logits: Tensor, labels: Tensor, *, weigh: Weigh | None = None, reduce: Reduce = alone
 ) -> Tensor:
     """The same at the resolution of ``logits`` (N,K,h,w), the labels (N,H,W) resized to nearest."""
-    labels = F.interpolate(labels[:, None].float(), logits.shape[-2:])[:, 0].long()
-    return cross_entropy(logits, labels, weigh=weigh, reduce=reduce)
+    rows, cols = (
+        nearest(source, target, labels.device)
+        for source, target in zip(labels.shape[-2:], logits.shape[-2:], strict=True)
+    )
+    return cross_entropy(logits, labels[:, rows[:, None], cols], weigh=weigh, reduce=reduce)
+
+
+def nearest(source: int, target: int, device: torch.device) -> Tensor:
+    """The indices (``target``, int64) that torch's nearest resize reads of a side of ``source`` pixels.
+
+    Labels are read there alone: a resize would first want all of them as floats.
+    """
+    return F.interpolate(torch.arange(source, dtype=torch.float32, device=device)[None, None], target)[0, 0].long()
