@@ -13,10 +13,12 @@ from torch.nn import functional as F
 from datasets.loaders import Batch
 from engine.build import network_from
 from engine.feed import Feed
+from engine.prediction import Inference, Predictor
 from engine.trainer import Progress, Trainer
 from methods import Aggregate, choose_method
 from methods.whitening import Whitening
 from optimizer.sgd import build_optimizer
+from utils.metrics import ConfusionMatrix
 
 CROP = 768
 ISW = [0, 0, 2, 2, 2, 0, 0]
@@ -129,3 +131,20 @@ def test_more_work_is_seen(mutation: Callable[[Aggregate, Batch], None], tmp_pat
     costs, _ = costs_of_a_step(method, tmp_path)
     more = {with_pass: ([4, 4], 0), with_one_hot: ([4], 1), with_float_labels: ([4], 1)}
     assert (costs.network, len(costs.label_copies)) == more[mutation]
+
+
+@pytest.mark.parametrize("mode", ["whole", "sliding", "pooling"])
+def test_labelling_a_picture_waits_for_nothing(mode: str) -> None:
+    net = real_method(False, True).net
+    scales = (1.0,) if mode == "whole" else (0.5, 1.0)
+    inference = Inference(mode, scales, flip=mode != "whole", crop_size=384)
+    args = Namespace(gumbel_eval=0, image_in=False, amp="off")
+    predict = Predictor(net, args, device=torch.device("meta"), inference=inference)
+    image, labels = torch.empty(3, 512, 1024, dtype=torch.uint8), torch.empty(512, 1024, dtype=torch.uint8)
+    smaller = [image[:, ::2, ::2]] * (len(scales) - 1)
+    matrix = ConfusionMatrix(19, "meta")
+    predict(image, smaller, index=0)
+    with Costs((512, 1024)) as costs:
+        matrix.update(labels.to("meta", non_blocking=True), predict(image, smaller, index=0))
+    assert matrix.counts.dtype == torch.int64
+    assert sum(costs.encoder) == {"whole": 1, "sliding": 2 * (8 + 2), "pooling": 4}[mode]
