@@ -2,7 +2,7 @@
 
 The floor is measured by the same script and process, in turns: the network on the same windows or views, in the
 same groups, its answers thrown away.  The rest is cutting, adding up, resizing, mirroring, the choice of classes and
-the count of the confusion matrix.
+the count of the confusion matrix.  On a CPU seconds are those of the processor: give OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.measuring import in_own_process, peak_gigabytes, seconds_of
+from benchmarks.measuring import in_own_process, peak_gigabytes, processor_seconds_of
 from datasets.transforms import to_tensor
 from engine.build import choose_device, network_from
 from engine.main import run_program
@@ -98,8 +98,8 @@ def measure(way: str, args: Namespace) -> dict[str, Any]:
     bench.floor()
     seconds, floors = [], []
     for _ in range(args.repeats):
-        seconds.append(seconds_of(bench.picture, bench.device))
-        floors.append(seconds_of(bench.floor, bench.device))
+        seconds.append(processor_seconds_of(bench.picture, bench.device))
+        floors.append(processor_seconds_of(bench.floor, bench.device))
     ratios = [whole / floor for whole, floor in zip(seconds, floors, strict=True)]
     return {
         "passes": len(bench.seen),

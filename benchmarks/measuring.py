@@ -29,6 +29,16 @@ def seconds_of(function: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
+def processor_seconds_of(function: Callable[[], None], device: torch.device) -> float:
+    """The same of a CPU in seconds of work, which other programs on the machine do not lengthen; with OMP_NUM_THREADS=1,
+    else threads that wait for each other count too.  Of another device, how long the call takes."""
+    if device.type != "cpu":
+        return seconds_of(function, device)
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
 def peak_gigabytes(device: torch.device) -> float:
     """The highest use so far: of the device, or of the whole process on the CPU."""
     if device.type == "cuda":
