@@ -6,10 +6,7 @@ backward of the network per image, plus one encoder forward without gradient per
 
 import argparse
 import json
-import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +16,7 @@ from typing import Any
 import torch
 from torch import autograd
 
+from benchmarks.measuring import in_own_process, peak_gigabytes, seconds_of, wait_for
 from datasets.loaders import Batch
 from engine.build import autocast, choose_device, choose_precision, network_from
 from engine.main import run_program
@@ -57,12 +55,6 @@ def main() -> None:
     print(table(rows))
     if args.json:
         args.json.write_text(json.dumps({"flags": vars(args), "methods": rows}, indent=1, default=str) + "\n")
-
-
-def in_own_process(function: Callable, *arguments: Any) -> Any:
-    """Call in a fresh process, so that no measurement inherits another's memory."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
 
 
 class Bench:
@@ -104,16 +96,6 @@ class Bench:
                 for part in self.writes:
                     method.net.encoder(part.images)
 
-    def timed(self, function: Callable[[], None]) -> float:
-        start = time.perf_counter()
-        function()
-        self.wait()
-        return time.perf_counter() - start
-
-    def wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
     def split(self) -> dict[str, float]:
         """Seconds of one step by phase."""
         seconds: dict[str, float] = defaultdict(float)
@@ -122,7 +104,7 @@ class Bench:
             def call(*args: Any, **kwargs: Any) -> Any:
                 start = time.perf_counter()
                 result = function(*args, **kwargs)
-                self.wait()
+                wait_for(self.device)
                 seconds[phase] += time.perf_counter() - start
                 return result
 
@@ -131,7 +113,7 @@ class Bench:
         present = {name: phase for name, phase in PHASES.items() if hasattr(self.method, name)}
         for name, phase in present.items():
             setattr(self.method, name, clock(phase, getattr(self.method, name)))
-        total = self.timed(self.step)
+        total = seconds_of(self.step, self.device)
         for name in present:
             delattr(self.method, name)
         return dict(seconds) | {"other": total - sum(seconds.values())}
@@ -144,8 +126,8 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         bench.floor()
     steps, floors, splits = [], [], []
     for _ in range(args.repeats):
-        steps.append(bench.timed(bench.step))
-        floors.append(bench.timed(bench.floor))
+        steps.append(seconds_of(bench.step, bench.device))
+        floors.append(seconds_of(bench.floor, bench.device))
         splits.append(bench.split())
     ratios = [step / floor for step, floor in zip(steps, floors, strict=True)]
     phases = {phase: statistics.median(split[phase] for split in splits) for phase in splits[0]}
@@ -163,10 +145,7 @@ def peak_memory(name: str, args: argparse.Namespace) -> float:
     bench = Bench(name, args)
     for _ in range(3):
         bench.step()
-    if bench.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(bench.device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return peak_gigabytes(bench.device)
 
 
 def table(rows: dict[str, dict[str, Any]]) -> str:

@@ -36,8 +36,17 @@ class Batch(NamedTuple):
     whole: Tensor | None = None  # M,H,W: of a part of a pooled batch, all labels of that batch
 
     def pool(self, domains: Tensor | list[bool] | slice = slice(None)) -> "Batch":
-        """The chosen domains (mask or slice) as one flat batch."""
-        images, labels = (pixels[domains].flatten(0, 1) for pixels in (self.images, self.labels))
+        """The chosen domains (mask or slice) as one flat batch: a view where they are neighbours.
+
+        Numbers, not the mask, reach the device, which need not be waited for then.
+        """
+        chosen = torch.arange(len(self.images))[domains].tolist()
+        first, count = chosen[0], len(chosen)
+        neighbours = chosen == list(range(first, first + count))
+        images, labels = (
+            pixels[first : first + count].flatten(0, 1) if neighbours else torch.cat([pixels[i] for i in chosen])
+            for pixels in (self.images, self.labels)
+        )
         return Batch(images, labels, self.meta_test[domains], self.replaced)
 
     def parts(self, count: int) -> "list[Batch]":
@@ -53,7 +62,7 @@ class Batch(NamedTuple):
     def ready(self, device: torch.device | str, *, image_in: bool = False) -> "Batch":
         """The batch on a device, images normalised (see ``normalise``), labels as the losses want them.
 
-        ``meta_test`` stays where it is: choosing domains by it then needs no wait for the device.
+        ``meta_test`` stays where it is: choosing domains by it then needs no wait for the device (see ``pool``).
         """
         images = normalise(self.images.to(device, non_blocking=True), image_in=image_in)
         labels = self.labels.to(device, non_blocking=True).long()

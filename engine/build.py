@@ -42,10 +42,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(amp: str, device: torch.device) -> str:
-    """What ``auto`` means here: 'bf16' or 'off'.  Float32 is true float32 from now on, TF32 off."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    return amp if amp != "auto" else "bf16" if device.type == "cuda" else "off"
+    """What ``amp`` means here: 'bf16', 'tf32' or 'off'.  Without 'tf32', which only CUDA devices have, float32 is true
+    float32 from now on."""
+    on_cuda = device.type == "cuda"
+    usual = {"auto": "bf16" if on_cuda else "off", "tf32": "tf32" if on_cuda else "off"}
+    precision = usual.get(amp, amp)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return precision
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:

@@ -56,7 +56,7 @@ def score_reads(
     loader = evaluation_batches(args, images, indices=mine, pyramid=predict.inference.pyramid)
     progress = tqdm(loader, images.spec.name, leave=False, unit="image", disable=rank() > 0)
     for index, (image, labels, name, *resized) in zip(mine, progress, strict=True):
-        truth = labels.to(predict.device)
+        truth = labels.to(predict.device, non_blocking=True)
         for read, matrix in enumerate(matrices):
             prediction = predict(image, resized, index=index, read=read)
             matrix.update(truth, prediction)

@@ -194,7 +194,10 @@ def add_image_in(group: Any, *, told: str) -> None:
 def add_machine(group: Any) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    group.add_argument("--amp", choices=("auto", "bf16", "off"), help="auto: bf16 on CUDA; off: true float32 [recipe]")
+    group.add_argument(
+        "--amp", choices=("auto", "bf16", "tf32", "off"), help="auto: bf16 on CUDA; tf32: float32 whose products are "
+        "rounded to TF32 on CUDA, in the memory too; off: true float32 [recipe]"
+    )  # fmt: skip
     group.add_argument("--num_workers", type=ANY, default=min(8, max(1, cores - 1)), metavar="N", help="data loading")
 
 

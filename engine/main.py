@@ -52,6 +52,9 @@ def run(name: str, main: Callable[[], None]) -> None:
     except (RuntimeError, MemoryError) as error:
         if another_ended(error):
             sys.exit(fail(name, "another process ended; what it met is told by itself"))
+        if of_compiler(error):
+            told = f"--compile: torch cannot compile the network here ({first_line(error)}); drop --compile"
+            sys.exit(fail(name, told))
         if not out_of_memory(error):
             raise
         remedy = "take smaller or fewer images at once: --bs_mult, --crop_size, --target_norm; or another --device"
@@ -69,6 +72,11 @@ def another_ended(error: Exception) -> bool:
     """Whether a process waited in vain for another one."""
     lost = "Connection closed by peer|Connection reset by peer|Broken pipe|NCCL"
     return int(os.environ.get("WORLD_SIZE", 1)) > 1 and bool(re.search(lost, str(error)))
+
+
+def of_compiler(error: Exception) -> bool:
+    """Whether torch.compile, which need not be loaded here, has failed."""
+    return any(kind.__module__.startswith("torch._dynamo") for kind in type(error).__mro__)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -19,11 +19,17 @@ METHODS = {  # (--mldg, --memory)
     (False, True): "the memory without meta-learning",
     (True, True): "Pin the Memory",
 }
+PRECISIONS = {  # --amp
+    "auto": "bf16 on a GPU, else float32; TF32 off",
+    "bf16": "bf16; TF32 off",
+    "tf32": "float32 with products in TF32 on a GPU, else true float32",
+    "off": "true float32, TF32 off",
+}
 
 
 def plan(args: Namespace) -> str:
     """The plan as text; images are counted, so that missing data is an error here already."""
-    paragraphs = what, data, footprint, sampling, loss, whitening, schedule, validation, output, recipe
+    paragraphs = what, data, footprint, sampling, loss, whitening, schedule, numbers, validation, output, recipe
     lines = list(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
     told_once = dict.fromkeys(line for line in lines if line.startswith("note: "))
     return "\n".join([*(line for line in lines if line not in told_once), *told_once])
@@ -141,6 +147,14 @@ def schedule(args: Namespace) -> Iterator[str]:
     )
     yield f"iterations  {args.max_iter:,}"
     yield f"lr          {start:.3g} at the start, {half:.3g} half way, {end:.3g} at the end ({args.lr_schedule})"
+
+
+def numbers(args: Namespace) -> Iterator[str]:
+    """In which precision, and how, torch computes."""
+    told = [PRECISIONS[args.amp]]
+    told += ["compiled"] if args.compile else []
+    told += ["deterministic"] if args.deterministic else []
+    yield f"numbers     {', '.join(told)}"
 
 
 def validation(args: Namespace) -> Iterator[str]:

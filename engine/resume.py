@@ -16,7 +16,7 @@ FREE = {  # flags that may differ from those of the run: they change neither wei
     "resume", "restore_optimizer", "plan", "local_rank", "data_root", "split_file", "device", "num_workers", "exp",
     "exp_root", "max_iter", "save_interval", "keep", "log_interval", "val_dataset", "val_interval", "val_images",
     "mapillary_crop", "mapillary_pad", "gumbel_eval", "dump_augmentation_images", "no_check", "skip_bad",
-    "checkpoint_activations",
+    "checkpoint_activations", "compile", "deterministic",
 }  # fmt: skip
 PATHS = {"data_root", "exp_root", "snapshot"}
 

@@ -76,6 +76,7 @@ def training_parser() -> argparse.ArgumentParser:
     machine = parser.add_argument_group("machine")
     flags.add_machine(machine)
     add_footprint(machine)
+    add_algorithms(machine)
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)  # torch.distributed.launch
     flags.add_without_effect(parser, WITHOUT_EFFECT)
     return parser
@@ -220,6 +221,17 @@ def add_run(group: Any) -> None:
     group.add_argument("--val_images", type=ANY, default=100, metavar="N", help="images per domain in these; 0: all")
     group.add_argument("--log_interval", type=COUNT, default=20, metavar="N", help="iterations between logs")
     group.add_argument("--seed", type=flags.number(int, 0, 2**63 - 1), default=304, help="of everything random")
+
+
+def add_algorithms(group: Any) -> None:
+    group.add_argument(
+        "--compile", action="store_true", help="let torch compile the network, which takes a while at the start; for a "
+        "single process, and not in validations"
+    )  # fmt: skip
+    group.add_argument(
+        "--deterministic", action="store_true", help="only algorithms that give the same bits every time on a GPU, "
+        "which are slower"
+    )  # fmt: skip
 
 
 def note_tensorboard(args: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from engine import build
 from engine.evaluation import FirstPicture, score_domain, summary
 from engine.feed import Feed
 from engine.interruption import Interrupted, Interruption, Stopped
+from engine.machine import uncompiled
 from engine.plan import validation_interval
 from engine.resume import command_to_go_on
 from engine.whitening import Selection, describe, share_picture
@@ -157,8 +158,9 @@ class Trainer:
             self.save()  # this takes its time, and may meet a broken image
             from_first(None)  # which no process tells before all is saved
             try:
-                self.select()
-                self.validate()
+                with uncompiled(self.args.compile):
+                    self.select()
+                    self.validate()
             except Stopped:
                 stop = True
             except UsageError as error:  # a broken image; the others, waiting for this process, are ended

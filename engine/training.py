@@ -14,7 +14,7 @@ from tqdm import tqdm
 from datasets.folder import LabelledImages
 from datasets.layouts import some
 from datasets.loaders import Domains
-from engine import build, data
+from engine import build, data, machine
 from engine.feed import Feed
 from engine.plan import whitening
 from engine.samples import dumped
@@ -37,6 +37,7 @@ NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank"}  
 
 def train(args: Namespace) -> Path:
     """Train as the flags say, from the start or from ``args.checkpoint``; returns the folder of the run."""
+    machine.choose_algorithms(deterministic=args.deterministic)
     device = build.choose_device(args.device)
     distributed.start(device)
     precision = build.choose_precision(args.amp, device)
@@ -94,6 +95,8 @@ def start_network(args: Namespace, config: dict[str, Any], device: torch.device)
         load_start(net, args, config)
     net = net.to(device).train()
     net.encoder.backbone.recompute = args.checkpoint_activations
+    if args.compile:
+        machine.compile_network(net)
     return join_batch_norms(net, device) if world_size() > 1 else net
 
 

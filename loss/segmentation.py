@@ -1,5 +1,6 @@
 """Pixel-wise losses that a crop without a single valid pixel cannot turn into NaN."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -36,9 +37,17 @@ def auxiliary_cross_entropy(
     logits: Tensor, labels: Tensor, *, whole: Tensor | None = None, weigh: Weigh | None = None, reduce: Reduce = alone
 ) -> Tensor:
     """The same at the resolution of ``logits`` (N,K,h,w), the labels (N,H,W) resized to nearest."""
+    rows, cols = (
+        nearest(source, target, labels.device)
+        for source, target in zip(labels.shape[-2:], logits.shape[-2:], strict=True)
+    )
+    labels, whole = (None if x is None else x[:, rows[:, None], cols] for x in (labels, whole))
+    return cross_entropy(logits, labels, whole=whole, weigh=weigh, reduce=reduce)
 
-    def nearest(x: Tensor) -> Tensor:
-        return F.interpolate(x[:, None].float(), logits.shape[-2:])[:, 0].long()
 
-    whole = None if whole is None else nearest(whole)
-    return cross_entropy(logits, nearest(labels), whole=whole, weigh=weigh, reduce=reduce)
+def nearest(source: int, target: int, device: torch.device) -> Tensor:
+    """The indices (``target``, int64) that torch's nearest resize reads of a side of ``source`` pixels.
+
+    Labels are read there alone: a resize would first want all of them as floats.
+    """
+    return F.interpolate(torch.arange(source, dtype=torch.float32, device=device)[None, None], target)[0, 0].long()

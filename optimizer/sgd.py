@@ -17,7 +17,15 @@ def build_optimizer(
     exponent: float,
     horizon: int,
 ) -> tuple[SGD, LambdaLR]:
-    """SGD over all parameters, with the schedule to be stepped once per iteration."""
+    """SGD over all parameters, with the schedule to be stepped once per iteration; on CUDA as a single kernel."""
     params = [param for param in net.parameters() if param.requires_grad]
-    sgd = SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    fused = all(param.is_cuda for param in params) or None
+    sgd = SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
+    sgd.register_load_state_dict_post_hook(keep_kernel)
     return sgd, LambdaLR(sgd, lambda i: decay_factor(i, schedule=schedule, exponent=exponent, horizon=horizon))
+
+
+def keep_kernel(sgd: SGD) -> None:
+    """A state may come from another device, which had another kernel."""
+    for group in sgd.param_groups:
+        group["fused"] = sgd.defaults["fused"]

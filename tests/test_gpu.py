@@ -3,18 +3,21 @@
 import pytest
 import torch
 from tiny import tiny_method
+from torch.optim import SGD
 
 from datasets.loaders import Batch
 from engine.build import autocast
+from engine.machine import choose_algorithms, compile_network
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 KINDS = [(False, False), (True, False), (False, True), (True, True)]
 
 
-def steps(device: str, precision: str, mldg: bool, memory: bool) -> list[dict[str, float]]:
+def steps(device: str, precision: str, mldg: bool, memory: bool, compiled: bool = False) -> list[dict[str, float]]:
     options = {"gumbel": False} if memory else {}
-    method = tiny_method(mldg=mldg, memory=memory, **options)
-    method.net.to(device)
+    method = tiny_method(mldg=mldg, memory=memory, device=device, **options)
+    if compiled:
+        compile_network(method.net)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 19, (2, 2, 32, 32), dtype=torch.uint8, generator=generator)
@@ -33,3 +36,58 @@ def test_steps_equal_those_of_the_cpu(mldg: bool, memory: bool, precision: str, 
     expected, found = steps("cpu", "off", mldg, memory), steps("cuda", precision, mldg, memory)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=tolerance)
+
+
+@pytest.mark.parametrize(("mldg", "memory"), KINDS)
+def test_compiled_steps_equal_others(mldg: bool, memory: bool) -> None:
+    torch.compiler.reset()
+    expected, found = (steps("cuda", "off", mldg, memory, compiled) for compiled in (False, True))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize(("mldg", "memory"), KINDS)
+def test_nothing_in_a_step_waits(mldg: bool, memory: bool) -> None:
+    method = tiny_method(mldg=mldg, memory=memory, device="cuda")
+    images = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8).pin_memory()
+    labels = torch.randint(0, 19, (2, 2, 32, 32), dtype=torch.uint8).pin_memory()
+    batch = Batch(images, labels, torch.tensor([True, False]))
+    method.step(batch.ready("cuda"))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        method.step(batch.ready("cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_deterministic_steps_repeat_in_every_bit() -> None:
+    choose_algorithms(deterministic=True)
+    try:
+        weights = []
+        for _ in range(2):
+            method = tiny_method(mldg=True, memory=True, device="cuda", gumbel=False)
+            generator = torch.Generator().manual_seed(0)
+            images = torch.randn(2, 2, 3, 64, 64, generator=generator).to("cuda")
+            labels = torch.randint(0, 19, (2, 2, 64, 64), generator=generator)
+            batch = Batch(images, labels.to("cuda"), torch.tensor([True, False]))
+            for _ in range(3):
+                method.step(batch)
+            weights.append(list(method.net.state_dict().values()))
+    finally:
+        choose_algorithms(deterministic=False)
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_the_single_kernel_steps_as_many_do() -> None:
+    method = tiny_method(mldg=False, memory=False, device="cuda")
+    assert method.optimizer.defaults["fused"]
+    many = [param.detach().clone().requires_grad_() for param in method.net.parameters()]
+    other = SGD(many, lr=0.01, momentum=0.9, weight_decay=0, foreach=True)
+    for step in range(3):
+        grads = [torch.full_like(param, 0.1 * step + 0.01) for param in many]
+        method.apply(grads)
+        for param, grad in zip(many, grads, strict=True):
+            param.grad = grad.clone()
+        other.step()
+    for ours, theirs in zip(method.net.parameters(), many, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)

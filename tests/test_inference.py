@@ -16,7 +16,7 @@ from engine.prediction import Inference
 from golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights
 from network.deeplab import build_network
 from network.memory import CategoricalMemory
-from utils.inference import average, pooled, sliding, whole, windows
+from utils.inference import Sum, pooled, sliding, whole, windows
 from utils.metrics import ConfusionMatrix
 from utils.seeds import seed_of
 
@@ -180,10 +180,17 @@ def test_views_are_in_the_order_of_the_scales() -> None:
     assert Pyramid((0.1,))(picture(1, 3))[0].shape == (3, 1, 1)
 
 
-def test_the_average_keeps_one_sum() -> None:
-    first = torch.ones(2, 2)
-    assert torch.equal(average(x for x in (first, 3 * torch.ones(2, 2), 5 * torch.ones(2, 2))), torch.full((2, 2), 3.0))
-    assert first[0, 0] == 3  # its memory holds the result
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_maps_are_added_in_place(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utils.inference.STRIP_PIXELS", 3 * 40)  # three rows at once, of ten
+    maps = torch.randn(4, 1, 5, 10, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    total, places = Sum((10, 40)), set()
+    for number, x in enumerate(maps):
+        total.add(x.contiguous(memory_format=layout), mirrored=number == 2, convert=lambda x: 2 * x)
+        places.add(total.total.data_ptr())
+    assert len(places) == 1 and total.total.is_contiguous(memory_format=layout)
+    expected = 2 * (maps[0] + maps[1] + maps[2].flip(-1) + maps[3]) / 4
+    torch.testing.assert_close(total.mean(), expected[0], rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 5), (37, 53)])

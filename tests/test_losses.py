@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from test_methods import KINDS, random_batch
 from tiny import tiny_method
 from torch import Tensor
@@ -13,7 +14,7 @@ from engine.objective import pixel_losses
 from engine.train_flags import parse_training
 from loss import resized
 from loss.relaxation import relaxed_cross_entropy
-from loss.segmentation import auxiliary_cross_entropy, cross_entropy
+from loss.segmentation import auxiliary_cross_entropy, cross_entropy, nearest
 from loss.weighting import CITYSCAPES_WEIGHTS, class_weights, image_weights
 from network.deeplab import resize
 
@@ -204,3 +205,13 @@ def test_flags_that_contradict(line: str, told: str, capsys: pytest.CaptureFixtu
 def test_flags_in_their_usual_form() -> None:
     args = parse_training(["--jointwtborder", "--strict_bdr_cls", "5, 7,6", "--rlx_off_iter", "-1"])
     assert args.strict_bdr_cls == [5, 6, 7] and args.rlx_off_iter == -1 and args.wt_bound == 1
+
+
+@pytest.mark.parametrize(("source", "target"), [(768, 48), (240, 15), (100, 13), (7, 33), (713, 90), (5, 1)])
+def test_auxiliary_labels_are_those_of_a_nearest_resize(source: int, target: int) -> None:
+    resized = F.interpolate(torch.arange(float(source)).view(1, 1, source, 1), (target, 1)).flatten().long()
+    assert torch.equal(nearest(source, target, torch.device("cpu")), resized)
+    labels = torch.randint(0, 19, (2, source, 9), generator=torch.Generator().manual_seed(source))
+    logits = torch.randn(2, 19, target, 4, generator=torch.Generator().manual_seed(target))
+    expected = cross_entropy(logits, F.interpolate(labels[:, None].float(), (target, 4))[:, 0].long())
+    assert torch.equal(auxiliary_cross_entropy(logits, labels), expected)

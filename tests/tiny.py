@@ -39,8 +39,8 @@ class TinyNet(nn.Module):
         return SegOutput(x, images.shape[-2:], None, features, reading)
 
 
-def tiny_method(*, mldg: bool, memory: bool, **options) -> Aggregate:
+def tiny_method(*, mldg: bool, memory: bool, device: str = "cpu", **options) -> Aggregate:
     torch.manual_seed(0)
-    net = TinyNet(memory).train()
+    net = TinyNet(memory).to(device).train()
     sgd, schedule = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=0, schedule="exp", exponent=9, horizon=100)
     return choose_method(mldg=mldg, memory=memory)(net, sgd, schedule, **options)

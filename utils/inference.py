@@ -2,10 +2,12 @@
 
 An image (3,H,W) is given as its views, one per scale, which are predicted and brought back to the size of the image.
 Of all predictions only a sum is kept, on the device of the network, so memory does not grow with the number of scales.
+Maps are 1,K,h,w in the memory layout of the network's answers, and are added up in strips of rows, which stay in a
+processor's cache: both decide what all this costs beside the network.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -18,6 +20,7 @@ Logits = Callable[[Tensor], Tensor]  # a network: images N,3,h,w to logits N,K,h
 Views = Mapping[float, Tensor]  # scale -> the image at that scale, 3,h,w
 
 WINDOW_PIXELS = 2048 * 1024  # windows that go through the network together: as much as one whole Cityscapes image
+STRIP_PIXELS = 2**17  # of a map that are added at once
 
 
 class Window(NamedTuple):
@@ -47,43 +50,63 @@ def sliding(
     A window has the side ``tile``, enlarged with the scales above 1.  ``counts`` is explained at ``divisor``.
     """
 
-    def predict(view: Tensor, scale: float) -> Tensor:
-        side = int(tile * max(scale, 1.0))
-        return fit(by_windows(logits, view, tile=side, overlap=overlap, counts=counts), size)
-
-    return average(predictions(predict, views, flip=flip))
+    total = Sum(size)
+    for scale, view in views.items():
+        options = {"tile": int(tile * max(scale, 1.0)), "overlap": overlap, "counts": counts}
+        for image, mirrored in mirror_images(view, flip=flip):
+            total.add(fit(by_windows(logits, image, **options), size), mirrored=mirrored)
+    return total.mean()
 
 
 def pooled(logits: Logits, views: Views, *, size: tuple[int, int], flip: bool = False) -> Tensor:
     """Mean of probabilities (K,H,W of ``size``) over scales and mirror images, each seen whole."""
-
-    def predict(view: Tensor, scale: float) -> Tensor:
-        return fit(whole(logits, view), size).softmax(dim=0)
-
-    return average(predictions(predict, views, flip=flip))
-
-
-def predictions(predict: Callable[[Tensor, float], Tensor], views: Views, *, flip: bool) -> Iterator[Tensor]:
-    """What is predicted for each view and, with ``flip``, for its mirror image, mirrored back."""
-    for scale, view in views.items():
-        yield predict(view, scale)
-        if flip:
-            yield predict(view.flip(-1), scale).flip(-1)
+    total = Sum(size)
+    for view in views.values():
+        for image, mirrored in mirror_images(view, flip=flip):
+            answer = fit(at_least_single(logits(image[None])), size)
+            total.add(answer, mirrored=mirrored, convert=lambda x: x.contiguous().softmax(dim=1))
+    return total.mean()
 
 
-def average(maps: Iterable[Tensor]) -> Tensor:
-    """The mean of maps that come one by one; the first of them becomes the sum."""
-    maps = iter(maps)
-    total, number = next(maps), 1
-    for x in maps:
-        total += x
-        number += 1
-    return total.div_(number)
+def mirror_images(image: Tensor, *, flip: bool) -> list[tuple[Tensor, bool]]:
+    """An image and, with ``flip``, its mirror image, each with whether it is that."""
+    return [(image, False), (image.flip(-1), True)] if flip else [(image, False)]
+
+
+class Sum:
+    """The sum of maps (1,K,H,W) that come one by one, in place."""
+
+    def __init__(self, size: tuple[int, int]):
+        self.size, self.number = size, 0
+        self.total: Tensor | None = None
+
+    def add(self, x: Tensor, *, mirrored: bool = False, convert: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        """Add a map, mirrored back if it is ``mirrored``, and before that converted pixel by pixel."""
+        if self.total is None:
+            self.total = zeros_like(x, self.size)
+        rows = max(1, STRIP_PIXELS // self.size[1])
+        for first in range(0, self.size[0], rows):
+            strip = convert(x[..., first : first + rows, :])
+            self.total[..., first : first + rows, :] += strip.flip(-1) if mirrored else strip
+        self.number += 1
+
+    def mean(self) -> Tensor:
+        """The mean (K,H,W) of what was added, which the sum becomes."""
+        return self.total.div_(self.number)[0]
+
+
+def zeros_like(answer: Tensor, size: tuple[int, int]) -> Tensor:
+    """Zeros (1,K,H,W of ``size``) to add maps like ``answer`` (N,K,h,w) to: laid out alike, or that is slow."""
+    last = answer.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    dtype = at_least_single(answer[:0]).dtype
+    shape = 1, answer.shape[1], *size
+    return torch.empty(shape, dtype=dtype, device=answer.device, memory_format=layout).zero_()
 
 
 def fit(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """A map K,h,w resized to K,H,W bilinearly, pixels being areas and not points (as OpenCV does)."""
-    return x if x.shape[-2:] == size else F.interpolate(x[None], size, mode="bilinear", align_corners=False)[0]
+    """A map 1,K,h,w resized to 1,K,H,W bilinearly, pixels being areas and not points (as OpenCV does)."""
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 def windows(width: int, height: int, *, tile: int, overlap: float) -> list[Window]:
@@ -105,7 +128,7 @@ def windows(width: int, height: int, *, tile: int, overlap: float) -> list[Windo
 
 
 def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, counts: str = "pixel") -> Tensor:
-    """Logits (K,h,w) of an image (3,h,w), summed over the windows that see a pixel and divided by ``divisor``."""
+    """Logits (1,K,h,w) of an image (3,h,w), summed over the windows that see a pixel and divided by ``divisor``."""
     height, width = image.shape[-2:]
     boxes = windows(width, height, tile=tile, overlap=overlap)
     together = max(1, WINDOW_PIXELS // (min(tile, height) * min(tile, width)))
@@ -114,10 +137,10 @@ def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, coun
         group = boxes[first : first + together]
         out = logits(torch.stack([image[:, box.top : box.bottom, box.left : box.right] for box in group]))
         if total is None:
-            total = at_least_single(out.new_zeros(out.shape[1], height, width))
+            total = zeros_like(out, (height, width))
         for box, x in zip(group, out, strict=True):
-            total[:, box.top : box.bottom, box.left : box.right] += x
-    return total.div_(divisor(boxes, total.shape, counts=counts).to(total.device))
+            total[0, :, box.top : box.bottom, box.left : box.right] += x
+    return total.div_(divisor(boxes, total.shape[1:], counts=counts).to(total.device, non_blocking=True))
 
 
 def divisor(boxes: Iterable[Window], shape: tuple[int, int, int], *, counts: str) -> Tensor:

@@ -37,10 +37,15 @@ class ConfusionMatrix:
         self.images = 0
 
     def update(self, labels: Tensor, predictions: Tensor) -> None:
-        """Count one image; pixels whose label (H,W) is no class are passed over."""
-        valid = labels < self.num_classes
-        pairs = labels[valid].long() * self.num_classes + predictions[valid].long()
-        self.counts += torch.bincount(pairs, minlength=self.num_classes**2).view_as(self.counts)
+        """Count one image; pixels whose label (H,W) is no class are passed over.
+
+        They are counted in a place of their own: to choose the others by a mask would make a GPU wait.
+        """
+        pairs = labels.long() * self.num_classes + predictions
+        pairs = torch.where(labels < self.num_classes, pairs, self.counts.numel()).flatten()
+        found = self.counts.new_zeros(self.counts.numel() + 1)
+        found.scatter_add_(0, pairs, found.new_ones(()).expand_as(pairs))
+        self.counts += found[:-1].view_as(self.counts)
         self.images += 1
 
     def gather(self) -> None:

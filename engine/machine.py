@@ -1,0 +1,39 @@
+"""How torch works on the machine of a training run: with which algorithms, and whether the network is compiled."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from network.deeplab import DeepLab
+from utils.distributed import world_size
+from utils.errors import UsageError
+
+
+def choose_algorithms(*, deterministic: bool) -> None:
+    """The fastest convolutions, found by trial since all crops have one size; or those that always give the same bits.
+
+    To be called before CUDA is used: cuBLAS reads its setting once.  Where torch has no such algorithm, it warns
+    and goes on.
+    """
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def compile_network(net: DeepLab, *, backend: str = "inductor") -> None:
+    """Let torch compile ``net`` when it is called, and its encoder where that is called alone; names stay.
+
+    Weights and buffers are inputs of what is compiled, so that a look-ahead at other weights uses it too.
+    """
+    if world_size() > 1:
+        raise UsageError("--compile: is made for a single process, whose batch norms need no messages; drop it")
+    net.encoder.compile(backend=backend)
+    net.compile(backend=backend)
+
+
+def uncompiled(compiled: bool) -> AbstractContextManager:
+    """Where images have many sizes, each of which would be compiled."""
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

@@ -1,0 +1,132 @@
+"""Precision, algorithms and compilation: that the flags reach torch; what they do on a GPU is in test_gpu.py."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+from test_methods import KINDS, random_batch
+from tiny import tiny_method
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+from torch._subclasses import FakeTensorMode
+
+from engine import machine, training
+from engine.build import choose_precision, network_config
+from engine.data import classes_of
+from engine.main import run_program
+from engine.plan import numbers
+from engine.train_flags import parse_training
+from optimizer.sgd import build_optimizer
+from utils.errors import UsageError
+
+SCHEDULE = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0, "schedule": "exp", "exponent": 9, "horizon": 100}
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Those of the other tests are put back."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # noted, so that it is put back
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    cudnn, product = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
+    yield
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before
+    torch.set_float32_matmul_precision(product)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_algorithms(deterministic: bool) -> None:
+    machine.choose_algorithms(deterministic=deterministic)
+    assert torch.are_deterministic_algorithms_enabled() == torch.backends.cudnn.deterministic == deterministic
+    assert torch.backends.cudnn.benchmark == (not deterministic)
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+
+
+@pytest.mark.parametrize(
+    ("amp", "device", "precision", "tf32"),
+    [
+        ("auto", "cuda", "bf16", False),
+        ("auto", "cpu", "off", False),
+        ("tf32", "cuda", "tf32", True),
+        ("tf32", "cpu", "off", False),
+        ("off", "cuda", "off", False),
+    ],
+)
+def test_float32_is_true_unless_asked_otherwise(amp: str, device: str, precision: str, tf32: bool) -> None:
+    torch.set_float32_matmul_precision("medium")
+    assert choose_precision(amp, torch.device(device)) == precision
+    assert torch.backends.cudnn.allow_tf32 == tf32
+    assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+
+
+def test_the_optimizer_is_one_kernel_on_cuda_only() -> None:
+    with FakeTensorMode():
+        assert build_optimizer(nn.Linear(2, 2, device="cuda"), **SCHEDULE)[0].defaults["fused"]
+    sgd, _ = build_optimizer(nn.Linear(2, 2), **SCHEDULE)
+    state = sgd.state_dict()
+    state["param_groups"][0]["fused"] = True  # as saved on another device
+    sgd.load_state_dict(state)
+    assert not sgd.param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize(("mldg", "memory"), KINDS)
+def test_compiled_steps_equal_others(mldg: bool, memory: bool) -> None:
+    torch.compiler.reset()
+    found = []
+    for compiled in (False, True):
+        method = tiny_method(mldg=mldg, memory=memory, **({"gumbel": False} if memory else {}))
+        method.net.double()
+        if compiled:
+            machine.compile_network(method.net, backend="aot_eager")
+        batch = random_batch()
+        batch = batch._replace(images=batch.images.double())
+        terms = [method.step(batch) for _ in range(2)]
+        state = method.net.state_dict().values()
+        found.append([*(term for each in terms for term in each.values()), *state])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+
+
+def test_flags_reach_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = parse_training(["--deterministic", "--compile", "--arch", "DeepR18V3PlusD", "--pretrained_backbone", "none"])
+    told = []
+    monkeypatch.setattr(machine, "choose_algorithms", lambda *, deterministic: told.append(deterministic))
+    monkeypatch.setattr(machine, "compile_network", told.append)
+    args.device = "nowhere"
+    with pytest.raises(UsageError, match="nowhere"):
+        training.train(args)
+    net = training.start_network(args, network_config(args, classes_of(args)), torch.device("cpu"))
+    assert told[0] is True and told[1] is net
+    assert list(numbers(args)) == ["numbers     bf16 on a GPU, else float32; TF32 off, compiled, deterministic"]
+
+
+def test_what_cannot_be_compiled_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def fails() -> None:
+        raise TorchDynamoException("no compiler\nand more")
+
+    with pytest.raises(SystemExit) as end:
+        run_program("train.py", fails)
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and "(no compiler); drop --compile" in told and told.count("\n") == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match=r"--compile: .*single process"):
+        machine.compile_network(tiny_method(mldg=False, memory=False).net)
+
+
+def test_validation_is_not_compiled() -> None:
+    torch.compiler.reset()
+    calls = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
+        calls.append(graph)
+        return graph
+
+    layer = nn.Conv2d(3, 2, 1)
+    layer.compile(backend=backend)
+    with machine.uncompiled(True):
+        layer(torch.zeros(1, 3, 4, 4))
+    assert not calls
+    layer(torch.zeros(1, 3, 4, 4))
+    assert len(calls) == 1
