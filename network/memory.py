@@ -37,14 +37,18 @@ class CategoricalMemory(nn.Module):
         """Refine ``features`` (N,C,h,w) by a mixture of ``items`` (S,C), weighted by softmax(cosine / read_temp).
 
         With ``gumbel``, Gumbel(0,1) noise is added to the logits (the published read; Jang et al. 2017, eq. 2, tau 1).
+        The convolution over a pixel's feature and what it recalls, a mixture of items, is that over the feature plus
+        the same mixture of convolved items, which costs half.
         """
+        of_query, of_recalled = self.fuse[0].weight.split(items.shape[1], dim=1)
         with full_precision(features.device):
             query = F.normalize(at_least_single(features), dim=1)
             scores = torch.einsum("nchw,sc->nshw", query, items)
             logits = scores / self.read_temp
             weights = (logits + gumbel_noise(logits) if gumbel else logits).softmax(dim=1)
-            recalled = torch.einsum("nshw,sc->nchw", weights, items)
-        return Reading(self.fuse(torch.cat([query, recalled], dim=1)), scores, weights)
+            recalled = torch.einsum("sc,oc->os", items, of_recalled.flatten(1))[:, :, None, None]
+        fused = F.conv2d(query, of_query) + F.conv2d(weights, recalled)
+        return Reading(self.fuse[1:](fused), scores, weights)
 
     def write(
         self,
