@@ -71,17 +71,25 @@ def losses(flags: str, **options: object) -> dict:
     return pixel_losses(args, tiny_method(mldg=False, memory=False, **options).scheduler, classes=19)
 
 
-SIZES = [((6, 5), (23, 31)), ((12, 9), (12, 30)), ((9, 9), (4, 5)), ((1, 1), (7, 3)), ((3, 4), (1, 1))]
+SIZES = [
+    ((6, 5), (23, 31)),
+    ((7, 6), (13, 6)),
+    ((12, 9), (12, 30)),
+    ((9, 9), (4, 5)),
+    ((1, 1), (7, 3)),
+    ((3, 4), (1, 1)),
+]
 
 
 @pytest.mark.parametrize(("size", "labelled"), SIZES)
-@pytest.mark.parametrize("at_once", [1, 400, 1 << 20])  # one row at once, a few, all
+@pytest.mark.parametrize("steepness", [5, 500])  # of which the latter's odds may not be multiplied up
+@pytest.mark.parametrize("at_once", [1, 3000, 1 << 20])  # one image at once, two, all
 def test_coarse_logits_as_if_they_were_resized(
-    size: tuple, labelled: tuple, at_once: int, monkeypatch: pytest.MonkeyPatch
+    size: tuple, labelled: tuple, steepness: float, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(resized.AT_ONCE, "cpu", at_once)
     rng = torch.Generator().manual_seed(0)
-    logits = 5 * torch.randn(3, 7, *size, generator=rng, dtype=torch.float64)
+    logits = steepness * torch.randn(3, 7, *size, generator=rng, dtype=torch.float64)
     labels = torch.randint(0, 8, (3, *labelled), generator=rng)
     labels[labels == 7] = IGNORE
     labels[1] = IGNORE
