@@ -83,7 +83,7 @@ class Phase(NamedTuple):
 
 @cache
 def phases(source: int, target: int, device: torch.device) -> Sequence[Phase]:
-    """All rows of a bilinear resize with aligned corners to more rows; kept, as a device waits for what is copied to it."""
+    """All rows of a bilinear resize with aligned corners to more rows; kept, since copies make a device wait."""
     firsts = [-(-gap * (target - 1) // (source - 1)) for gap in range(source - 1)]
     counts = [following - first for first, following in pairwise([*firsts, target])]
     found = []
