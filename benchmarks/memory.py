@@ -49,12 +49,16 @@ class Parts:
     def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
         torch.manual_seed(0)
         self.device = device
-        self.memory = CategoricalMemory(19).to(device)
-        self.features = torch.randn(args.images, 256, args.cells, args.cells, device=device, requires_grad=True)
+        last = {"memory_format": torch.channels_last}  # as the network has it
+        self.memory = CategoricalMemory(19).to(device, **last)
+        features = torch.randn(args.images, 256, args.cells, args.cells, device=device)
+        self.features = features.contiguous(**last).requires_grad_()
         self.labels = torch.randint(0, 19, (args.images, args.crop, args.crop), device=device)
         self.labels[torch.rand(self.labels.shape, device=device) < 0.1] = IGNORE
-        self.scores = torch.randn(args.images, 19, args.cells, args.cells, device=device, requires_grad=True)
-        self.parts: dict[str, Callable[[], Tensor]] = {
+        scores = torch.randn(args.images, 19, args.cells, args.cells, device=device)
+        self.scores = scores.contiguous(**last).requires_grad_()
+        self.upstream = torch.randn_like(features)  # the gradient that the decoder gives the read features
+        self.parts: dict[str, Callable[[], Tensor | tuple[Tensor, ...]]] = {
             "read": self.read,
             "write and its losses": self.write,
             "write, labels one-hot as a whole": self.write_as_a_whole,
@@ -64,7 +68,7 @@ class Parts:
         }
 
     def read(self) -> Tensor:
-        return self.memory.read(self.features, self.memory.items, gumbel=True).features.square().mean()
+        return self.memory.read(self.features, self.memory.items, gumbel=True).features
 
     def losses_of(self, items: Tensor) -> Tensor:
         return 0.4 * divergence_loss(items) + 0.2 * classification_loss(self.memory.classifier(items))
@@ -84,14 +88,15 @@ class Parts:
     def cohesion_as_a_whole(self) -> Tensor:
         return F.cross_entropy(resize(self.scores, self.labels.shape[-2:]), self.labels, ignore_index=IGNORE)
 
-    def all(self) -> Tensor:
+    def all(self) -> tuple[Tensor, Tensor]:
         reading = self.memory.read(self.features, self.memory.items, gumbel=True)
-        cohesion = 0.02 * cohesion_loss(reading.scores, self.labels)
-        return reading.features.square().mean() + cohesion + self.write()
+        return reading.features, 0.02 * cohesion_loss(reading.scores, self.labels) + self.write()
 
-    def timed(self, part: Callable[[], Tensor]) -> float:
+    def timed(self, part: Callable[[], Tensor | tuple[Tensor, ...]]) -> float:
         start = time.perf_counter()
-        part().backward()
+        found = part()
+        found = found if isinstance(found, tuple) else (found,)
+        torch.autograd.backward(found, [self.upstream if x.dim() else None for x in found])
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - start

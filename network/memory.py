@@ -99,7 +99,7 @@ def class_masks(labels: Tensor, size: tuple[int, int], classes: int, dtype: torc
     masks = torch.zeros(len(labels), classes + 1, *size, dtype=dtype, device=labels.device)
     for i in (0, 1):
         for j in (0, 1):
-            corner = labels[:, rows[i]][:, :, cols[j]].long().clamp_max(classes)[:, None]
+            corner = labels[:, None, rows[i][:, None], cols[j]].long().clamp_max(classes)
             weight = (row_weights[i][:, None] * col_weights[j]).expand(corner.shape)
             masks.scatter_add_(1, corner, weight)
     return masks[:, :classes]
