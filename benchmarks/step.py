@@ -18,12 +18,21 @@ from torch import autograd
 
 from benchmarks.measuring import in_own_process, peak_gigabytes, seconds_of, wait_for
 from datasets.loaders import Batch
+from engine import machine
 from engine.build import autocast, choose_device, choose_precision, network_from
 from engine.main import run_program
 from methods import Aggregate, choose_method
+from methods.whitening import Whitening
+from network.deeplab import Encoder
 from optimizer.sgd import build_optimizer
 
-METHODS = {"baseline": (False, False), "MLDG": (True, False), "memory": (False, True), "PinMem": (True, True)}
+METHODS = {  # mldg, memory, whitened as RobustNet's ISW
+    "baseline": (False, False, False),
+    "MLDG": (True, False, False),
+    "memory": (False, True, False),
+    "PinMem": (True, True, False),
+    "ISW": (False, False, True),
+}
 PHASES = {  # methods of a method -> what the table calls them; the rest is "other"
     "observe": "forward",
     "gradients": "backward",
@@ -46,6 +55,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--amp", default="off", choices=("off", "bf16"))
+    parser.add_argument("--plain", action="store_true", help="weights in torch's own layout, not channels-last")
     parser.add_argument("--checkpoint_activations", action="store_true", help="of the backbone, as train.py does")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
@@ -64,15 +74,19 @@ class Bench:
         torch.manual_seed(0)
         self.device = choose_device(args.device)
         self.amp = choose_precision(args.amp, self.device)
-        mldg, memory = METHODS[name]
+        machine.keep_memory(self.device)
+        mldg, memory, whitened = METHODS[name]
         slots = {"slots": 19} if memory else None
-        config = {"arch": args.arch, "num_classes": 19, "memory": slots}
+        config = {"arch": args.arch, "num_classes": 19, "memory": slots, "wt_layer": [0, 0, *[2 * whitened] * 3, 0, 0]}
         net = network_from(config).to(self.device).train()
+        if args.plain:
+            net = net.to(memory_format=torch.contiguous_format)
         net.encoder.backbone.recompute = args.checkpoint_activations
         sgd, schedule = build_optimizer(
             net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000
         )
-        self.method: Aggregate = choose_method(mldg=mldg, memory=memory)(net, sgd, schedule)
+        whitening = self.whitening(net.encoder) if whitened else None
+        self.method: Aggregate = choose_method(mldg=mldg, memory=memory)(net, sgd, schedule, whitening=whitening)
         shape = args.domains, args.batch, args.crop, args.crop
         images = torch.randn(shape[0], shape[1], 3, *shape[2:], device=self.device)
         labels = torch.randint(0, 19, shape, device=self.device)
@@ -81,6 +95,13 @@ class Bench:
         written = self.batch.pool(~roles)
         self.writes = [written] * (memory + (memory and mldg))
         self.passes = [self.batch.pool(roles), written] if mldg else [written]
+
+    def whitening(self, encoder: Encoder) -> Whitening:
+        """Of a random half of all entries."""
+        sizes = [norm.num_features for norm in encoder.whitening]
+        whitening = Whitening([True] * len(sizes), weight=0.6)
+        whitening.select([torch.rand(size, size).triu(diagonal=1) > 0.5 for size in sizes], 0, self.device)
+        return whitening
 
     def step(self) -> None:
         with autocast(self.amp, self.device):
@@ -91,6 +112,7 @@ class Bench:
         with autocast(self.amp, self.device):
             for part in self.passes:
                 terms = Aggregate.losses(method, method.net(part.images), part)
+                terms.pop("whitening", None)
                 autograd.grad(sum(terms.values()), list(method.params.values()), allow_unused=True)
             with torch.no_grad():
                 for part in self.writes:

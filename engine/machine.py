@@ -1,6 +1,8 @@
 """How torch works on the machine of a training run: with which algorithms, and whether the network is compiled."""
 
+import ctypes
 import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -8,6 +10,24 @@ import torch
 from network.deeplab import DeepLab
 from utils.distributed import world_size
 from utils.errors import UsageError
+
+# What glibc's mallopt calls its settings (malloc.h).
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
+
+
+def keep_memory(device: torch.device) -> None:
+    """Let a CPU's tensors lie where earlier ones lay.
+
+    The C library gives back large pieces of memory at once, so that every step would get gigabytes from the system
+    anew, page by page.  From now on it keeps what this process had, and asks for 64 MB at least.  That is a matter of
+    glibc; elsewhere nothing happens.
+    """
+    if device.type != "cpu" or sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for name, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, 64 << 20)):
+            mallopt(name, value)
 
 
 def choose_algorithms(*, deterministic: bool) -> None:

@@ -39,6 +39,7 @@ def train(args: Namespace) -> Path:
     """Train as the flags say, from the start or from ``args.checkpoint``; returns the folder of the run."""
     machine.choose_algorithms(deterministic=args.deterministic)
     device = build.choose_device(args.device)
+    machine.keep_memory(device)
     distributed.start(device)
     precision = build.choose_precision(args.amp, device)
     torch.manual_seed(args.seed)

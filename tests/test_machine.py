@@ -1,7 +1,11 @@
 """Precision, algorithms and compilation: that the flags reach torch; what they do on a GPU is in test_gpu.py."""
 
+import multiprocessing
 import os
+import platform
+import resource
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
@@ -42,6 +46,24 @@ def test_algorithms(deterministic: bool) -> None:
     assert torch.are_deterministic_algorithms_enabled() == torch.backends.cudnn.deterministic == deterministic
     assert torch.backends.cudnn.benchmark == (not deterministic)
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
+
+
+def pages_of_later_steps(keep: bool) -> int:
+    """How many pages a process gets from the system once it has had a tensor of 64 MB."""
+    if keep:
+        machine.keep_memory(torch.device("cpu"))
+    torch.ones(1 << 24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(1 << 24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's")
+def test_memory_is_kept() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        given_back, kept = pool.map(pages_of_later_steps, (False, True))
+    assert kept < 100 < given_back
 
 
 @pytest.mark.parametrize(
