@@ -21,6 +21,8 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
             image = ImageOps.exif_transpose(image) if upright else image
             image.load()
             return image if image.mode == "RGB" else eight_bit(image).convert("RGB")  # which would copy it
+    except ScaleError as error:
+        raise UsageError(f"{path}: {error}: save the image with 8 bits per channel") from error
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
         raise unreadable(path, error) from error
 
@@ -38,9 +40,23 @@ def unreadable(path: Path, error: Exception) -> UsageError:
     return UsageError(f"{path}: unreadable image ({first_line(error)}): fetch the file again or take it away")
 
 
+class ScaleError(ValueError):
+    """An image does not say which of its numbers is white."""
+
+
 def eight_bit(image: Image.Image) -> Image.Image:
-    """An image of 16 bits per pixel by its high bytes, where Pillow would make almost everything white."""
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
+    """An image of 16 bits per pixel by its high bytes, where Pillow would make almost everything white.
+
+    ScaleError for floats, and for integers that need more or fewer bits (12 of 16 would be nearly black).
+    """
+    if image.mode == "F":
+        raise ScaleError("holds floats (mode F), whose white is unknown")
+    if not image.mode.startswith("I"):
+        return image
+    numbers = np.asarray(image)
+    if not ((numbers.min() >= 0 and 4095 < numbers.max() <= 65535) or not numbers.any()):
+        raise ScaleError(f"holds numbers from {numbers.min()} to {numbers.max()}, whose white is unknown")
+    return Image.fromarray((numbers >> 8).astype(np.uint8))
 
 
 def read_pair(

@@ -8,13 +8,16 @@ from PIL import Image
 
 from datasets.labels import IGNORE
 
+STRETCHED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of 2 or 4 bits by
+
 
 def read_8_bit(path: Path | str) -> np.ndarray:
-    """Indices H,W of a grey or palette image, colours H,W,3 of a colour image."""
+    """Indices H,W of a grey or palette image, as stored, colours H,W,3 of a colour image."""
     with Image.open(path) as image:
         if image.mode not in ("L", "P", "RGB", "RGBA"):
             raise ValueError(f"mode {image.mode}, expected an 8-bit image")
-        return np.asarray(image)
+        factor = STRETCHED.get(str(image.tile[0][3]) if image.tile else "", 1)
+        return np.asarray(image) // np.uint8(factor) if factor > 1 else np.asarray(image)
 
 
 def read_colours(path: Path | str) -> np.ndarray:

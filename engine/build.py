@@ -14,7 +14,7 @@ from datasets.labels import ClassSet
 from datasets.loaders import Domains, eval_loader, train_loader
 from datasets.pyramid import Pyramid
 from datasets.transforms import Augmentation
-from engine.data import data_set
+from engine.data import coarse_pairs, data_set
 from engine.data_flags import BOOSTED
 from engine.objective import pixel_losses, whitening_term
 from methods import Aggregate, choose_method
@@ -114,8 +114,7 @@ def training_domains(args: Namespace) -> Domains:
     rows = {name: data_set(args, name) for name in args.dataset}
     found = {name: (row, row.pairs(args.data_root, "train")) for name, row in rows.items()}
     sources, copies = [found[name] for name in args.dataset], {}
-    coarse = [data_set(args, BOOSTED)] if args.coarse_boost_classes else []
-    extra = [(row, row.pairs(args.data_root, "train_extra")) for row in coarse]
+    extra = [(data_set(args, BOOSTED), coarse_pairs(args))] if args.coarse_boost_classes else []
     for row, samples in (*sources, *extra):
         copies |= packed.find(args.data_root, row, samples)
     drawn = {"joined": args.image_uniform_sampling, "skip_bad": args.skip_bad}

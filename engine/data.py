@@ -13,11 +13,12 @@ from datasets.labels import STANDARD, ClassSet
 from datasets.layouts import Pairs, some
 from datasets.own_classes import FILE
 from datasets.specs import DatasetSpec, Sample, spec
+from engine.data_flags import BOOSTED
 from utils.errors import UsageError
 
 REPLACED = {  # what can be wrong with single files, which --skip_bad replaces
     "empty_file", "lfs_pointer", "html_page", "dangling_link", "truncated", "unreadable", "broken_polygons",
-    "size_mismatch", "label_8_bit", "label_mode", "colour_label", "unknown_ids",
+    "size_mismatch", "image_depth", "label_8_bit", "label_mode", "colour_label", "unknown_ids",
 }  # fmt: skip
 
 
@@ -85,6 +86,18 @@ def report(sets: Sequence[tuple[str, Pairs]]) -> str:
     return "\n".join(dict.fromkeys([*lines, *(note for _, pairs in sets for note in notes(pairs))]))
 
 
+def coarse_pairs(args: Namespace) -> Pairs:
+    """The coarsely labelled images of Cityscapes."""
+    try:
+        return data_set(args, BOOSTED).pairs(args.data_root, "train_extra")
+    except UsageError as error:
+        what, _, _ = str(error).rpartition(": ")  # the remedy would be to draw a stand-in, which has none of these
+        raise UsageError(
+            f"--coarse_boost_classes: {what}: unpack leftImg8bit_trainextra.zip and gtCoarse.zip of Cityscapes there, "
+            "or drop the flag"
+        ) from error
+
+
 def notes(pairs: Pairs) -> list[str]:
     return [f"note: {note}" for note in pairs.notes]
 
@@ -97,10 +110,11 @@ def fault(args: Namespace, sets: Sequence[tuple[DatasetSpec, str, Sequence[Sampl
         errors = [finding for finding in errors if finding not in replaced]
     if not errors:
         return ""
+    beyond = f", more than --skip_bad {args.skip_bad} allows" if args.skip_bad and errors[0] in replaced else ""
     first, names = errors[0], dict.fromkeys(row.asked_as for row, _, _ in sets)
     command = ["python", "-m", "datasets.check", str(args.data_root), "--dataset", *names]
     command += ["--split_file", *args.split_file] if args.split_file else []
     return (
-        f"{first.file}: {first.message}: {first.fix} (errors in a sample of the files: {len(errors):,}; see all by "
-        f"`{shlex.join(command)}`, or train all the same with --no_check)"
+        f"{first.file}: {first.message}: {first.fix} (errors in a sample of the files: {len(errors):,}{beyond}; "
+        f"see all by `{shlex.join(command)}`, or train all the same with --no_check)"
     )

@@ -7,7 +7,7 @@ from itertools import chain
 
 from datasets.folder import LabelledImages
 from datasets.labels import STANDARD
-from engine.data import classes_of, count, data_set, found_how, notes
+from engine.data import classes_of, coarse_pairs, count, data_set, found_how, notes
 from engine.data_flags import BOOSTED
 from engine.recipes import RECIPES
 from engine.whitening_flags import SELECTIVE, WHITENED, first_selection, selects, whitens
@@ -89,9 +89,8 @@ def sampling(args: Namespace) -> Iterator[str]:
         tiles = f"tiles of at most {args.class_uniform_tile} pixels a side"
         yield f"sampling    {args.class_uniform_pct:.0%} of the images by class, from {tiles}{until}"
         if args.coarse_boost_classes:
-            coarse = data_set(args, BOOSTED).pairs(args.data_root, "train_extra")
             named = ", ".join(STANDARD.names[index] for index in args.coarse_boost_classes)
-            yield f"            of {named} also from the coarse labels of {BOOSTED}: {count(coarse)}"
+            yield f"            of {named} also from the coarse labels of {BOOSTED}: {count(coarse_pairs(args))}"
 
 
 def uniform_iterations(args: Namespace) -> int:

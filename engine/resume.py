@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("iteration_*.pth"))
 
 
-def refuse_changes(args: Namespace, before: dict[str, Any]) -> None:
-    """A run that goes on is the run that was started: nothing that shapes it may differ."""
+def refuse_changes(args: Namespace, before: dict[str, Any], defaults: Callable[[str], Any]) -> None:
+    """A run that goes on is the run that was started: nothing that shapes it may differ.
+
+    ``defaults`` gives those of flags by name: a run of an older version has not heard of all of them.
+    """
     if not before:
         return
     done = int(before["checkpoint"].stem.partition("_")[2])
@@ -106,9 +109,9 @@ def refuse_changes(args: Namespace, before: dict[str, Any]) -> None:
             f"--max_iter {args.max_iter}: under --lr_schedule poly the learning rate of this run is 0 from iteration "
             f"{before['decay_horizon']} on; start a new run"
         )
-    for name, old in before.items():
-        new = getattr(args, name)
-        if new != old and name not in FREE and name != "checkpoint":
+    for name, new in vars(args).items():
+        old = before.get(name, defaults(name))
+        if (new or None) != (old or None) and name not in FREE and name != "checkpoint":
             raise UsageError(
                 f"--{name}: the run {before['checkpoint'].parent} was started with {old}, not {new}; leave the flag "
                 "out, or start a new run without --resume"

@@ -40,7 +40,7 @@ def parse_training(argv: Sequence[str] | None = None) -> argparse.Namespace:
         args.snapshot = flags.given_weights(args.snapshot).absolute()
     for sets in ("dataset", "val_dataset", "covstat_val_dataset"):
         setattr(args, sets, flags.data_sets(parser, getattr(args, sets) or (), args.data_root))
-    refuse_changes(args, before)
+    refuse_changes(args, before, parser.get_default)
     if args.scale_min > args.scale_max:
         parser.error(f"--scale_min {args.scale_min} is above --scale_max {args.scale_max}: exchange them")
     if args.mldg and len(args.dataset) < 2:

@@ -95,7 +95,8 @@ def start_network(args: Namespace, config: dict[str, Any], device: torch.device)
     if args.snapshot and not args.checkpoint:
         load_start(net, args, config)
     net = net.to(device).train()
-    net.encoder.backbone.recompute = args.checkpoint_activations
+    if args.checkpoint_activations:
+        net.encoder.backbone.recompute = True
     if args.compile:
         machine.compile_network(net)
     return join_batch_norms(net, device) if world_size() > 1 else net

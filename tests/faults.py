@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from datasets.demo.encodings import write_labels
 from datasets.demo.layouts import tree
@@ -112,6 +112,30 @@ def filled(value: int) -> Callable[[Path], object]:
 def resized(path: Path) -> None:
     with Image.open(path) as picture:
         picture.resize((32, 16), Image.Resampling.NEAREST).save(path)
+
+
+def in_other_mode(name: str) -> Callable[[Path], object]:
+    """In a mode for which the file's name promises too little."""
+
+    def change(path: Path) -> None:
+        with Image.open(path) as picture:
+            other = picture.convert(name)
+        other.save(path, format="TIFF")
+
+    return change
+
+
+def twelve_bits(path: Path) -> None:
+    with Image.open(path) as picture:
+        numbers = np.asarray(picture.convert("L")).astype(np.uint16) << 4
+    Image.fromarray(numbers).save(path)
+
+
+def upside_down(path: Path) -> None:
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        exif[ExifTags.Base.Orientation] = 3
+        picture.save(path, exif=exif)
 
 
 def mode(name: str) -> Callable[[Path], object]:
@@ -354,6 +378,9 @@ CASES = {
     "GTAV label of another size": Case("gtav", "readme", pair(resized), "size_mismatch"),
     "image of another size": Case("synthia", "readme", image(resized), "size_mismatch other_size"),
     "pair resized": Case("bdd100k", "readme", both(label(resized), image(resized)), "other_size"),
+    "image of floats": Case("gtav", "readme", image(in_other_mode("F")), "image_depth"),
+    "image of 12 bits": Case("gtav", "readme", image(twelve_bits), "image_depth"),
+    "image to be turned": Case("bdd100k", "readme", image(upside_down), "turned"),
     "image without colours": Case("gtav", "readme", image(mode("L")), "grey_image"),
     # Contents of labels
     "SYNTHIA in 8 bits": Case("synthia", "readme", label(mode("RGB")), "label_8_bit"),

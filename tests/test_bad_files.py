@@ -173,7 +173,7 @@ def test_the_first_memory_replaces_too(root: Path, tmp_path: Path) -> None:
 
 def test_a_look_before_the_start_allows_as_many(root: Path, tmp_path: Path) -> None:
     truncate(*images(root)[:2])
-    with pytest.raises(UsageError, match=r"\(errors in a sample of the files: 2; "):
+    with pytest.raises(UsageError, match=r"\(errors in a sample of the files: 2, more than --skip_bad 1 allows; "):
         training.main(flags(root, tmp_path, "--skip_bad", "1"))
     truncate(*images(root, "valid"))
     with pytest.raises(

@@ -124,6 +124,8 @@ def test_comparison(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -
     )
     with Image.open(sheet) as picture:
         assert picture.size == (3 * 64, visualise.TITLE + 32)
+    with pytest.raises(UsageError, match=r"--index 99: gtav \(val\) has \d+ images; give 0 to"):
+        visualise.main([str(sheet), "--data_root", str(data), "--dataset", "gtav", "--index", "99"])
     with pytest.raises(UsageError, match=r"no results\.json"):
         compare.main(["x=/nowhere"])
 

@@ -15,7 +15,7 @@ from engine import build
 from engine.objective import pixel_losses
 from engine.plan import footprint
 from engine.resume import refuse_changes
-from engine.train_flags import parse_training
+from engine.train_flags import parse_training, training_parser
 from engine.training import start_network
 from methods import choose_method
 from methods.whitening import Whitening
@@ -180,6 +180,7 @@ def test_parts_that_are_refused(line: str, told: str, capsys: pytest.CaptureFixt
 
 def test_a_run_keeps_its_parts(tmp_path: Path) -> None:
     before = vars(parse_training([])) | {"checkpoint": tmp_path / "iteration_000002.pth"}
-    refuse_changes(parse_training(["--checkpoint_activations"]), before)
+    defaults = training_parser().get_default
+    refuse_changes(parse_training(["--checkpoint_activations"]), before, defaults)
     with pytest.raises(UsageError, match=r"--accumulate: .* was started with 1, not 2"):
-        refuse_changes(parse_training(["--accumulate", "2", "--bs_mult", "4"]), before | {"bs_mult": 4})
+        refuse_changes(parse_training(["--accumulate", "2", "--bs_mult", "4"]), before | {"bs_mult": 4}, defaults)

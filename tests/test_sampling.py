@@ -1,5 +1,6 @@
 """Class-uniform sampling: what is found, what is drawn and shown, what is kept between runs, and its flags."""
 
+import argparse
 from argparse import Namespace
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +24,7 @@ from engine.build import training_domains
 from engine.plan import plan, uniform_iterations
 from engine.resume import refuse_changes
 from engine.sampling import class_uniform
-from engine.train_flags import parse_training
+from engine.train_flags import parse_training, training_parser
 from utils.errors import UsageError
 
 CROP, SIZE = 24, (80, 50)  # of an image: width, height
@@ -287,6 +288,11 @@ def test_the_lines_of_robustnet_and_their_plan(root: Path, monkeypatch: pytest.M
 def test_a_run_keeps_its_flags(name: str) -> None:
     args = parse_training([])
     before = {**vars(args), "checkpoint": Path("run/iteration_0000001.pth")}
-    refuse_changes(args, before)
+    defaults = training_parser().get_default
+    refuse_changes(args, before, defaults)
     with pytest.raises(UsageError, match=f"--{name}: the run run was started with"):
-        refuse_changes(args, {**before, name: 7})
+        refuse_changes(args, {**before, name: 7}, defaults)
+    refuse_changes(args, {key: value for key, value in before.items() if key != name}, defaults)
+    with pytest.raises(UsageError, match=f"--{name}: the run run was started with"):
+        changed = argparse.Namespace(**vars(args) | {name: 7})
+        refuse_changes(changed, {key: value for key, value in before.items() if key != name}, defaults)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from datasets import labels
+from datasets.label_files import read_8_bit
 from datasets.specs import SPECS, spec
 from utils.errors import UsageError
 
@@ -51,13 +52,23 @@ def save(image: Image.Image, path: Path) -> Path:
 def write_png_16(path: Path, channels: np.ndarray) -> Path:
     """A 16-bit RGB PNG from H,W,3 numbers, written chunk by chunk (Pillow has no such mode)."""
     height, width, _ = channels.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in channels)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return write_png(path, (width, height), [row.astype(">u2").tobytes() for row in channels], depth=16, colours=2)
+
+
+def write_png(path: Path, size: tuple[int, int], rows: list[bytes], *, depth: int, colours: int) -> Path:
+    rows = b"".join(b"\0" + row for row in rows)
+    header = struct.pack(">IIBBBBB", *size, depth, colours, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     data = b"".join(struct.pack(">I", len(c)) + t + c + struct.pack(">I", zlib.crc32(t + c)) for t, c in chunks)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
     return path
+
+
+@pytest.mark.parametrize(("depth", "row"), [(2, bytes([0b00011011])), (4, bytes([0x01, 0x23]))])
+def test_grey_labels_of_few_bits_hold_what_is_stored(depth: int, row: bytes, tmp_path: Path) -> None:
+    path = write_png(tmp_path / "label.png", (4, 1), [row], depth=depth, colours=0)
+    assert read_8_bit(path).tolist() == [[0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("name", SPECS)

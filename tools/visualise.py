@@ -54,7 +54,10 @@ def row(args: argparse.Namespace, domain: str, results: dict[str, str]) -> list[
         args.split,
     )
     domain = images.spec.name
-    image, labels, name = images[args.index % len(images)]
+    if not 0 <= args.index < len(images):
+        remedy = f"give 0 to {len(images) - 1}"
+        raise UsageError(f"--index {args.index}: {domain} ({args.split}) has {len(images)} images; {remedy}")
+    image, labels, name = images[args.index]
     pictures = [image, Image.fromarray(images.spec.classes.colourise(labels))]
     for folder in results.values():
         path = Path(folder) / f"{domain}_{args.split}" / "colours" / f"{name}.png"

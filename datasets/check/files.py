@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from datasets.check.findings import Finding, found, told_by_loader
 from datasets.check.heads import JPEG, damage, head, is_picture, png_depth
 from datasets.custom import CustomSpec
-from datasets.folder import check_sizes, read_image
+from datasets.folder import ScaleError, check_sizes, read_image
 from datasets.labels import IGNORE
 from datasets.layouts import Sample
 from datasets.specs import DatasetSpec
@@ -78,8 +78,10 @@ def present(stored: np.ndarray) -> np.ndarray:
 
 def unreadable(view: View) -> Iterator[Finding]:
     """An image that the loader refuses."""
-    if view.image_error:
-        yield damage(view.sample.image) or broken(view.sample.image, view.image_error)
+    if error := view.image_error:
+        image = view.sample.image
+        scaleless = isinstance(error.__cause__, ScaleError)
+        yield told_by_loader("image_depth", image, error) if scaleless else damage(image) or broken(image, error)
 
 
 def broken(path: Path, error: UsageError) -> Finding:
@@ -163,10 +165,20 @@ def grey(view: View) -> Iterator[Finding]:
             yield found("grey_image", view.sample.image, f"has no colours (mode {mode})", "fetch the image again")
 
 
+def turned(view: View) -> Iterator[Finding]:
+    if view.size:
+        with Image.open(view.sample.image) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if orientation != 1:
+            message = f"asks to be turned (EXIF orientation {orientation}), and is read as it lies"
+            fix = "turn the pixels if the label is upright, and take the tag out in either case"
+            yield found("turned", view.sample.image, message, fix)
+
+
 def zero_channel(view: View) -> Iterator[Finding]:
     if view.row.sixteen_bit and view.stored is not None and not view.stored.any():
         message = "has zeros only in its first channel, that of the classes"
         yield found("zero_channel", view.sample.label, message, "put back the file of GT/LABELS as it was downloaded")
 
 
-PROBES = (unreadable, refused, sizes, lossy, palette, grey, zero_channel)
+PROBES = (unreadable, refused, sizes, lossy, palette, grey, turned, zero_channel)
