@@ -1,7 +1,10 @@
 """The whitening losses of RobustNet (Choi et al., CVPR 2021): instance whitening, relaxed and selective."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from loss.reduction import Reduce, alone
 from utils.packages import need_kmeans
@@ -18,7 +21,22 @@ def covariance(maps: Tensor) -> Tensor:
     with full_precision(maps.device):
         flat = at_least_single(maps).flatten(2)
         ridge = RIDGE * torch.eye(flat.shape[1], dtype=flat.dtype, device=flat.device)
-        return flat @ flat.mT / (flat.shape[2] - 1) + ridge
+        return _Products.apply(flat) / (flat.shape[2] - 1) + ridge
+
+
+class _Products(torch.autograd.Function):
+    """F F^T, N,C,C from N,C,P; its gradient, (G + G^T) F, takes one product where autograd makes two."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        return flat @ flat.mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        return (grad + grad.mT) @ flat
 
 
 def upper_triangle(channels: int, device: torch.device | None = None) -> Tensor:
