@@ -21,7 +21,9 @@ from datasets.loaders import Batch
 from engine.build import autocast, choose_device, choose_precision, network_from
 from engine.main import run_program
 from methods import Aggregate, choose_method
+from network.norms import join_batch_norms
 from optimizer.sgd import build_optimizer
+from utils.distributed import world_size
 
 METHODS = {"baseline": (False, False), "MLDG": (True, False), "memory": (False, True), "PinMem": (True, True)}
 PHASES = {  # methods of a method -> what the table calls them; the rest is "other"
@@ -68,6 +70,8 @@ class Bench:
         slots = {"slots": 19} if memory else None
         config = {"arch": args.arch, "num_classes": 19, "memory": slots}
         net = network_from(config).to(self.device).train()
+        if world_size() > 1:
+            net = join_batch_norms(net, self.device)
         net.encoder.backbone.recompute = args.checkpoint_activations
         sgd, schedule = build_optimizer(
             net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000
