@@ -1,11 +1,12 @@
 """What it costs to train in several processes of one machine: ``python -m benchmarks.ranks --help``.
 
 Each number of ranks takes the same batch per rank (weak scaling) and a joint batch of that size (strong), in turns with
-one rank.  All ranks together have the cores that one rank has alone; the row with one rank and one thread shows what
-threads cost.  The wall time of a step is that of the slowest rank, efficiency by it the images per second over those of
-one rank with all cores.  Where there are more ranks than cores, only processor seconds per image tell what the ranks
-themselves cost; other programs do not lengthen those.  What a process waits for a message counts as seconds, not as
-processor seconds.
+one rank.  Their floor is as many processes at the same time that train apart, each on its own batch.  All ranks
+together have the cores that one rank has alone; the row with one rank and one thread shows what threads cost.
+
+The wall time of a step is that of the slowest rank, efficiency by it the images per second over those of one rank with
+all cores.  Where there are more ranks than cores only processor seconds tell what the ranks themselves cost: other
+programs lengthen those less, and waiting for a message is no work.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from engine.main import run_program
 from utils import distributed
 from utils.errors import UsageError
 
+APART = "apart"
 SCALINGS = ("weak", "strong")
 
 
@@ -36,7 +38,7 @@ class Row(NamedTuple):
     method: str
     ranks: int
     threads: int  # of each rank
-    scaling: str
+    scaling: str  # or that they train apart
 
 
 class Told(NamedTuple):
@@ -76,10 +78,11 @@ def main() -> None:
 
 
 class World:
-    """So many processes that train as one, each of which waits for its next step in a pipe."""
+    """So many processes that train as one, or ``apart``, each of which waits for its next step in a pipe."""
 
-    def __init__(self, method: str, ranks: int, threads: int, args: argparse.Namespace) -> None:
+    def __init__(self, method: str, ranks: int, threads: int, apart: bool, args: argparse.Namespace) -> None:
         self.ranks, self.threads = ranks, threads
+        self.scalings = (APART,) if apart else SCALINGS[:ranks]  # to one rank both are one
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -87,7 +90,7 @@ class World:
         pairs = [context.Pipe() for _ in range(ranks)]
         self.pipes = [ours for ours, _ in pairs]
         for rank, (_, theirs) in enumerate(pairs):
-            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_PORT": port}
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 1 if apart else ranks, "MASTER_PORT": port}
             arguments = theirs, {name: str(value) for name, value in place.items()}, threads, method, args
             context.Process(target=serve, args=arguments, daemon=True).start()
             theirs.close()
@@ -111,7 +114,7 @@ def serve(pipe: Connection, place: dict[str, str], threads: int, method: str, ar
     whole = bench.batch
     own = slice(args.batch // distributed.world_size())
     part = whole._replace(images=whole.images[:, own], labels=whole.labels[:, own])
-    batches = {"weak": whole, "strong": part}
+    batches = {"weak": whole, "strong": part, APART: whole}
     for scaling in iter(pipe.recv, None):
         bench.batch = batches[scaling]
         pipe.send(timed(bench))
@@ -128,12 +131,13 @@ def timed(bench: Bench) -> Told:
 
 def measure(method: str, args: argparse.Namespace) -> dict[Row, dict[str, float]]:
     """The medians of each row, its worlds in turns."""
-    sizes = [(1, 1), *((ranks, max(1, args.cores // ranks)) for ranks in (1, *args.ranks))]
+    sizes = [(1, 1, False), (1, args.cores, False)]
+    sizes += [(ranks, max(1, args.cores // ranks), apart) for ranks in args.ranks for apart in (True, False)]
     turns: dict[Row, list[list[Told]]] = {}
-    worlds = [World(method, ranks, threads, args) for ranks, threads in dict.fromkeys(sizes)]
+    worlds = [World(method, *size, args) for size in dict.fromkeys(sizes)]
     for turn in range(args.repeats + 1):
         for world in worlds:
-            for scaling in SCALINGS[: world.ranks]:  # to one rank they are one
+            for scaling in world.scalings:
                 told = world.step(scaling)
                 if turn:
                     turns.setdefault(Row(method, world.ranks, world.threads, scaling), []).append(told)
@@ -144,7 +148,7 @@ def measure(method: str, args: argparse.Namespace) -> dict[Row, dict[str, float]
 
 
 def images_of_a_step(row: Row, args: argparse.Namespace) -> int:
-    return args.domains * args.batch * (row.ranks if row.scaling == "weak" else 1)
+    return args.domains * args.batch * (1 if row.scaling == "strong" else row.ranks)
 
 
 def figures(row: Row, turns: list[list[Told]], args: argparse.Namespace) -> dict[str, float]:
@@ -160,13 +164,16 @@ def figures(row: Row, turns: list[list[Told]], args: argparse.Namespace) -> dict
 
 
 def efficiency(row: Row, medians: dict[Row, dict[str, float]], args: argparse.Namespace) -> dict[str, float]:
-    """Against one rank with all cores by the clock, with one thread by processor seconds."""
-    alone, single = (Row(row.method, 1, threads, SCALINGS[0]) for threads in (args.cores, 1))
-    rates = [images_of_a_step(each, args) / medians[each]["seconds"] for each in (row, alone)]
-    work = "processor_seconds_per_image"
+    """By the clock against one rank with all cores; by processor seconds against one with one thread, and against
+    processes that train apart."""
+    whole, single = (Row(row.method, 1, threads, SCALINGS[0]) for threads in (args.cores, 1))
+    apart = row._replace(scaling=APART) if row.ranks > 1 else row
+    rates = [images_of_a_step(each, args) / medians[each]["seconds"] for each in (row, whole)]
+    work = [medians[each]["processor_seconds_per_image"] for each in (row, single, apart)]
     return {
         "efficiency": rates[0] / rates[1],
-        "processor_efficiency": medians[single][work] / medians[row][work],
+        "processor_efficiency": work[1] / work[0],
+        "processor_efficiency_of_apart": work[2] / work[0],
     }
 
 
@@ -175,6 +182,7 @@ COLUMNS = {
     "efficiency": ("efficiency", "{:.2f}"),
     "processor_seconds_per_image": ("processor s/image", "{:.3f}"),
     "processor_efficiency": ("efficiency by that", "{:.2f}"),
+    "processor_efficiency_of_apart": ("against apart", "{:.2f}"),
     "messages": ("messages", "{}"),
     "megabytes": ("MB", "{:.1f}"),
     "seconds_in_messages": ("s in them", "{:.3f}"),
