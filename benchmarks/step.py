@@ -24,7 +24,9 @@ from engine.main import run_program
 from methods import Aggregate, choose_method
 from methods.whitening import Whitening
 from network.deeplab import Encoder
+from network.norms import join_batch_norms
 from optimizer.sgd import build_optimizer
+from utils.distributed import world_size
 
 METHODS = {  # mldg, memory, whitened as RobustNet's ISW
     "baseline": (False, False, False),
@@ -81,6 +83,8 @@ class Bench:
         net = network_from(config).to(self.device).train()
         if args.plain:
             net = net.to(memory_format=torch.contiguous_format)
+        if world_size() > 1:
+            net = join_batch_norms(net, self.device)
         net.encoder.backbone.recompute = args.checkpoint_activations
         sgd, schedule = build_optimizer(
             net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000

@@ -12,7 +12,7 @@ from datasets.loaders import Batch
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from methods.whitening import Whitening
 from network.deeplab import SegOutput
-from utils.distributed import all_sum, all_sum_
+from utils.distributed import all_sum, all_sums
 
 Terms = dict[str, Tensor]
 PLAIN, PLAIN_AUXILIARY = (partial(loss, reduce=all_sum) for loss in (cross_entropy, auxiliary_cross_entropy))
@@ -89,8 +89,7 @@ class Aggregate:
             for total, grad in zip(grads, self.gradients(more), strict=True):
                 total.add_(grad)
             terms = {name: term + more[name].detach() for name, term in terms.items()}
-        all_sum_(grads)
-        return terms, grads
+        return terms, all_sums(grads, like=self.params.values())
 
     def apply(self, grads: list[Tensor]) -> None:
         for param, grad in zip(self.params.values(), grads, strict=True):

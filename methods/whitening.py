@@ -8,7 +8,7 @@ from torch import Tensor
 
 from loss.whitening import relaxation, upper_triangle, view_variance, whitening_loss
 from network.deeplab import Encoder
-from utils.distributed import all_sum, all_sum_
+from utils.distributed import all_sum, all_sums
 from utils.precision import at_least_single
 
 
@@ -66,5 +66,5 @@ def mean_variances(encoder: Encoder, pairs: Iterable[Tensor], selective: Sequenc
         for total, x in zip(sums, maps, strict=True):
             total += view_variance(x)
         count += 1
-    all_sum_([*sums, count])
+    *sums, count = all_sums([*sums, count], like=[*sums, count])
     return [total / count for total in sums]

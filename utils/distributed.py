@@ -4,7 +4,7 @@ Every process ("rank") holds a share of each loss; the sum over the ranks is wha
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,14 +60,28 @@ def all_sum(x: Tensor) -> Tensor:
     return _AllSum.apply(x) if world_size() > 1 else x
 
 
-def all_sum_(tensors: list[Tensor]) -> None:
-    """Replace ``tensors``, all of one type, by their sums over all ranks; one message for all of them."""
+def all_sums(tensors: list[Tensor], *, like: Iterable[Tensor]) -> list[Tensor]:
+    """The sums of ``tensors``, all of one type, over all ranks; one message for all of them, of which they are views.
+
+    They lie in memory as those of ``like`` do, which have their shapes, no gaps, and one layout on all ranks.
+    """
     if world_size() == 1:
-        return
-    flat = torch.cat([x.reshape(-1) for x in tensors])
+        return tensors
+    flat = torch.empty(sum(x.numel() for x in tensors), dtype=tensors[0].dtype, device=tensors[0].device)
+    pieces = flat.split([x.numel() for x in tensors])
+    views = [piece.as_strided(x.shape, x.stride()) for piece, x in zip(pieces, like, strict=True)]
+    torch._foreach_copy_(views, tensors)
     dist.all_reduce(flat)
-    for x, total in zip(tensors, flat.split([x.numel() for x in tensors]), strict=True):
-        x.copy_(total.view_as(x))
+    return views
+
+
+def all_gathered(x: Tensor) -> Tensor:
+    """The ``x`` of all ranks, of one size and type, on every rank: stacked in their order, without a gradient."""
+    if world_size() == 1:
+        return x[None]
+    held = x.new_empty(world_size(), *x.shape)
+    dist.all_gather(list(held.unbind()), x)
+    return held
 
 
 def share(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from utils.distributed import all_sum_
+from utils.distributed import all_sums
 
 
 @dataclass
@@ -51,7 +51,8 @@ class ConfusionMatrix:
     def gather(self) -> None:
         """Add up what all processes have counted, each for itself so far."""
         images = torch.tensor(self.images, device=self.counts.device)
-        all_sum_([self.counts, images])
+        counted = [self.counts, images]
+        self.counts, images = all_sums(counted, like=counted)
         self.images = int(images)
 
     def scores(self) -> Scores:
