@@ -154,10 +154,15 @@ def training_batches(args: Namespace, domains: Domains, device: torch.device, st
     )
 
 
-def initial_batches(args: Namespace, domains: Domains) -> DataLoader:
+def initial_batches(args: Namespace, domains: Domains, device: torch.device) -> DataLoader:
     """Batches for the first memory: without roles, and before iteration 0, so that training sees none of them."""
     return train_loader(
-        domains, batch_size=args.bs_mult, start=-args.mem_init_batches, stop=0, workers=args.num_workers
+        domains,
+        batch_size=args.bs_mult,
+        start=-args.mem_init_batches,
+        stop=0,
+        workers=args.num_workers,
+        pin_memory=device.type == "cuda",
     )
 
 

@@ -1,5 +1,6 @@
 """The batches of a run, and what its processes must agree on between two iterations."""
 
+import time
 from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
@@ -20,16 +21,19 @@ class Feed:
         self.batches = iter(batches)
         self.bad_files, self.allowed = bad_files, allowed
         self.batch: Batch | None = None  # the next one; None at the end
+        self.waited = 0.0  # seconds spent waiting for batches so far, by this process
         self.replaced: dict[str, str] = {}  # bad files that are new in it, of all processes
         self.fault = ""  # why training cannot go on; the same in all processes
 
     def fetch(self, *, signalled: bool = False) -> bool:
         """Fetch the next batch; called by all processes together, of which it tells whether any is ``signalled``."""
         self.batch, fault = None, ""
+        start = time.perf_counter()
         try:
             self.batch = next(self.batches, None)
         except UsageError as error:
             fault = str(error)
+        self.waited += time.perf_counter() - start
         found = dict(self.batch.replaced) if self.batch else {}
         telling = bool(fault) or self.beyond(found) or not found.keys() <= self.bad_files.keys()
         stop, compare = which_on_any_rank(signalled, telling)

@@ -191,14 +191,20 @@ def add_image_in(group: Any, *, told: str) -> None:
                        f"not by ImageNet's{told}")  # fmt: skip
 
 
-def add_machine(group: Any) -> None:
+def own_cores() -> int:
+    """The cores for this process: those of the machine are shared by all that torchrun started there."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def add_machine(group: Any) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument(
         "--amp", choices=("auto", "bf16", "tf32", "off"), help="auto: bf16 on CUDA; tf32: float32 whose products are "
         "rounded to TF32 on CUDA, in the memory too; off: true float32 [recipe]"
     )  # fmt: skip
-    group.add_argument("--num_workers", type=ANY, default=min(8, max(1, cores - 1)), metavar="N", help="data loading")
+    workers = min(8, max(1, own_cores() - 1))
+    group.add_argument("--num_workers", type=ANY, default=workers, metavar="N", help="processes that load data")
 
 
 def classes(text: str) -> list[int]:

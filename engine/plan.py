@@ -9,6 +9,7 @@ from datasets.folder import LabelledImages
 from datasets.labels import STANDARD
 from engine.data import classes_of, coarse_pairs, count, data_set, found_how, notes
 from engine.data_flags import BOOSTED
+from engine.loading_cost import loading
 from engine.recipes import RECIPES
 from engine.whitening_flags import SELECTIVE, WHITENED, first_selection, selects, whitens
 from optimizer.schedules import decay_factor
@@ -29,7 +30,8 @@ PRECISIONS = {  # --amp
 
 def plan(args: Namespace) -> str:
     """The plan as text; images are counted, so that missing data is an error here already."""
-    paragraphs = what, data, footprint, sampling, loss, whitening, schedule, numbers, validation, output, recipe
+    about_images = what, data, loading, footprint, sampling
+    paragraphs = *about_images, loss, whitening, schedule, numbers, validation, output, recipe
     lines = list(chain.from_iterable(paragraph(args) for paragraph in paragraphs))
     told_once = dict.fromkeys(line for line in lines if line.startswith("note: "))
     return "\n".join([*(line for line in lines if line not in told_once), *told_once])

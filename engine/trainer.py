@@ -19,6 +19,7 @@ from engine.evaluation import FirstPicture, score_domain, summary
 from engine.feed import Feed
 from engine.interruption import Interrupted, Interruption, Stopped
 from engine.machine import uncompiled
+from engine.pace import Pace
 from engine.plan import validation_interval
 from engine.resume import command_to_go_on
 from engine.whitening import Selection, describe, share_picture
@@ -82,6 +83,7 @@ class Trainer:
             feed.fetch()
             if feed.fault:
                 raise self.ending()
+            self.pace = Pace(feed)
             while feed.batch is not None:
                 self.step(feed.batch.ready(self.device, image_in=self.args.image_in))
                 bar.update()
@@ -90,6 +92,7 @@ class Trainer:
                 stop = feed.fetch(signalled=self.interruption.number > 0) or bool(feed.fault)
                 if stop or self.validation_due() or self.selection_due() or self.due(self.args.save_interval):
                     self.conclude(stop=stop)
+                    self.pace.restart()
 
     def stopping(self) -> bool:
         """Whether a signal reached any of the processes; they stop together."""
@@ -124,7 +127,7 @@ class Trainer:
         self.progress.iteration += 1
 
     def flush(self) -> dict[str, str]:
-        """Fetch and write the losses since the last time; returns their mean sums for the progress bar.
+        """Fetch and write the losses and the pace since the last time; returns what the progress bar tells of them.
 
         Losses are fetched here only, so that a GPU is not made to wait in every step.
         """
@@ -142,11 +145,14 @@ class Trainer:
             if self.log:
                 self.log.write_bad_files(iteration, bad)
                 self.log.write("train", iteration, terms | {"lr": rate})
+        pace = self.pace.lap(len(values))
+        if self.log:
+            self.log.write("pace", self.progress.iteration, pace)
         self.pending.clear()
         sums: dict[str, float] = defaultdict(float)
         for name, mean in zip(names, torch.tensor(values).mean(dim=0).tolist(), strict=True):
             sums[name.partition("/")[0] if "/" in name else "loss"] += mean
-        return {name: f"{value:.3f}" for name, value in sums.items()}
+        return {name: f"{value:.3f}" for name, value in sums.items()} | {"waiting": f"{pace['waiting']:.0%}"}
 
     def conclude(self, *, stop: bool = False) -> None:
         """Select and validate if that is due, save, and end the run if a signal or a bad file asks for it."""

@@ -65,7 +65,7 @@ def train(args: Namespace) -> Path:
         names = ["all sources"] if domains.joined else [row.name for row, _ in domains.sources]
         batches = dumped(batches, folder, domains=names, start=progress.iteration, classes=classes)
     if args.memory and not (args.checkpoint or args.snapshot):
-        feed = Feed(build.initial_batches(args, domains), progress.bad_files, args.skip_bad)
+        feed = Feed(build.initial_batches(args, domains, device), progress.bad_files, args.skip_bad)
         start_memory(args, method, feed, device, precision)
     log = begin_log(folder, progress) if rank() == 0 else None
     try:

@@ -1,6 +1,5 @@
 """Files that cannot be read and workers that die in the middle of training: saved, told, and gone on with exactly."""
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from logs import log_rows, repeatable
 from PIL import Image
 from ranks import run_ranks
 from test_resume import run_of, tensors
@@ -58,7 +58,7 @@ def check_equal(run: Path, expected: Path) -> None:
     assert found.keys() == wanted.keys() and all(torch.equal(found[key], value) for key, value in wanted.items())
     for key in ("iteration", "validation", "validated", "best", "best_iteration", "scheduler"):
         assert ours[key] == theirs[key]
-    assert (run / "metrics.jsonl").read_text() == (expected / "metrics.jsonl").read_text()
+    assert repeatable(run) == repeatable(expected)
 
 
 def after(iteration: int, act: Moment, patch: pytest.MonkeyPatch) -> None:
@@ -98,8 +98,7 @@ def checkpoint(run: Path) -> dict:
 
 
 def bad_rows(run: Path) -> list[dict]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["kind"] == "bad_file"]
+    return [row for row in log_rows(run) if row["kind"] == "bad_file"]
 
 
 @pytest.fixture(scope="module")

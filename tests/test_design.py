@@ -74,10 +74,28 @@ PROGRAMS += [
 ]
 
 
+# Runs the program that the command line names, to which torch looks as if it were not installed.
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+del sys.argv[0]
+start = runpy.run_module if sys.argv[0] == "-m" else runpy.run_path
+start(sys.argv.pop(1) if sys.argv[0] == "-m" else sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_help(program: list[str]) -> None:
-    done = run(*program, "--help")
-    assert done.returncode == 0 and "usage:" in done.stdout
+    done = run("-c", WITHOUT_TORCH, *program, "--help")
+    assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
+
+
+def test_the_plan(data: Path) -> None:
+    line = f"--plan --data_root {data} --val_dataset mapillary --mldg --memory"
+    done = run("-c", WITHOUT_TORCH, "train.py", *line.split())
+    assert done.returncode == 0 and "Pin the Memory" in done.stdout, done.stderr
+    done = run("-c", WITHOUT_TORCH, "train.py", *line.split()[1:])
+    assert done.returncode == 1 and "import of torch halted" in done.stderr  # training does need it
 
 
 def test_our_packages_win_over_installed_ones(tmp_path: Path) -> None:

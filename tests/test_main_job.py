@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from logs import log_rows, repeatable
 from PIL import Image
 
 import eval as evaluation
@@ -47,12 +48,15 @@ def test_train_and_evaluate(method: str, data: Path, tmp_path: Path, capsys: pyt
 
 
 def check_log(run: Path) -> None:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = log_rows(run)
     train = [row for row in rows if row["kind"] == "train"]
     assert [row["iteration"] for row in train] == [1, 2, 3] and train[0]["lr"] == 0.01
     validations = [(row["iteration"], row["domain"], row["role"]) for row in rows if row["kind"] == "validation"]
     domains = [("gtav", "seen"), ("synthia", "seen"), ("mapillary", "unseen")]
     assert validations == [(done, *domain) for done in (2, 3) for domain in domains]
+    pace = [row for row in rows if row["kind"] == "pace"]
+    assert [row["iteration"] for row in pace] == [2, 3]
+    assert all(row["seconds"] > 0 and 0 <= row["waiting"] <= 1 for row in pace)
     (events,) = (run / "tensorboard").iterdir()
     for tag in (
         b"train/lr",
@@ -95,7 +99,7 @@ def test_same_seed_same_run(data: Path, tmp_path: Path) -> None:
     runs = [only((tmp_path / name).iterdir()) for name in ("first", "second")]
     first, second = (torch.load(run / "last.pth", weights_only=True)["weights"] for run in runs)
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert (runs[0] / "metrics.jsonl").read_text() == (runs[1] / "metrics.jsonl").read_text()
+    assert repeatable(runs[0]) == repeatable(runs[1])
 
 
 def test_one_domain_and_a_repeated_one(data: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class RunLog:
             self.events.write_event(Event(session_log=SessionLog(status=SessionLog.START), **purge))
 
     def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
-        """A row of ``kind`` ('train', 'validation', ...) about what ``facts`` tell; every value is also a curve."""
+        """A row of ``kind`` ('train', 'validation', 'pace', ...) about what ``facts`` tell; values are curves too."""
         row = {"kind": kind, "iteration": iteration, **facts, **values}
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])

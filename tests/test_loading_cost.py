@@ -1,0 +1,55 @@
+"""What the plan tells of loading: by sizes, formats, augmentation and the workers of each process."""
+
+from pathlib import Path
+
+import pytest
+
+from datasets.specs import spec
+from engine.flags import own_cores
+from engine.loading_cost import augmenting, decoding, loading
+from engine.train_flags import parse_training
+from preparing import run
+
+
+def told(data: Path, *more: str) -> str:
+    line = f"--data_root {data} --dataset gtav synthia --val_dataset mapillary --crop_size 1000 --bs_mult 5"
+    (line,) = loading(parse_training([*line.split(), *more]))
+    return line
+
+
+def test_the_plan_says_how_many_cores_loading_takes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.loading_cost.own_cores", lambda: 4)
+    # 10 samples of 1 ms, 17 for the crop, and next to nothing to read such small files
+    assert "18 ms of a core per sample: an iteration per second takes 0.18 cores, 2 workers serve 11" in told(
+        data, "--num_workers", "2"
+    )
+    assert "takes 0.18 cores, 4 workers" in told(data, "--num_workers", "9")  # no more than cores
+    assert told(data, "--num_workers", "0").endswith("for which training waits (--num_workers 0)")
+    assert "takes 0.09 cores" in told(data, "--image_uniform_sampling")
+
+
+def test_cost_of_augmentation() -> None:
+    def cost(line: str) -> float:
+        return augmenting(parse_training(["--crop_size", "1000", *line.split()]))
+
+    assert cost("") == 17 and cost("--color_aug 0.5 --gblur") == 17 + 45 / 2 + 26
+    assert cost("--color_aug 0.5 --bblur --mldg") == 17 + (45 + 26) / 2 + (45 / 2 + 155) / 2
+    three = "--dataset gtav synthia idd --mldg --recipe published"
+    assert cost(three) == pytest.approx(17 + (45 + 26) / 3)
+
+
+def test_cost_of_reading(data: Path, tmp_path: Path) -> None:
+    gtav, jpeg = spec("gtav"), spec("mapillary")
+    assert decoding(data, gtav, gtav.pairs(data, "train")[0]) == pytest.approx(24 * 0.128 * 0.064)
+    assert decoding(data, jpeg, jpeg.pairs(data, "train")[0]) == pytest.approx(6 * 0.128 * 0.064)
+    run(data, "--packed", "raw", "--out", tmp_path, "--datasets", "gtav")
+    assert decoding(tmp_path, gtav, gtav.pairs(tmp_path, "train")[0]) == pytest.approx(4 * 0.128 * 0.064)
+
+
+def test_processes_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    assert own_cores() == 16 and parse_training([]).num_workers == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert own_cores() == 4 and parse_training([]).num_workers == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "32")
+    assert own_cores() == 1 and parse_training([]).num_workers == 1
