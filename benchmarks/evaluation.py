@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.measuring import in_own_process, peak_gigabytes, processor_seconds_of
 from datasets.transforms import to_tensor
+from engine import machine
 from engine.build import choose_device, network_from
 from engine.main import run_program
 from engine.prediction import Inference, Predictor
@@ -64,6 +65,7 @@ class Bench:
     def __init__(self, way: str, args: Namespace):
         torch.manual_seed(0)
         self.device = choose_device(args.device)
+        machine.keep_memory(self.device)
         mode, scales = WAYS[way]
         config = {"arch": args.arch, "num_classes": 19, "memory": {"slots": 19} if args.memory else None}
         net = network_from(config).to(self.device)

@@ -13,6 +13,7 @@ from engine.dump import PictureWriter
 from engine.evaluation import ignore, score_reads
 from engine.figures import draw_figures
 from engine.folder import label_folder
+from engine.machine import keep_memory
 from engine.prediction import Inference, Predictor
 from engine.results import class_table, keep_older, percent, result, scoring_protocol, write_csv
 from engine.snapshot import as_ours, classes_in, network_flags
@@ -26,6 +27,7 @@ from utils.log import code_version, write_json
 def evaluate(args: Namespace) -> Path:
     """Do what the flags say; returns the folder of the results."""
     device = choose_device(args.device)
+    keep_memory(device)
     start(device)
     content = as_ours(read_checkpoint(args.snapshot, "--snapshot"), args.snapshot, **network_flags(args))
     check_network(args, content["network"])

@@ -26,10 +26,11 @@ def loading(args: Namespace) -> Iterator[str]:
     cost = SAMPLE + sum(decoded) / len(decoded) + augmenting(args)
     samples = args.bs_mult * (1 if args.image_uniform_sampling else len(args.dataset))
     per_iteration = samples * cost / 1000
-    told = f"loading     about {cost:.0f} ms of a core per sample: an iteration per second takes {per_iteration:.2g} cores, "
     workers = min(args.num_workers, own_cores())
-    served = f"{workers} workers serve {workers / per_iteration:.2g}"
-    yield told + (served if workers else "for which training waits (--num_workers 0)")
+    pace = f"up to {workers / per_iteration:.2g} with --num_workers {args.num_workers}"
+    pace = pace if workers else "--num_workers 0: training waits for it"
+    told = f"{cost:.0f} ms of a core per sample, {per_iteration:.2g} cores for an iteration per second"
+    yield f"loading     {told}; {pace}"
 
 
 def decoding(root: Path, row: DatasetSpec, sample: Sample) -> float:

@@ -59,7 +59,9 @@ class ASPP(nn.Module):
         self.convs = nn.ModuleList([conv_norm(cin, cout), *(conv_norm(cin, cout, 3, dilation=r) for r in rates)])
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = resize(self.pool(F.adaptive_avg_pool2d(x, 1)), x.shape[-2:])
+        pooled = self.pool(F.adaptive_avg_pool2d(x, 1)).expand(-1, -1, *x.shape[-2:])
+        # One cell has no layout of its own.  Spread in another than its neighbours', it would decide all that follows.
+        pooled = pooled.contiguous(memory_format=torch.channels_last)
         return torch.cat([pooled, *(conv(x) for conv in self.convs)], dim=1)
 
 

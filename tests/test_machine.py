@@ -49,12 +49,12 @@ def test_algorithms(deterministic: bool) -> None:
 
 
 def pages_of_later_steps(keep: bool) -> int:
-    """How many pages a process gets from the system once it has had a tensor of 64 MB."""
+    """How many pages a process gets from the system for ten tensors of 64 MB once it has had such a one."""
     if keep:
         machine.keep_memory(torch.device("cpu"))
     torch.ones(1 << 24)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
+    for _ in range(10):
         torch.ones(1 << 24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -63,7 +63,7 @@ def pages_of_later_steps(keep: bool) -> int:
 def test_memory_is_kept() -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         given_back, kept = pool.map(pages_of_later_steps, (False, True))
-    assert kept < 100 < given_back
+    assert kept < given_back / 4  # something small may lie where one was, so that another place is needed once
 
 
 @pytest.mark.parametrize(

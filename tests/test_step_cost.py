@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from costs import Costs
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datasets.loaders import Batch
@@ -37,9 +38,9 @@ def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
 
 
-def real_method(mldg: bool, memory: bool, whitened: bool = False) -> Aggregate:
+def real_method(mldg: bool, memory: bool, whitened: bool = False, *, device: str = "meta") -> Aggregate:
     config = {"arch": "DeepR18V3PlusD", "num_classes": 19, "memory": {"slots": 19} if memory else None}
-    net = network_from(config | ({"wt_layer": ISW} if whitened else {})).to("meta").train()
+    net = network_from(config | ({"wt_layer": ISW} if whitened else {})).to(device).train()
     sgd, schedule = build_optimizer(
         net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100
     )
@@ -86,6 +87,22 @@ def test_domains_that_are_not_neighbours_are_copied_once(tmp_path: Path) -> None
     """Of three domains the first and the third are meta-train."""
     costs, _ = costs_of_a_step(real_method(True, True), tmp_path, domains=3)
     assert costs.network == [4, 2] and costs.label_copies == ["aten.cat.default torch.int64"]
+
+
+def test_maps_stay_in_the_layout_of_the_weights() -> None:
+    """Channels last, also at the stepped weights: those of 1x1 convolutions have no layout of their own."""
+    method = real_method(True, True, device="cpu")
+    plain = []
+
+    def look(module: nn.Module, _: tuple, out: object) -> None:
+        if isinstance(out, Tensor) and out.dim() == 4 and not out.is_contiguous(memory_format=torch.channels_last):
+            plain.append(type(module).__name__)
+
+    for module in method.net.modules():
+        module.register_forward_hook(look)
+    labels = torch.randint(0, 19, (2, 2, 64, 64))
+    method.step(Batch(torch.randn(2, 2, 3, 64, 64), labels, torch.tensor([False, True])))
+    assert plain == []
 
 
 def with_item(method: Aggregate, batch: Batch) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from datasets.check.findings import Finding, found, told_by_loader
+from datasets.check.findings import ERROR, NOTE, Finding, found, told_by_loader
 from datasets.check.heads import JPEG, damage, head, is_picture, png_depth
 from datasets.custom import CustomSpec
 from datasets.folder import ScaleError, check_sizes, read_image
@@ -172,7 +172,8 @@ def turned(view: View) -> Iterator[Finding]:
         if orientation != 1:
             message = f"asks to be turned (EXIF orientation {orientation}), and is read as it lies"
             fix = "turn the pixels if the label is upright, and take the tag out in either case"
-            yield found("turned", view.sample.image, message, fix)
+            severity = ERROR if isinstance(view.row, CustomSpec) else NOTE  # owners label the pixels as they are stored
+            yield found("turned", view.sample.image, message, fix, severity=severity)
 
 
 def zero_channel(view: View) -> Iterator[Finding]:

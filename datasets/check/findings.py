@@ -46,7 +46,7 @@ KINDS = {
     "size_mismatch": Kind(ERROR, "an image and a label of different sizes"),
     "other_size": Kind(NOTE, "images that do not have the size in which the owners ship them"),
     "image_depth": Kind(ERROR, "an image of floats, or of integers of an unknown scale"),
-    "turned": Kind(ERROR, "a photograph that is to be turned, which its label cannot know"),
+    "turned": Kind(ERROR, "a photograph that is to be turned, which labels cannot know; a note in sets of others"),
     "grey_image": Kind(NOTE, "an image without colours"),
     # Contents of labels
     "label_8_bit": Kind(ERROR, "a SYNTHIA label converted to 8 bits, by which its classes are lost"),
