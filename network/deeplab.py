@@ -144,6 +144,7 @@ class DeepLab(nn.Module):
         x = features if reading is None else reading.features
         if self.shallow is not None:
             x = torch.cat([self.shallow(low), resize(x, low.shape[-2:])], dim=1)
+        del low  # without gradients nobody else holds it, and the decoder takes most of the memory
         x = self.decoder(x)
         aux = self.aux(mid) if self.training and self.aux is not None else None
         return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened))

@@ -19,7 +19,8 @@ from utils.precision import at_least_single
 Logits = Callable[[Tensor], Tensor]  # a network: images N,3,h,w to logits N,K,h,w
 Views = Mapping[float, Tensor]  # scale -> the image at that scale, 3,h,w
 
-WINDOW_PIXELS = 2048 * 1024  # windows that go through the network together: as much as one whole Cityscapes image
+WINDOW_PIXELS = 2048 * 1024  # of windows that go through the network together: as much as a whole Cityscapes image
+WINDOW_PIXELS_CPU = 768 * 768  # there larger groups take more memory and no less time
 STRIP_PIXELS = 2**17  # of a map that are added at once
 
 
@@ -51,7 +52,7 @@ def sliding(
     """
 
     total = Sum(size)
-    for scale, view in views.items():
+    for scale, view in largest_first(views):
         options = {"tile": int(tile * max(scale, 1.0)), "overlap": overlap, "counts": counts}
         for image, mirrored in mirror_images(view, flip=flip):
             total.add(fit(by_windows(logits, image, **options), size), mirrored=mirrored)
@@ -61,11 +62,16 @@ def sliding(
 def pooled(logits: Logits, views: Views, *, size: tuple[int, int], flip: bool = False) -> Tensor:
     """Mean of probabilities (K,H,W of ``size``) over scales and mirror images, each seen whole."""
     total = Sum(size)
-    for view in views.values():
+    for _, view in largest_first(views):
         for image, mirrored in mirror_images(view, flip=flip):
-            answer = fit(at_least_single(logits(image[None])), size)
-            total.add(answer, mirrored=mirrored, convert=lambda x: x.contiguous().softmax(dim=1))
+            options = {"mirrored": mirrored, "convert": lambda x: x.contiguous().softmax(dim=1)}
+            total.add(fit(at_least_single(logits(image[None])), size), **options)  # let go before the next is made
     return total.mean()
+
+
+def largest_first(views: Views) -> list[tuple[float, Tensor]]:
+    """Scales and views in an order in which memory that one has used is large enough for the next."""
+    return sorted(views.items(), key=lambda pair: pair[0], reverse=True)
 
 
 def mirror_images(image: Tensor, *, flip: bool) -> list[tuple[Tensor, bool]]:
@@ -131,7 +137,8 @@ def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, coun
     """Logits (1,K,h,w) of an image (3,h,w), summed over the windows that see a pixel and divided by ``divisor``."""
     height, width = image.shape[-2:]
     boxes = windows(width, height, tile=tile, overlap=overlap)
-    together = max(1, WINDOW_PIXELS // (min(tile, height) * min(tile, width)))
+    pixels = WINDOW_PIXELS_CPU if image.device.type == "cpu" else WINDOW_PIXELS
+    together = max(1, pixels // (min(tile, height) * min(tile, width)))
     total: Tensor | None = None
     for first in range(0, len(boxes), together):
         group = boxes[first : first + together]
@@ -140,6 +147,7 @@ def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, coun
             total = zeros_like(out, (height, width))
         for box, x in zip(group, out, strict=True):
             total[0, :, box.top : box.bottom, box.left : box.right] += x
+        del out, x  # or they would be held while the next ones are made
     return total.div_(divisor(boxes, total.shape[1:], counts=counts).to(total.device, non_blocking=True))
 
 
