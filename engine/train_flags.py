@@ -225,7 +225,7 @@ def add_run(group: Any) -> None:
 
 def add_algorithms(group: Any) -> None:
     group.add_argument(
-        "--compile", action="store_true", help="let torch compile the network, which takes a while at the start; for a "
+        "--compile", action="store_true", help="let torch compile the network, which takes minutes at the start; for a "
         "single process, and not in validations"
     )  # fmt: skip
     group.add_argument(
