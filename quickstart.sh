@@ -16,8 +16,7 @@ sources=(gtav synthia)
 unseen=(idd cityscapes bdd100k mapillary)  # whose training images nobody reads here: half of the drawing
 domains=("${sources[@]}" "${unseen[@]}")
 
-"$PYTHON" -m datasets.demo "$DG_SEG_DATASET" --size 160 320 --domains "${sources[@]}"
-"$PYTHON" -m datasets.demo "$DG_SEG_DATASET" --size 160 320 --domains "${unseen[@]}" --train 0
+"$PYTHON" -m datasets.demo "$DG_SEG_DATASET" --size 160 320 --domains "${sources[@]}" --val_only "${unseen[@]}"
 
 # Flags shared by both methods: a small network from random weights, the schedule fitted to the short run.
 common=(--dataset "${sources[@]}" --val_dataset cityscapes --arch network.deepv3plus.DeepR18V3PlusD

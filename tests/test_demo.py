@@ -102,6 +102,15 @@ def test_pixels_do_not_depend_on_the_number_of_workers(written: Path, tmp_path: 
         np.testing.assert_array_equal(np.asarray(Image.open(ours.label)), np.asarray(Image.open(theirs.label)))
 
 
+def test_domains_that_nobody_trains_on_need_no_training_images(written: Path, tmp_path: Path) -> None:
+    flags = ["--train", "1", "--val", "1", "--size", "64", "128", "--workers", "1"]
+    assert main([str(tmp_path), *flags, "--domains", "gtav", "--val_only", "bdd100k"]) == 0
+    count = {name: len(list((tmp_path / name / "images").rglob("*.*"))) for name in ("GTAV", "bdd-100k")}
+    assert count == {"GTAV": 2, "bdd-100k": 1}
+    (ours,), (theirs,) = (SPECS["bdd100k"].pairs(root, "val") for root in (tmp_path, written))
+    assert ours.image.read_bytes() == theirs.image.read_bytes()
+
+
 def test_a_second_run_draws_nothing(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in written.rglob("*")}
     assert main([str(written), "--train", "2", "--val", "1", "--size", "64", "128", "--workers", "1"]) == 0

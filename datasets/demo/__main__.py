@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     add("--val", type=count, default=20, metavar="N", help="validation images per domain")
     add("--size", type=_between(64, 4096), nargs=2, default=(256, 512), metavar=("HEIGHT", "WIDTH"), help="of an image")
     add("--domains", nargs="+", choices=STYLES, default=list(STYLES), metavar="NAME", help="which data sets to draw")
+    add("--val_only", nargs="+", choices=STYLES, default=[], metavar="NAME", help="to draw without training images")
     add("--seed", type=_between(0, 2**32 - 1), default=304, metavar="N", help="another seed draws other scenes")
     add(
         "--layout",

@@ -8,7 +8,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -94,11 +94,16 @@ class Request:
     layout: str = "readme"
     version: int = VERSION
 
+    def count(self, split: str) -> int:
+        """How many images a split has."""
+        return self.train if split == "train" else self.val
+
 
 def write_demo(
     root: Path | str,
     *,
     domains: Sequence[str] = tuple(STYLES),
+    val_only: Sequence[str] = (),
     train: int = 100,
     val: int = 20,
     size: tuple[int, int] = (256, 512),
@@ -106,18 +111,22 @@ def write_demo(
     layout: str = "readme",
     workers: int = 0,
 ) -> dict[Path, bool]:
-    """Draw the domains below `root` in their layouts and tell of each folder whether it was drawn or already there."""
+    """Draw the domains below `root` in their layouts and tell of each folder whether it was drawn or already there.
+
+    Those of `val_only` get no training images.
+    """
     request = Request(seed, train, val, size, layout)
-    homes = {name: Path(root).expanduser() / tree(name, layout).folder for name in domains}
-    missing = [name for name in homes if not _already_there(homes[name], request)]
-    tasks = [(name, split, index) for name in missing for split in SPLITS for index in range(getattr(request, split))]
-    for name in missing:
-        _open(homes[name], name, request)
+    requests = {name: replace(request, train=0) if name in val_only else request for name in (*domains, *val_only)}
+    homes = {name: Path(root).expanduser() / tree(name, layout).folder for name in requests}
+    missing = {name: found for name, found in requests.items() if not _already_there(homes[name], found)}
+    tasks = [(name, split, i) for name, found in missing.items() for split in SPLITS for i in range(found.count(split))]
+    for name, found in missing.items():
+        _open(homes[name], name, found)
     work = partial(_write_scene, homes, request)
     for _ in tqdm(_run(work, tasks, workers), total=len(tasks), disable=not tasks, desc="drawing", unit="image"):
         pass
-    for name in missing:
-        _write_note(homes[name], request, complete=True)
+    for name, found in missing.items():
+        _write_note(homes[name], found, complete=True)
     return {home: name in missing for name, home in homes.items()}
 
 
@@ -132,7 +141,7 @@ def _open(home: Path, name: str, request: Request) -> None:
     if name == "mapillary":
         write_config(home / ("config_v1.2.json" if official else "config.json"), spec(name))
     if official and name == "gtav":
-        numbers = {split: np.arange(getattr(request, split)) + 1 + _NUMBERS[split] for split in SPLITS}
+        numbers = {split: np.arange(request.count(split)) + 1 + _NUMBERS[split] for split in SPLITS}
         arrays = {"trainIds": numbers["train"], "valIds": numbers["val"], "testIds": np.arange(0)}
         (home / "split.mat").write_bytes(write_arrays(arrays))
     if official and name == "synthia":
@@ -143,7 +152,7 @@ def _write_lists(folder: Path, tree: Tree, request: Request) -> None:
     """Lists of file names, as ``--split_file`` takes them."""
     folder.mkdir(exist_ok=True)
     for split in SPLITS:
-        names = [Path(tree.image(split, index)).name for index in range(getattr(request, split))]
+        names = [Path(tree.image(split, index)).name for index in range(request.count(split))]
         (folder / f"{tree.row.name}_split_{split}.txt").write_text("".join(f"{name}\n" for name in names))
 
 
