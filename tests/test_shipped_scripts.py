@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands import ABLATE, EVALUATE, PROCESSES, ROBUSTNET, TRAIN
-from scripts import EVALUATION, ROOT, TRAINING, Copy, call
+from scripts import EVALUATION, ROOT, STAND_IN, TRAINING, Copy, call
 from scripts import ROBUSTNET as COMPARISONS
 
 from engine.eval_flags import parse_evaluation
@@ -94,6 +94,14 @@ def test_environment_and_further_flags(copy: Copy) -> None:
     assert " ".join(given[:5]) == "-m torch.distributed.run --standalone --nproc_per_node 2"
     assert given[5:8] == [str(copy.root / "eval.py"), "--snapshot", f"{copy.elsewhere}/last.pth"]
     assert given[-2:] == ["--limit", "1"]
+
+
+def test_evaluation_leaves_fewer_holes_in_memory(copy: Copy) -> None:
+    copy.program("python3", STAND_IN.replace('"$PWD" "$@"', '"$GLIBC_TUNABLES"'))
+    (copy.elsewhere / "last.pth").touch()
+    for given, expected in ((None, "glibc.malloc.tcache_count=0"), ("glibc.malloc.perturb=1",) * 2):
+        done = copy.call(f"{EVALUATION}/eval_pinmem_DR50V3P.sh", SNAPSHOT="last.pth", GLIBC_TUNABLES=given)
+        assert (done.returncode, done.stdout) == (0, f"{expected}\n")
 
 
 @pytest.mark.parametrize(
