@@ -16,7 +16,7 @@ from engine.prediction import Inference
 from golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights
 from network.deeplab import build_network
 from network.memory import CategoricalMemory
-from utils.inference import Sum, pooled, sliding, whole, windows
+from utils.inference import Sum, pooled, probabilities, sliding, whole, windows
 from utils.metrics import ConfusionMatrix
 from utils.seeds import seed_of
 
@@ -131,6 +131,16 @@ def test_one_window_is_the_whole_image() -> None:
         assert torch.equal(seen, whole(local, image))
     seen = pooled(local, {1.0: image}, size=(20, 33))
     torch.testing.assert_close(seen, whole(local, image).softmax(0), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("span", [10.0, 79.0, 1000.0])  # with the last, exponentials vanish
+def test_probabilities_are_the_softmax(span: float, layout: torch.memory_format) -> None:
+    logits = torch.rand(1, 5, 30, 40, generator=torch.Generator().manual_seed(0)) * span - 7
+    found = probabilities(logits.contiguous(memory_format=layout))
+    torch.testing.assert_close(found, logits.double().softmax(1).float(), rtol=1e-4, atol=1e-37)
+    logits[0, 2, 3, 4] = torch.nan
+    assert probabilities(logits).isnan().any(1).sum() == 1
 
 
 def test_a_mirror_image_is_seen_mirrored() -> None:

@@ -21,7 +21,8 @@ Views = Mapping[float, Tensor]  # scale -> the image at that scale, 3,h,w
 
 WINDOW_PIXELS = 2048 * 1024  # of windows that go through the network together: as much as a whole Cityscapes image
 WINDOW_PIXELS_CPU = 768 * 768  # there larger groups take more memory and no less time
-STRIP_PIXELS = 2**17  # of a map that are added at once
+STRIP_PIXELS = 2**15  # of a map that are added at once
+RANGE = 80.0  # of logits, whose exponentials single precision holds in full
 
 
 class Window(NamedTuple):
@@ -71,8 +72,17 @@ def pooled(logits: Logits, views: Views, *, size: tuple[int, int], flip: bool = 
 
 
 def probabilities(x: Tensor) -> Tensor:
-    """The softmax over the classes of logits 1,K,h,w; over the last dimension it takes two thirds of the time."""
-    return x.movedim(1, -1).softmax(dim=-1).movedim(-1, 1)
+    """The softmax over the classes of logits 1,K,h,w.
+
+    Where no exponential can vanish, a CPU takes logits less the maximum of all and adds up by a product: a fifth less
+    time.
+    """
+    x = x.movedim(1, -1)  # over the last dimension it takes two thirds of the time
+    low, high = x.aminmax() if x.device.type == "cpu" else (0.0, math.inf)
+    if not high - low < RANGE:  # nor if one of them is not a number
+        return x.softmax(dim=-1).movedim(-1, 1)
+    odds = (x - high).exp_()
+    return odds.div_(odds @ odds.new_ones(x.shape[-1], 1)).movedim(-1, 1)
 
 
 def largest_first(views: Views) -> list[tuple[float, Tensor]]:
