@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datasets.labels import IGNORE
 from engine.build import choose_device
+from engine.machine import keep_memory
 from engine.main import run_program
 from loss.memory import classification_loss, cohesion_loss, divergence_loss
 from network.deeplab import resize
@@ -32,9 +33,13 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=768, help="side of a label")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=5, help="counted turns, after one that is not")
+    parser.add_argument("--plain", action="store_true", help="give memory back at once, as training here does not")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
-    parts = Parts(args, choose_device(args.device))
+    device = choose_device(args.device)
+    if not args.plain:
+        keep_memory(device)
+    parts = Parts(args, device)
     turns = [{name: parts.timed(part) for name, part in parts.parts.items()} for _ in range(args.repeats + 1)][1:]
     seconds = {name: statistics.median(turn[name] for turn in turns) for name in parts.parts}
     print("| part | milliseconds |\n|---|---|")
