@@ -68,7 +68,10 @@ def test_extra_is_asked_for_where_needed(script: str, copy: Copy) -> None:
     assert asked.read_text().split() == (["figures"] if "tsne" in script else [])
 
 
-@pytest.mark.parametrize("script", ABLATE)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(name, marks=pytest.mark.slow if name == "abla_tsne_baseline_DR50V3P.sh" else ()) for name in ABLATE],
+)
 def test_figures_of_two_images(script: str, home: Path) -> None:
     method = "baseline" if "baseline" in script else "pinmem"
     small = "--dataset gtav cityscapes --imagenum_dom 1 --arch DeepR18V3PlusD --num_workers 0 --device cpu"

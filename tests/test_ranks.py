@@ -91,7 +91,7 @@ def train_all(per_rank: int) -> list[dict[str, Tensor]]:
     return [*(train(mldg, memory, per_rank) for mldg, memory in KINDS), chosen_losses(per_rank)]
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [3, pytest.param(2, marks=pytest.mark.slow)])
 def test_ranks_equal_one_process(world: int, tmp_path: Path) -> None:
     ranks = run_ranks(train_all, world, tmp_path, IMAGES // world)
     for kind, expected in enumerate(train_all(IMAGES // world)):

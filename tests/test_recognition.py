@@ -134,7 +134,7 @@ def understood(path: Path, **flags: object) -> dict:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("name", ["r18v3p_mem", "r50v3p_mem", "r101v2_mem"])
+@pytest.mark.parametrize("name", ["r18v3p_mem", "r50v3p_mem", pytest.param("r101v2_mem", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_logits_of_a_file_of_the_release(name: str, tmp_path: Path, threads: Callable[[int], None]) -> None:
     threads(2)  # as many as the goldens were computed with

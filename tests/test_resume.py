@@ -133,9 +133,9 @@ def killed(process: subprocess.Popen, out: Path, moment: float | None) -> list[P
     return list(out.glob("run/*/iteration_*.partial"))
 
 
-def test_kill_at_any_moment(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    """PINMEM_KILLS=3 in the environment kills at three random moments instead of one."""
-    moments = [random.SystemRandom().uniform(0, 4) for _ in range(int(os.environ.get("PINMEM_KILLS", "1")))]
+@pytest.mark.parametrize("kills", [0, pytest.param(3, marks=pytest.mark.slow)])
+def test_kill_while_saving_and_at_any_moment(kills: int, data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    moments = [random.SystemRandom().uniform(0, 8) for _ in range(kills)]
     assert killed(start(data, tmp_path), tmp_path, None), "no checkpoint was being written"
     for moment in moments:
         killed(start(data, tmp_path), tmp_path, moment)
