@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     add("root", metavar="DATA_ROOT", type=Path, help="the folder that is given as --data_root in training")
     add("--packed", nargs="?", const="zstd", choices=packed.FORMS, default=argparse.SUPPRESS,
         help="lossless copies that train.py and eval.py then read by themselves; zstd: about as large as the PNGs, a "
-        "fifth of the time; raw: 4 bytes per pixel, a twentieth")  # fmt: skip
+        "fifth of the time; raw: 4 bytes per pixel, a seventeenth")  # fmt: skip
     add("--train_ids", action="store_true", help="8-bit label images of the 19 train ids (255: ignore), in train_ids/")
     add("--datasets", nargs="+", metavar="NAME", default=argparse.SUPPRESS,
         help=f"only these of {', '.join(SPECS)}, or custom:PATH; default: all that are found")  # fmt: skip
@@ -130,7 +130,9 @@ def found(args: argparse.Namespace, root: Path) -> list[tuple[DatasetSpec, list[
             print(f"left out: {problem}")
         (pairs if samples else absent).append((row, samples))
     if not pairs:
-        raise UsageError(f"{root}: none of {', '.join(row.name for row in rows)} has images there: see docs/prepare.md")
+        raise UsageError(
+            f"{root}: none of {', '.join(row.name for row in rows)} has images there: see docs/datasets.md"
+        )
     if absent:
         print(f"not found, or without labels: {', '.join(row.name for row, _ in absent)} (name one to be told why)")
     return pairs

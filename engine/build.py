@@ -16,6 +16,7 @@ from datasets.pyramid import Pyramid
 from datasets.transforms import Augmentation
 from engine.data import coarse_pairs, data_set
 from engine.data_flags import BOOSTED
+from engine.footprint_flags import check_passes
 from engine.objective import pixel_losses, whitening_term
 from methods import Aggregate, choose_method
 from network.deeplab import DeepLab, build_network
@@ -137,11 +138,7 @@ def augmentation(args: Namespace) -> Augmentation:
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:
     """The batches of the iterations from ``start`` on."""
-    parts = args.accumulate
-    smallest = args.bs_mult // parts * world_size() * (1 if args.mldg else len(domains.pools))
-    if smallest < 2:
-        told = f"--bs_mult {args.bs_mult}" + (f" --accumulate {parts}" if parts > 1 else "")
-        raise UsageError(f"{told}: batch norm needs two images in every pass; give --bs_mult {2 * parts} or more")
+    check_passes(args, world_size())
     return train_loader(
         domains,
         batch_size=args.bs_mult,

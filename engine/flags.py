@@ -74,7 +74,8 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, but not those that a recipe or the machine decides."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS) or "%(default)" in (action.help or ""):
+        hidden = action.default is False or action.default in (None, argparse.SUPPRESS)  # but 0, which equals False
+        if hidden or "%(default)" in (action.help or ""):
             return action.help
         return f"{action.help} (default: %(default)s)"
 
@@ -204,7 +205,8 @@ def add_machine(group: Any) -> None:
         "rounded to TF32 on CUDA, in the memory too; off: true float32 [recipe]"
     )  # fmt: skip
     workers = min(8, max(1, own_cores() - 1))
-    group.add_argument("--num_workers", type=ANY, default=workers, metavar="N", help="processes that load data")
+    told = "processes that load data, for each that trains"
+    group.add_argument("--num_workers", type=ANY, default=workers, metavar="N", help=told)
 
 
 def classes(text: str) -> list[int]:

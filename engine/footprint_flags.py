@@ -5,6 +5,7 @@ from argparse import Namespace
 from typing import Any
 
 from engine.flags import COUNT
+from utils.errors import UsageError
 
 
 def add_footprint(group: Any) -> None:
@@ -29,3 +30,12 @@ def check_footprint(parser: argparse.ArgumentParser, args: Namespace) -> None:
         )
     if args.bs_mult % parts:
         parser.error(f"--accumulate {parts}: does not divide --bs_mult {args.bs_mult}; give a divisor of that")
+
+
+def check_passes(args: Namespace, processes: int) -> None:
+    """Raise UsageError if a pass, which MLDG may make of a single domain, has one image in all processes."""
+    parts = args.accumulate
+    domains = 1 if args.mldg or args.image_uniform_sampling else len(args.dataset)
+    if args.bs_mult // parts * processes * domains < 2:
+        told = f"--bs_mult {args.bs_mult}" + (f" --accumulate {parts}" if parts > 1 else "")
+        raise UsageError(f"{told}: batch norm needs two images in every pass; give --bs_mult {2 * parts} or more")

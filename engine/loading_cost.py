@@ -27,10 +27,15 @@ def loading(args: Namespace) -> Iterator[str]:
     samples = args.bs_mult * (1 if args.image_uniform_sampling else len(args.dataset))
     per_iteration = samples * cost / 1000
     workers = min(args.num_workers, own_cores())
-    pace = f"up to {workers / per_iteration:.2g} with --num_workers {args.num_workers}"
+    pace = f"--num_workers {args.num_workers} can feed {rounded(workers / per_iteration)} iterations per second"
     pace = pace if workers else "--num_workers 0: training waits for it"
-    told = f"{cost:.0f} ms of a core per sample, {per_iteration:.2g} cores for an iteration per second"
+    told = f"{cost:.0f} ms of a core per sample, {rounded(per_iteration)} cores for an iteration per second"
     yield f"loading     {told}; {pace}"
+
+
+def rounded(value: float) -> str:
+    """To two digits, never as a power of ten."""
+    return f"{float(f'{value:.2g}'):,.10g}"
 
 
 def decoding(root: Path, row: DatasetSpec, sample: Sample) -> float:

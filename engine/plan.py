@@ -9,6 +9,7 @@ from datasets.folder import LabelledImages
 from datasets.labels import STANDARD
 from engine.data import classes_of, coarse_pairs, count, data_set, found_how, notes
 from engine.data_flags import BOOSTED
+from engine.footprint_flags import check_passes
 from engine.loading_cost import loading
 from engine.recipes import RECIPES
 from engine.whitening_flags import SELECTIVE, WHITENED, first_selection, selects, whitens
@@ -49,6 +50,7 @@ def what(args: Namespace) -> Iterator[str]:
 
 def data(args: Namespace) -> Iterator[str]:
     processes = int(os.environ.get("WORLD_SIZE", 1))
+    check_passes(args, processes)
     per_iteration = args.bs_mult * processes
     joined = args.image_uniform_sampling
     told = f"{args.bs_mult} images {'of all domains together' if joined else 'per domain'}"

@@ -1,6 +1,7 @@
 """Flags, recipes and schedules."""
 
 import math
+import re
 
 import pytest
 
@@ -100,3 +101,10 @@ def test_seven_norms(capsys: pytest.CaptureFixture) -> None:
         with pytest.raises(SystemExit):
             parse_training(["--wt_layer", *line.split()])
         assert told in capsys.readouterr().err
+
+
+def test_help_tells_defaults_of_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_training(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"--val_interval \S+ [^-]*\(default: 0\)", told) and "(default: False)" not in told

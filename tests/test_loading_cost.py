@@ -21,8 +21,8 @@ def test_the_plan_says_how_many_cores_loading_takes(data: Path, monkeypatch: pyt
     monkeypatch.setattr("engine.loading_cost.own_cores", lambda: 4)
     # 10 samples of 1 ms, 17 for the crop, and next to nothing to read such small files
     two = told(data, "--num_workers", "2")
-    assert "18 ms of a core per sample, 0.18 cores for an iteration per second; up to 11 with --num_workers 2" in two
-    assert "; up to 22 with" in told(data, "--num_workers", "9")  # no more than cores
+    assert "18 ms of a core per sample, 0.18 cores for an iteration per second; --num_workers 2 can feed 11 iter" in two
+    assert "; --num_workers 9 can feed 22 iter" in told(data, "--num_workers", "9")  # no more than cores
     assert told(data, "--num_workers", "0").endswith("; --num_workers 0: training waits for it")
     assert ", 0.091 cores" in told(data, "--image_uniform_sampling")
 

@@ -231,6 +231,7 @@ TRAIN: dict[str, Case] = {
     "one domain to split": (nothing, "--dataset gtav --mldg", r"--mldg needs two domains: .*gtav gtav"),
     "too few slots": (nothing, "--memory --mem_slot 3", r"--mem_slot 3: every one of the 19 classes"),
     "a batch of one": (nothing, "--mldg --bs_mult 1", r"--bs_mult 1: batch norm needs two images"),
+    "a plan for a batch of one": (nothing, "--plan --mldg --bs_mult 1", r"--bs_mult 1: batch norm needs two images"),
     "no such device": (nothing, "--device cuda:99", r"--device cuda:99: not usable here .*try --device cpu"),
     "no device at all": (nothing, "--device gpu", r"--device gpu: not usable here"),
     "missing backbone": (nothing, "--pretrained_backbone absent.pth", r"--pretrained_backbone absent.pth"),

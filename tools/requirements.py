@@ -31,4 +31,8 @@ def satisfied(requirement: Requirement) -> bool:
 
 
 if __name__ == "__main__":
-    print("\n".join(missing(sys.argv[1:])))
+    try:
+        print("\n".join(missing(sys.argv[1:])))
+    except KeyError as unknown:
+        print(f"error: {unknown}: no such extra in pyproject.toml", file=sys.stderr)
+        sys.exit(2)

@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     add = flags.add_argument
     add("root", metavar="ROOT", help="the folder of all data sets, or that of one of them, or custom:PATH")
     add("--dataset", nargs="+", default=[], metavar="NAME", help=f"only these, of {', '.join(SPECS)}, or custom:PATH")
-    add("--split", metavar="NAME", choices=sorted({split for row in SPECS.values() for split in row.splits}))
+    splits = sorted({split for row in SPECS.values() for split in row.splits})
+    add("--split", metavar="NAME", choices=splits, help=f"only this of {', '.join(splits)}; default: all of them")
     add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide GTAV and SYNTHIA")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
     add("--quick", action="store_true", help=f"open {SAMPLED} pairs of each split only")
