@@ -1,4 +1,4 @@
-"""What loading a training sample costs, against decoding its two files: ``python -m benchmarks.data --help``.
+"""What loading a training sample costs, against decoding its two files.
 
 Street scenes with the grain of photographs are drawn into a temporary folder in the form of each data set.  The floor
 is Pillow's decoding of image and label (of SYNTHIA's 16-bit label: torchvision's); everything runs in turns on one
@@ -28,6 +28,7 @@ from datasets.loaders import Domains
 from datasets.requests import Request
 from datasets.specs import DatasetSpec, Sample, spec
 from datasets.transforms import Augmentation
+from engine.flags import Formatter
 from engine.main import run_program
 from utils.errors import UsageError
 
@@ -35,14 +36,16 @@ SMOOTH = ImageFilter.GaussianBlur(0.5)  # without it, the grain of the scenes co
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.data", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.data", description=__doc__, formatter_class=Formatter)
+    parser.add_argument(
+        "--datasets", nargs="+", default=list(STYLES), choices=list(STYLES), metavar="NAME", help="which"
     )
-    parser.add_argument("--datasets", nargs="+", default=list(STYLES), choices=list(STYLES), metavar="NAME")
-    parser.add_argument("--size", type=int, nargs=2, default=(1052, 1914), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(1052, 1914), metavar=("HEIGHT", "WIDTH"), help="of an image"
+    )
     parser.add_argument("--images", type=int, default=4, help="of each data set")
     parser.add_argument("--samples", type=int, default=12, help="of each turn, the same in all")
-    parser.add_argument("--crop", type=int, default=768)
+    parser.add_argument("--crop", type=int, default=768, help="side of a sample")
     parser.add_argument("--repeats", type=int, default=7, help="counted turns, after one that is not")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What the memory costs at training size, forward and backward: ``python -m benchmarks.memory --help``.
+"""What the memory costs at training size, forward and backward.
 
 Read, write and the losses of 8 feature maps of 256 x 48 x 48 with labels of 768 x 768, as in one step.  The parts are
 measured in turns with what they would cost if labels or scores were brought to the other's size as a whole.
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datasets.labels import IGNORE
 from engine.build import choose_device
+from engine.flags import Formatter
 from engine.machine import keep_memory
 from engine.main import run_program
 from loss.memory import classification_loss, cohesion_loss, divergence_loss
@@ -25,13 +26,11 @@ from network.memory import CategoricalMemory
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.memory", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--images", type=int, default=8)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__, formatter_class=Formatter)
+    parser.add_argument("--images", type=int, default=8, help="in a batch")
     parser.add_argument("--cells", type=int, default=48, help="side of a feature map")
     parser.add_argument("--crop", type=int, default=768, help="side of a label")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--repeats", type=int, default=5, help="counted turns, after one that is not")
     parser.add_argument("--plain", action="store_true", help="give memory back at once, as training here does not")
     parser.add_argument("--json", type=Path, help="also write the figures there")

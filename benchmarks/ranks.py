@@ -1,4 +1,4 @@
-"""What it costs to train in several processes of one machine: ``python -m benchmarks.ranks --help``.
+"""What it costs to train in several processes of one machine.
 
 Each number of ranks takes the same batch per rank (weak scaling) and a joint batch of that size (strong), in turns with
 one rank.  Their floor is as many processes at the same time that train apart, each on its own batch.  All ranks
@@ -24,6 +24,7 @@ import torch
 
 from benchmarks.measuring import Messages
 from benchmarks.step import METHODS, Bench
+from engine.flags import Formatter
 from engine.main import run_program
 from utils import distributed
 from utils.errors import UsageError
@@ -52,18 +53,16 @@ class Told(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ranks", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--arch", default="DeepR18V3PlusD")
-    parser.add_argument("--crop", type=int, default=128)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ranks", description=__doc__, formatter_class=Formatter)
+    parser.add_argument("--arch", default="DeepR18V3PlusD", help="the network, as in train.py")
+    parser.add_argument("--crop", type=int, default=128, help="side of an image")
     parser.add_argument("--batch", type=int, default=4, help="images per domain, of a rank or of all")
-    parser.add_argument("--domains", type=int, default=2)
+    parser.add_argument("--domains", type=int, default=2, help="how many")
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4], help="compared with one")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="shared by the ranks")
     parser.add_argument("--repeats", type=int, default=7, help="counted turns, after one that is not")
-    parser.add_argument("--methods", nargs="+", default=["baseline", "PinMem"], choices=list(METHODS))
-    parser.add_argument("--amp", default="off", choices=("off", "bf16"))
+    parser.add_argument("--methods", nargs="+", default=["baseline", "PinMem"], choices=list(METHODS), help="which")
+    parser.add_argument("--amp", default="off", choices=("off", "bf16"), help="precision")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
     for ranks in args.ranks:

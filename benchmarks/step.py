@@ -1,4 +1,4 @@
-"""What a training step costs, against the passes that it cannot do without: ``python -m benchmarks.step --help``.
+"""What a training step costs, against the passes that it cannot do without.
 
 The floor of a method is measured by the same script in the same process, in turns with the method: one forward and
 backward of the network per image, plus one encoder forward without gradient per image and write of the memory.
@@ -20,6 +20,7 @@ from benchmarks.measuring import in_own_process, peak_gigabytes, seconds_of, wai
 from datasets.loaders import Batch
 from engine import machine
 from engine.build import autocast, choose_device, choose_precision, network_from
+from engine.flags import Formatter
 from engine.main import run_program
 from methods import Aggregate, choose_method
 from methods.whitening import Whitening
@@ -46,17 +47,15 @@ PHASES = {  # methods of a method -> what the table calls them; the rest is "oth
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.step", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--arch", default="DeepR50V3PlusD")
-    parser.add_argument("--crop", type=int, default=256)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__, formatter_class=Formatter)
+    parser.add_argument("--arch", default="DeepR50V3PlusD", help="the network, as in train.py")
+    parser.add_argument("--crop", type=int, default=256, help="side of an image")
     parser.add_argument("--batch", type=int, default=2, help="images per domain")
-    parser.add_argument("--domains", type=int, default=2)
+    parser.add_argument("--domains", type=int, default=2, help="how many")
     parser.add_argument("--repeats", type=int, default=7, help="counted steps, after two that are not")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--amp", default="off", choices=("off", "bf16"))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="which")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--amp", default="off", choices=("off", "bf16"), help="precision")
     parser.add_argument("--plain", action="store_true", help="weights in torch's own layout, not channels-last")
     parser.add_argument("--checkpoint_activations", action="store_true", help="of the backbone, as train.py does")
     parser.add_argument("--json", type=Path, help="also write the figures there")
