@@ -17,7 +17,7 @@ computed on a CPU (`tests/golden/`, the others are found by `PINMEM_GOLDEN`).
 An error is the largest difference, divided by the spread (standard deviation) of the tensor, or by the magnitude of a
 single number; errors of norms are relative to each norm.  Shown is the comparison that comes nearest to its limit.  In
 double precision that is 1e-8.  In single precision it is 1e-5 for forwards, the memory alone and evaluation; for
-gradients and whole iterations it is what the release differs from itself by when it runs with other threads, since
+gradients and whole iterations it is how much the release's own numbers change with the number of threads, since
 rounding errors grow there.  0 means that all bits are equal, or all classes, labels or counts.
 
 Two limits are wider.  `a_shuffle_ibn` misses 1e-5: its features differ by 1.5e-4 of their spread, which 2e-4 lets pass.
