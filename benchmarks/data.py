@@ -28,7 +28,7 @@ from datasets.loaders import Domains
 from datasets.requests import Request
 from datasets.specs import DatasetSpec, Sample, spec
 from datasets.transforms import Augmentation
-from engine.flags import Formatter
+from engine.flags import COUNT, Formatter
 from engine.main import run_program
 from utils.errors import UsageError
 
@@ -41,12 +41,12 @@ def main() -> None:
         "--datasets", nargs="+", default=list(STYLES), choices=list(STYLES), metavar="NAME", help="which"
     )
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(1052, 1914), metavar=("HEIGHT", "WIDTH"), help="of an image"
+        "--size", type=COUNT, nargs=2, default=(1052, 1914), metavar=("HEIGHT", "WIDTH"), help="of an image"
     )
-    parser.add_argument("--images", type=int, default=4, help="of each data set")
-    parser.add_argument("--samples", type=int, default=12, help="of each turn, the same in all")
-    parser.add_argument("--crop", type=int, default=768, help="side of a sample")
-    parser.add_argument("--repeats", type=int, default=7, help="counted turns, after one that is not")
+    parser.add_argument("--images", type=COUNT, default=4, help="of each data set")
+    parser.add_argument("--samples", type=COUNT, default=12, help="of each turn, the same in all")
+    parser.add_argument("--crop", type=COUNT, default=768, help="side of a sample")
+    parser.add_argument("--repeats", type=COUNT, default=7, help="counted turns, after one that is not")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
     torch.set_num_threads(1)

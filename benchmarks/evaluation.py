@@ -20,7 +20,7 @@ from benchmarks.measuring import in_own_process, peak_gigabytes, processor_secon
 from datasets.transforms import to_tensor
 from engine import machine
 from engine.build import choose_device, network_from
-from engine.flags import Formatter
+from engine.flags import COUNT, Formatter
 from engine.main import run_program
 from engine.prediction import Inference, Predictor
 from utils.metrics import ConfusionMatrix
@@ -43,12 +43,12 @@ def main() -> None:
     parser.add_argument("--arch", default="DeepR50V3PlusD", help="the network, as in train.py")
     parser.add_argument("--memory", action="store_true", help="a network with a memory, read without noise")
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(2048, 1024), metavar=("WIDTH", "HEIGHT"), help="of the picture"
+        "--size", type=COUNT, nargs=2, default=(2048, 1024), metavar=("WIDTH", "HEIGHT"), help="of the picture"
     )
-    parser.add_argument("--crop", type=int, default=768, help="side of a window")
+    parser.add_argument("--crop", type=COUNT, default=768, help="side of a window")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), metavar="WAY", help=told)
     parser.add_argument("--no_flip", action="store_true", help="without mirror images")
-    parser.add_argument("--repeats", type=int, default=3, help="counted turns, after one that is not")
+    parser.add_argument("--repeats", type=COUNT, default=3, help="counted turns, after one that is not")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--amp", default="off", choices=("off", "bf16"), help="precision")
     parser.add_argument("--json", type=Path, help="also write the figures there")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datasets.labels import IGNORE
 from engine.build import choose_device
-from engine.flags import Formatter
+from engine.flags import COUNT, Formatter
 from engine.machine import keep_memory
 from engine.main import run_program
 from loss.memory import classification_loss, cohesion_loss, divergence_loss
@@ -27,11 +27,11 @@ from network.memory import CategoricalMemory
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__, formatter_class=Formatter)
-    parser.add_argument("--images", type=int, default=8, help="in a batch")
-    parser.add_argument("--cells", type=int, default=48, help="side of a feature map")
-    parser.add_argument("--crop", type=int, default=768, help="side of a label")
+    parser.add_argument("--images", type=COUNT, default=8, help="in a batch")
+    parser.add_argument("--cells", type=COUNT, default=48, help="side of a feature map")
+    parser.add_argument("--crop", type=COUNT, default=768, help="side of a label")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--repeats", type=int, default=5, help="counted turns, after one that is not")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="counted turns, after one that is not")
     parser.add_argument("--plain", action="store_true", help="give memory back at once, as training here does not")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()

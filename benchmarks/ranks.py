@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.measuring import Messages
 from benchmarks.step import METHODS, Bench
-from engine.flags import Formatter
+from engine.flags import COUNT, PAIR, Formatter
 from engine.main import run_program
 from utils import distributed
 from utils.errors import UsageError
@@ -55,12 +55,12 @@ class Told(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ranks", description=__doc__, formatter_class=Formatter)
     parser.add_argument("--arch", default="DeepR18V3PlusD", help="the network, as in train.py")
-    parser.add_argument("--crop", type=int, default=128, help="side of an image")
-    parser.add_argument("--batch", type=int, default=4, help="images per domain, of a rank or of all")
-    parser.add_argument("--domains", type=int, default=2, help="how many")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4], help="compared with one")
-    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="shared by the ranks")
-    parser.add_argument("--repeats", type=int, default=7, help="counted turns, after one that is not")
+    parser.add_argument("--crop", type=COUNT, default=128, help="side of an image")
+    parser.add_argument("--batch", type=PAIR, default=4, help="images per domain, of a rank or of all")
+    parser.add_argument("--domains", type=PAIR, default=2, help="how many")
+    parser.add_argument("--ranks", type=COUNT, nargs="+", default=[2, 4], help="compared with one")
+    parser.add_argument("--cores", type=COUNT, default=os.cpu_count(), help="shared by the ranks")
+    parser.add_argument("--repeats", type=COUNT, default=7, help="counted turns, after one that is not")
     parser.add_argument("--methods", nargs="+", default=["baseline", "PinMem"], choices=list(METHODS), help="which")
     parser.add_argument("--amp", default="off", choices=("off", "bf16"), help="precision")
     parser.add_argument("--json", type=Path, help="also write the figures there")

@@ -20,7 +20,7 @@ from benchmarks.measuring import in_own_process, peak_gigabytes, seconds_of, wai
 from datasets.loaders import Batch
 from engine import machine
 from engine.build import autocast, choose_device, choose_precision, network_from
-from engine.flags import Formatter
+from engine.flags import COUNT, PAIR, Formatter
 from engine.main import run_program
 from methods import Aggregate, choose_method
 from methods.whitening import Whitening
@@ -49,10 +49,10 @@ PHASES = {  # methods of a method -> what the table calls them; the rest is "oth
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__, formatter_class=Formatter)
     parser.add_argument("--arch", default="DeepR50V3PlusD", help="the network, as in train.py")
-    parser.add_argument("--crop", type=int, default=256, help="side of an image")
-    parser.add_argument("--batch", type=int, default=2, help="images per domain")
-    parser.add_argument("--domains", type=int, default=2, help="how many")
-    parser.add_argument("--repeats", type=int, default=7, help="counted steps, after two that are not")
+    parser.add_argument("--crop", type=COUNT, default=256, help="side of an image")
+    parser.add_argument("--batch", type=PAIR, default=2, help="images per domain")
+    parser.add_argument("--domains", type=PAIR, default=2, help="how many")
+    parser.add_argument("--repeats", type=COUNT, default=7, help="counted steps, after two that are not")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="which")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--amp", default="off", choices=("off", "bf16"), help="precision")

@@ -120,6 +120,7 @@ class ImageFolder:
         files = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in apart)]
         images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         self.paths = images[: limit or None]
+        self._images = set(images)
         self._stems = Counter(image.with_suffix("") for image in images)
         self.skipped = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
         if not self.paths:
@@ -139,4 +140,5 @@ class ImageFolder:
         """The same without its suffix, if that names no other image too: a.jpg is a, but beside a.png it is a.jpg."""
         path = self.paths[index]
         stem = path.with_suffix("")
-        return (stem if self._stems[stem] == 1 else path).relative_to(self.root).as_posix()
+        own = self._stems[stem] == 1 and stem not in self._images
+        return (stem if own else path).relative_to(self.root).as_posix()

@@ -18,7 +18,7 @@ from engine.prediction import Inference, Predictor
 from engine.results import class_table, keep_older, percent, result, scoring_protocol, write_csv
 from engine.snapshot import as_ours, classes_in, network_flags
 from engine.target_norm import TargetNorm, mean_over, norm_table
-from utils.checkpoint import load_weights, read_checkpoint
+from utils.checkpoint import load_weights, read_checkpoint, weights_hash
 from utils.distributed import rank, start
 from utils.errors import UsageError
 from utils.log import code_version, write_json
@@ -44,7 +44,8 @@ def evaluate(args: Namespace) -> Path:
     out = args.out or default_folder(args.snapshot) / tag
     if args.images is not None:
         about = {"snapshot": str(args.snapshot.resolve()), "iteration": content["iteration"]}
-        about |= {"network": content["network"], "protocol": predict.describe()}
+        about |= {"weights": weights_hash(content["weights"]), "network": content["network"]}
+        about |= {"protocol": predict.describe()}
         return label_folder(predict, args, out=out, about=about, classes=classes)
     trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
     about = {"label": args.exp, "snapshot": str(args.snapshot), "trained": trained, "code": code_version()}

@@ -9,10 +9,12 @@ from datasets.specs import SPECS
 from engine import flags
 from engine.data_flags import OWN
 from engine.figure_flags import add_figures, check_figures
-from engine.flags import ANY, COUNT, FACTOR, SHARE, user_path
+from engine.flags import ANY, COUNT, SHARE, number, user_path
 from engine.recipes import apply_recipe
 from engine.target_flags import add_target_norm, check_target_norm
 
+MAX_SCALE = 8  # of an image; a larger one would fill any memory, and is a typing error
+SCALE = number(float, 1e-12, MAX_SCALE)
 VIDEO_FOLDER = "video_folder"  # the release's name for images without labels
 WITHOUT_EFFECT = {  # flags of the release; the number of their values, or their usual value
     "--faster": 0, "--syncbn": 0, "--dist_bn": 0, "--profile": 0, "--trunk": 1, "--dataset_dir": 1, "--dataset_cls": 1,
@@ -126,11 +128,13 @@ def add_protocol(group: Any) -> None:
 def scales(text: str) -> tuple[float, ...]:
     """'0.5,1.0,2.0' as numbers."""
     try:
-        values = tuple(FACTOR(part) for part in text.split(","))
+        values = tuple(SCALE(part) for part in text.split(","))
     except (ValueError, argparse.ArgumentTypeError):
         values = ()
     if not values or len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f"{text}: give different numbers above 0 with commas between, e.g. 0.5,1.0")
+        raise argparse.ArgumentTypeError(
+            f"{text}: give different numbers above 0, at most {MAX_SCALE}, with commas between, e.g. 0.5,1.0"
+        )
     return values
 
 

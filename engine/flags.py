@@ -108,6 +108,7 @@ def asked_for(flag: str, argv: Sequence[str] | None) -> bool:
 WT_LAYERS = 7  # the stem's three convolutions, four stages
 EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
 COUNT, ANY = number(int, 1), number(int, 0)
+PAIR = number(int, 2)  # of images, for batch norm in every pass; of domains, for meta-learning
 FACTOR, WEIGHT, SHARE = number(float, 1e-12), number(float, 0), number(float, 0, 1)
 
 
@@ -118,6 +119,17 @@ def lasting_path(text: str) -> Path:
 
 def user_path(text: str) -> Path:
     return Path(text).expanduser()
+
+
+def named_folders(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Path]:
+    """Folders by the names given to them as NAME=DIR."""
+    folders: dict[str, Path] = {}
+    for argument in arguments:
+        name, _, folder = argument.partition("=")
+        if not name or not folder or name in folders:
+            parser.error(f"{argument}: give NAME=DIR, each with another name")
+        folders[name] = user_path(folder)
+    return folders
 
 
 def data_sets(parser: argparse.ArgumentParser, names: Sequence[str], root: Path) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from datasets.folder import LabelledImages
@@ -37,7 +38,7 @@ def over_repeats(rows: Sequence[Numbers], repeats: str) -> dict[str, Any]:
     """Each number's mean over the repeats; of several also the sample standard deviation, and every repeat's own."""
     means: dict[str, Any] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
     if len(rows) > 1:
-        deviations = {name: statistics.stdev(row[name] for row in rows) for name in rows[0]}
+        deviations = {name: float(np.std([row[name] for row in rows], ddof=1)) for name in rows[0]}
         means |= {"standard_deviation": deviations, repeats: list(rows)}
     return means
 
@@ -63,10 +64,11 @@ def all_road(scores: Scores, classes: ClassSet) -> Numbers | None:
     class of that name."""
     if ROAD not in classes.names:
         return None
-    road = scores.share[classes.names.index(ROAD)].item()
+    iou = torch.zeros_like(scores.share)
+    iou[classes.names.index(ROAD)] = scores.share[classes.names.index(ROAD)]
     return {
-        "mean_iou": road / int((scores.share > 0).sum()),
-        "mean_iou_frequent": road / int((scores.share >= FREQUENT).sum()),
+        "mean_iou": iou[scores.share > 0].mean().item(),
+        "mean_iou_frequent": iou[scores.share >= FREQUENT].mean().item(),
     }
 
 
@@ -130,7 +132,7 @@ def overall_rows(columns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, li
 
 
 def cells(values: Iterable[float | None]) -> list[str]:
-    return ["" if value is None else f"{value:.4f}" for value in values]
+    return ["" if value is None or math.isnan(value) else f"{value:.4f}" for value in values]
 
 
 def class_table(result: dict[str, Any]) -> str:
@@ -145,6 +147,8 @@ def class_table(result: dict[str, Any]) -> str:
 
 
 def percent(result: Mapping[str, Any], name: str) -> str:
-    """A number in percent, after several reads with their deviation."""
+    """A number in percent, after several reads with their deviation; '-' for a mean over nothing."""
+    if math.isnan(result[name]):
+        return "-"
     deviation = result.get("standard_deviation")
     return f"{100 * result[name]:.1f}" + (f" ± {100 * deviation[name]:.1f}" if deviation else "")

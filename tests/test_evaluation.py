@@ -65,6 +65,7 @@ def test_the_release_s_flags(capsys: pytest.CaptureFixture) -> None:
         ("--scales 1.0,x --inference_mode pooling", "--scales: 1.0,x: give different numbers above 0"),
         ("--scales 1.0,1 --inference_mode pooling", "give different numbers"),
         ("--scales 0 --inference_mode pooling", "give different numbers"),
+        ("--scales 1e9 --inference_mode pooling", "at most 8"),
         ("--sliding_overlap 1", "give a share below 1"),
         ("--sliding_overlap -0.1", "from 0 to 1"),
         ("--crop_size 0", "of 1 or more"),

@@ -1,5 +1,6 @@
 """eval.py --images: a folder of images, whatever lies in it, labelled once each."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from snapshots import write_snapshot
 import eval as evaluation
 from datasets.folder import ImageFolder
 from datasets.labels import CITYSCAPES, CITYSCAPES_IDS, colourise
+from utils.checkpoint import load_checkpoint, write_checkpoint
 from utils.errors import UsageError
 
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")
@@ -82,6 +84,15 @@ def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsy
     label(home, pictures, "--out", str(out), "--limit", "1", snapshot="plain.pth")
     assert "memory.pth (iteration 0) or in another way: all of it is done anew" in capsys.readouterr().out
     assert {path.name for path in folder.rglob("*.png")} == {"a.jpg.png"}
+    shutil.copyfile(home / "plain.pth", tmp_path / "x.pth")
+    label(tmp_path, pictures, "--out", str(out), "--limit", "1", snapshot="x.pth")
+    first = (folder / "train_ids/a.jpg.png").read_bytes()
+    content = load_checkpoint(tmp_path / "x.pth")
+    content["weights"] = {name: w.flip(0) if w.shape[:1] == (19,) else w for name, w in content["weights"].items()}
+    write_checkpoint(tmp_path / "x.pth", content)  # the same file by name and iteration, with its classes exchanged
+    label(tmp_path, pictures, "--out", str(out), "--limit", "1", snapshot="x.pth")
+    assert "x.pth (iteration 0) or in another way" in capsys.readouterr().out
+    assert (folder / "train_ids/a.jpg.png").read_bytes() != first
     (folder / "snapshot.json").unlink()
     with pytest.raises(UsageError, match="nothing tells what made it; name another --out"):
         label(home, pictures, "--out", str(out))

@@ -192,6 +192,13 @@ def test_any_folder_of_images(tmp_path: Path) -> None:
         ImageFolder(tmp_path)[1]
 
 
+def test_no_two_images_have_one_stem(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a.jpg.bmp", "b.png"):
+        Image.new("L", (1, 1)).save(tmp_path / name)
+    images = ImageFolder(tmp_path)
+    assert [images.stem(index) for index in range(len(images))] == ["a.jpg", "a.jpg.bmp", "a.png", "b"]
+
+
 class Failing(Dataset):
     """Data whose reading ends in an error that is no mistake of the user."""
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -130,8 +131,28 @@ def test_comparison(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -
         assert picture.size == (3 * 64, visualise.TITLE + 32)
     with pytest.raises(UsageError, match=r"--index 99: gtav \(val\) has \d+ images; give 0 to"):
         visualise.main([str(sheet), "--data_root", str(data), "--dataset", "gtav", "--index", "99"])
-    with pytest.raises(UsageError, match=r"no results\.json"):
-        compare.main(["x=/nowhere"])
+    for text, told in ((None, "No such file"), ("{", "not JSON"), ("[]", "not written by eval.py")):
+        (tmp_path / "results.json").unlink(missing_ok=True)
+        if text:
+            (tmp_path / "results.json").write_text(text)
+        with pytest.raises(UsageError, match=rf"results\.json: cannot be used \({told}"):
+            compare.main([f"x={tmp_path}"])
+
+
+@pytest.mark.parametrize("tool", [compare, visualise])
+def test_results_have_names_of_their_own(tool: ModuleType, capsys: pytest.CaptureFixture) -> None:
+    flags = ["s.png", "--dataset", "gtav", "--results"] if tool is visualise else []
+    for results, told in ((["a=x", "a=y"], "a=y"), (["x"], "x"), (["=x"], "=x")):
+        with pytest.raises(SystemExit) as stopped:
+            tool.main([*flags, *results])
+        told = f"{told}: give NAME=DIR, each with another name"
+        assert stopped.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_a_sheet_is_a_picture(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        visualise.main(["sheet.pdf", "--dataset", "gtav"])
+    assert stopped.value.code == 2 and "sheet.pdf: give a name that ends in .jpg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

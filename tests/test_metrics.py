@@ -1,8 +1,14 @@
 """The confusion matrix against a count by hand."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
+from datasets.labels import ClassSet
+from engine.results import class_table, mean_of, result, write_csv
+from utils.log import write_json
 from utils.metrics import ConfusionMatrix
 
 
@@ -21,6 +27,22 @@ def test_scores_by_hand() -> None:
     assert scores.accuracy == pytest.approx(5 / 7)
     assert scores.share.tolist() == pytest.approx([4 / 7, 2 / 7, 1 / 7, 0])
     assert scores.mean_iou_above(0.2) == pytest.approx((3 / 5 + 1 / 3) / 2)
+
+
+def test_no_class_is_frequent(tmp_path: Path) -> None:
+    """Means over nothing are null in JSON, empty in CSV and a dash on the screen."""
+    matrix = ConfusionMatrix(120)
+    matrix.update(torch.arange(120).view(1, 120), torch.zeros(1, 120, dtype=torch.uint8))
+    classes = ClassSet(("road", *(f"c{k}" for k in range(119))), ((0, 0, 0),) * 120)
+    found = result([matrix.scores()] * 2, {}, classes=classes)
+    domains = {"d": found, "e": found}
+    write_json(tmp_path / "r.json", domains | {"mean": mean_of(domains)})
+    read = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
+    for row in (read["d"], read["d"]["all_road"], read["d"]["reads"][1], read["mean"]):
+        assert row["mean_iou_frequent"] is None and row["mean_iou"] == pytest.approx(1 / 120**2)
+    write_csv(tmp_path / "r.csv", domains, mean=mean_of(domains))
+    assert "mean_iou_frequent,,,,,,,\n" in (tmp_path / "r.csv").read_text()
+    assert "(- over the classes with 1%" in class_table(found)
 
 
 def test_counts_are_exact_beyond_single_precision() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.flags import named_folders
 from engine.main import run_program
 from utils.errors import UsageError
 
@@ -18,19 +19,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("results", nargs="+", metavar="NAME=DIR", help="a name, and the folder with its results.json")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables there (Markdown)")
     args = parser.parse_args(argv)
-    results = dict(map(read_result, args.results))
+    results = {name: read_result(folder) for name, folder in named_folders(parser, args.results).items()}
     text = "\n".join(line for measure in MEASURES for line in table(results, measure))
     print(text)
     if args.out:
         args.out.write_text(text)
 
 
-def read_result(argument: str) -> tuple[str, dict[str, Any]]:
-    name, _, folder = argument.partition("=")
-    path = Path(folder) / "results.json"
-    if not folder or not path.is_file():
-        raise UsageError(f"{argument}: no results.json there; give NAME=DIR with a folder that eval.py has written")
-    return name, json.loads(path.read_text())
+def read_result(folder: Path) -> dict[str, Any]:
+    path = folder / "results.json"
+    try:
+        result = json.loads(path.read_text())
+        if isinstance(result, dict) and {"domains", "trained"} <= result.keys():
+            return result
+        fault = "not written by eval.py"
+    except OSError as error:
+        fault = error.strerror
+    except ValueError as error:
+        fault = f"not JSON: {error}"
+    raise UsageError(f"{path}: cannot be used ({fault}); give NAME=DIR with a folder that eval.py has written")
 
 
 def table(results: dict[str, dict[str, Any]], measure: str) -> Iterator[str]:

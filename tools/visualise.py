@@ -14,11 +14,12 @@ from PIL import Image, ImageDraw, ImageFont
 from datasets.custom import titles
 from datasets.folder import LabelledImages
 from datasets.specs import spec
-from engine.flags import add_data_root, data_sets
+from engine.flags import ANY, COUNT, add_data_root, data_sets, named_folders
 from engine.main import run_program
 from utils.errors import UsageError
 
 TITLE = 18  # height of a line of text
+SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,12 +27,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("sheet", type=Path, metavar="SHEET", help="the picture to write")
     parser.add_argument("--dataset", nargs="+", required=True, metavar="NAME", help="one row each")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"), help="(default: val)")
-    parser.add_argument("--index", type=int, default=0, metavar="N", help="which image of each domain (default: 0)")
+    parser.add_argument("--index", type=ANY, default=0, metavar="N", help="which image of each domain (default: 0)")
     parser.add_argument("--results", nargs="*", default=[], metavar="NAME=DIR", help="one column each")
-    parser.add_argument("--width", type=int, default=320, metavar="PIXELS", help="of one picture (default: 320)")
+    parser.add_argument("--width", type=COUNT, default=320, metavar="PIXELS", help="of one picture (default: 320)")
     add_data_root(parser)
     args = parser.parse_args(argv)
-    results = dict(result.partition("=")[::2] for result in args.results)
+    results = named_folders(parser, args.results)
+    if args.sheet.suffix.lower() not in SUFFIXES:
+        parser.error(f"{args.sheet}: give a name that ends in {' or '.join(SUFFIXES)}")
     args.dataset = data_sets(parser, args.dataset, args.data_root)
     rows = [row(args, name, results) for name in args.dataset]
     columns = ["image", "labels", *results]
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sheet(rows, names, columns, args.width).save(args.sheet, quality=88)
 
 
-def row(args: argparse.Namespace, domain: str, results: dict[str, str]) -> list[Image.Image]:
+def row(args: argparse.Namespace, domain: str, results: dict[str, Path]) -> list[Image.Image]:
     """Image, labels and the predictions of one domain, as stored."""
     images = LabelledImages(
         spec(
@@ -54,13 +57,13 @@ def row(args: argparse.Namespace, domain: str, results: dict[str, str]) -> list[
         args.split,
     )
     domain = images.spec.name
-    if not 0 <= args.index < len(images):
+    if args.index >= len(images):
         remedy = f"give 0 to {len(images) - 1}"
         raise UsageError(f"--index {args.index}: {domain} ({args.split}) has {len(images)} images; {remedy}")
     image, labels, name = images[args.index]
     pictures = [image, Image.fromarray(images.spec.classes.colourise(labels))]
     for folder in results.values():
-        path = Path(folder) / f"{domain}_{args.split}" / "colours" / f"{name}.png"
+        path = folder / f"{domain}_{args.split}" / "colours" / f"{name}.png"
         if not path.is_file():
             raise UsageError(f"--results {folder}: no {path}; evaluate {domain} with --dump_images")
         pictures.append(Image.open(path).convert("RGB"))
@@ -69,7 +72,7 @@ def row(args: argparse.Namespace, domain: str, results: dict[str, str]) -> list[
 
 def sheet(rows: list[list[Image.Image]], names: list[str], columns: list[str], width: int) -> Image.Image:
     """All pictures at one width, titles above the columns and names in the rows' corners."""
-    heights = [round(width * pictures[0].height / pictures[0].width) for pictures in rows]
+    heights = [max(1, round(width * pictures[0].height / pictures[0].width)) for pictures in rows]
     canvas = Image.new("RGB", (width * len(columns), TITLE + sum(heights)), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
     for k, title in enumerate(columns):

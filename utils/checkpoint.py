@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read without running code that is inside them."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -106,6 +107,14 @@ def check_finite(content: Any, called: str) -> None:
                 f"{called}: {name} holds NaN or infinite numbers, as a training that failed leaves behind; give an "
                 "earlier or another checkpoint"
             )
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """A short hash of all numbers, which tells whether a file of the same name still holds the same network."""
+    found = hashlib.sha256()
+    for tensor in weights.values():
+        found.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()[:16]
 
 
 def missing_entries(content: Any) -> list[str]:

@@ -1,6 +1,7 @@
 """The folder of a run, and what is written there while it runs."""
 
 import json
+import math
 import os
 import subprocess
 import time
@@ -44,7 +45,16 @@ def code_version() -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_whole(path, json.dumps(content, indent=1, default=str) + "\n")
+    write_whole(path, json.dumps(without_nan(content), indent=1, default=str) + "\n")
+
+
+def without_nan(content: Any) -> Any:
+    """The same with None for the NaN of means over nothing, a number that JSON does not know."""
+    if isinstance(content, Mapping):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and math.isnan(content) else content
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -75,10 +85,10 @@ class RunLog:
 
     def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
         """A row of ``kind`` ('train', 'validation', 'pace', ...) about what ``facts`` tell; values are curves too."""
-        row = {"kind": kind, "iteration": iteration, **facts, **values}
+        row = without_nan({"kind": kind, "iteration": iteration, **facts, **values})
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])
-        for name, value in values.items():
+        for name, value in ((name, value) for name, value in values.items() if row[name] is not None):
             self.event(iteration, scalar(f"{curve}/{name}", value))
 
     def write_bad_files(self, iteration: int, faults: Mapping[str, str]) -> None:

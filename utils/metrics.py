@@ -24,7 +24,7 @@ class Scores:
         return self.iou.nanmean().item()
 
     def mean_iou_above(self, share: float) -> float:
-        """Over the classes that have at least ``share`` of the labelled pixels."""
+        """Over the classes that have at least ``share`` of the labelled pixels; NaN without such a class."""
         return self.iou[self.share >= share].mean().item()
 
 
