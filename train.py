@@ -5,10 +5,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.flags import process
 from engine.main import run_program
 from engine.plan import plan
 from engine.train_flags import parse_training
+from utils.processes import rank
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     folder = train(args)
     stop()
-    if process() == 0:
+    if rank() == 0:
         print(f"done; score it with: {scoring(args, folder)}")
 
 

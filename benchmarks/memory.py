@@ -7,7 +7,6 @@ measured in turns with what they would cost if labels or scores were brought to 
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.measuring import seconds_of
 from datasets.labels import IGNORE
 from engine.build import choose_device
 from engine.flags import COUNT, Formatter
@@ -97,13 +97,12 @@ class Parts:
         return reading.features, 0.02 * cohesion_loss(reading.scores, self.labels) + self.write()
 
     def timed(self, part: Callable[[], Tensor | tuple[Tensor, ...]]) -> float:
-        start = time.perf_counter()
-        found = part()
-        found = found if isinstance(found, tuple) else (found,)
-        torch.autograd.backward(found, [self.upstream if x.dim() else None for x in found])
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter() - start
+        def both_ways() -> None:
+            found = part()
+            found = found if isinstance(found, tuple) else (found,)
+            torch.autograd.backward(found, [self.upstream if x.dim() else None for x in found])
+
+        return seconds_of(both_ways, self.device)
 
 
 if __name__ == "__main__":

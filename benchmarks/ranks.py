@@ -28,6 +28,7 @@ from engine.flags import COUNT, PAIR, Formatter
 from engine.main import run_program
 from utils import distributed
 from utils.errors import UsageError
+from utils.processes import world_size
 
 APART = "apart"
 SCALINGS = ("weak", "strong")
@@ -111,7 +112,7 @@ def serve(pipe: Connection, place: dict[str, str], threads: int, method: str, ar
     distributed.start(torch.device("cpu"))
     bench = Bench(method, args)
     whole = bench.batch
-    own = slice(args.batch // distributed.world_size())
+    own = slice(args.batch // world_size())
     part = whole._replace(images=whole.images[:, own], labels=whole.labels[:, own])
     batches = {"weak": whole, "strong": part, APART: whole}
     for scaling in iter(pipe.recv, None):

@@ -27,7 +27,7 @@ from methods.whitening import Whitening
 from network.deeplab import Encoder
 from network.norms import join_batch_norms
 from optimizer.sgd import build_optimizer
-from utils.distributed import world_size
+from utils.processes import world_size
 
 METHODS = {  # mldg, memory, whitened as RobustNet's ISW
     "baseline": (False, False, False),
@@ -90,6 +90,7 @@ class Bench:
         )
         whitening = self.whitening(net.encoder) if whitened else None
         self.method: Aggregate = choose_method(mldg=mldg, memory=memory)(net, sgd, schedule, whitening=whitening)
+        self.baseline = Aggregate(net, sgd, schedule)  # whose losses are the floor's, whatever the method adds
         shape = args.domains, args.batch, args.crop, args.crop
         images = torch.randn(shape[0], shape[1], 3, *shape[2:], device=self.device)
         labels = torch.randint(0, 19, shape, device=self.device)
@@ -111,15 +112,13 @@ class Bench:
             self.method.step(self.batch)
 
     def floor(self) -> None:
-        method = self.method
         with autocast(self.amp, self.device):
             for part in self.passes:
-                terms = Aggregate.losses(method, method.net(part.images), part)
-                terms.pop("whitening", None)
-                autograd.grad(sum(terms.values()), list(method.params.values()), allow_unused=True)
+                terms = self.baseline.observe(part)
+                autograd.grad(sum(terms.values()), list(self.baseline.params.values()), allow_unused=True)
             with torch.no_grad():
                 for part in self.writes:
-                    method.net.encoder(part.images)
+                    self.baseline.net.encoder(part.images)
 
     def split(self) -> dict[str, float]:
         """Seconds of one step by phase."""

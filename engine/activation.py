@@ -14,9 +14,9 @@ from datasets.labels import ClassSet
 from engine.prediction import Predictor
 from engine.views import View, domains_of, folder_views, labelled_views, shown_classes
 from network.deeplab import resize
-from utils.distributed import rank
 from utils.log import write_json
 from utils.pictures import contact_sheet, heat, overlay, save_picture
+from utils.processes import rank
 
 KINDS = ("plain", "blend", "sheets")
 

@@ -19,9 +19,10 @@ from engine.results import class_table, keep_older, percent, result, scoring_pro
 from engine.snapshot import as_ours, classes_in, network_flags
 from engine.target_norm import TargetNorm, mean_over, norm_table
 from utils.checkpoint import load_weights, read_checkpoint, weights_hash
-from utils.distributed import rank, start
+from utils.distributed import start
 from utils.errors import UsageError
 from utils.log import code_version, write_json
+from utils.processes import rank
 
 
 def evaluate(args: Namespace) -> Path:
@@ -35,7 +36,7 @@ def evaluate(args: Namespace) -> Path:
     classes = choose_classes(args, content["network"])
     args.image_in = content["network"].get("image_in", args.image_in)
     net = network_from(content["network"])
-    load_weights(net, content["weights"], args.snapshot)
+    load_weights(net, content["weights"], f"--snapshot {args.snapshot}")
     predict = Predictor(net.to(device), args, device=device, inference=inference_from(args))
     if args.tsne or args.mem_actmap:
         out = args.out or default_folder(args.snapshot)

@@ -1,4 +1,4 @@
-"""From flags to parts: device, precision, network, method, data.  Only this package sees flags."""
+"""From flags to parts: device, precision, network, method, data."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from methods import Aggregate, choose_method
 from network.deeplab import DeepLab, build_network
 from network.memory import CategoricalMemory
 from optimizer.sgd import build_optimizer
-from utils.distributed import local_rank, rank, world_size
 from utils.errors import UsageError
+from utils.processes import local_rank, rank, world_size
 
 
 def choose_device(name: str) -> torch.device:

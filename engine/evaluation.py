@@ -13,9 +13,9 @@ from datasets.labels import ClassSet
 from engine.build import evaluation_batches
 from engine.prediction import Inference, Predictor
 from network.deeplab import DeepLab
-from utils.distributed import rank, world_size
 from utils.errors import UsageError
 from utils.metrics import ConfusionMatrix, Scores
+from utils.processes import rank, world_size
 
 FREQUENT = 0.01  # share of the labelled pixels from which a class counts as frequent
 

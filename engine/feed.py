@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from tqdm import tqdm
 
 from datasets.loaders import Batch, too_many
-from utils.distributed import gather, rank, which_on_any_rank
+from utils.distributed import gather, which_on_any_rank
 from utils.errors import CommonError, UsageError
+from utils.processes import rank
 
 
 class Feed:

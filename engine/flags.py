@@ -17,11 +17,7 @@ from datasets.labels import IGNORE
 from datasets.specs import check_name
 from engine.recipes import RECIPES
 from utils.errors import UsageError
-
-
-def process() -> int:
-    """The number of this process among those that torchrun started; known without torch."""
-    return int(os.environ.get("RANK", 0))
+from utils.processes import local_world_size, rank
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,14 +35,14 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, None if process() else f"{self.prog}: error: {message} (all flags: {self.prog} --help)\n")
+        self.exit(2, None if rank() else f"{self.prog}: error: {message} (all flags: {self.prog} --help)\n")
 
 
 class WithoutEffect(argparse.Action):
     """Accepts a flag of the release that changes nothing, with one note unless it is given its usual value, const."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        if values != [self.const] and process() == 0:  # one note, however many processes torchrun starts
+        if values != [self.const] and rank() == 0:  # one note, however many processes torchrun starts
             print(f"note: {option_string} has no effect here; the authors' release knows it", file=sys.stderr)
 
 
@@ -105,6 +101,7 @@ def asked_for(flag: str, argv: Sequence[str] | None) -> bool:
     return flag in (sys.argv[1:] if argv is None else argv)
 
 
+PRETRAINED = ("pretrained_model", "pretrained_models")
 WT_LAYERS = 7  # the stem's three convolutions, four stages
 EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
 COUNT, ANY = number(int, 1), number(int, 0)
@@ -151,7 +148,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_data_root(group: Any) -> None:
+def add_data_root(group: Any, *, gtav_labels: str | None = None) -> None:
+    """Where the data sets are and how they are read; without ``gtav_labels`` the recipe decides on those."""
     group.add_argument(
         "--data_root",
         type=lasting_path,
@@ -166,7 +164,10 @@ def add_data_root(group: Any) -> None:
         metavar="PATH",
         help="lists of file names, or a folder of such, that divide GTAV and SYNTHIA: gtav_split_train.txt and so on",
     )
-    group.add_argument("--gtav_labels", choices=("ids", "colour"), help="how GTAV labels are read [recipe]")
+    group.add_argument(
+        "--gtav_labels", choices=("ids", "colour"), default=gtav_labels, help="how GTAV labels are read "
+        + (f"(default: {gtav_labels})" if gtav_labels else "[recipe]")
+    )  # fmt: skip
 
 
 def add_reading_flags(group: Any) -> None:
@@ -182,8 +183,10 @@ def add_reading_flags(group: Any) -> None:
 
 def given_weights(path: Path) -> Path:
     """The release's scripts name ``pretrained_models``, its README ``pretrained_model``: whichever exists."""
-    other = Path("pretrained_model", *path.parts[1:])
-    return other if path.parts[:1] == ("pretrained_models",) and not path.exists() and other.exists() else path
+    if path.exists() or not path.parts or path.parts[0] not in PRETRAINED:
+        return path
+    others = [Path(folder, *path.parts[1:]) for folder in PRETRAINED]
+    return next(filter(Path.exists, others), path)
 
 
 def add_output_stride(group: Any) -> None:
@@ -207,7 +210,7 @@ def add_image_in(group: Any, *, told: str) -> None:
 def own_cores() -> int:
     """The cores for this process: those of the machine are shared by all that torchrun started there."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    return max(1, cores // local_world_size())
 
 
 def add_machine(group: Any) -> None:

@@ -16,10 +16,11 @@ from datasets.folder import ImageFolder
 from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
 from datasets.loaders import picture_loader
 from engine.prediction import Predictor
-from utils.distributed import all_sum, from_first, rank, world_size
+from utils.distributed import all_sum, from_first
 from utils.errors import UsageError
 from utils.log import write_json
 from utils.pictures import overlay, save_picture
+from utils.processes import rank, world_size
 
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")  # the last for the classes of Cityscapes only
 RECORD = "snapshot.json"

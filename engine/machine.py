@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from network.deeplab import DeepLab
-from utils.distributed import world_size
 from utils.errors import UsageError
+from utils.processes import world_size
 
 # What glibc's mallopt calls its settings (malloc.h).
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4

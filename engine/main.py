@@ -1,15 +1,14 @@
 """How the programs end: a mistake of the user is one line and exit code 2, never a traceback."""
 
 import contextlib
-import os
 import re
 import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from engine.flags import process
 from engine.interruption import Interrupted
 from utils.errors import CommonError, UsageError, first_line
+from utils.processes import rank, world_size
 
 
 class Unbroken:
@@ -40,7 +39,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     try:
         main()
     except UsageError as error:
-        told_by_first = isinstance(error, CommonError) and process() > 0
+        told_by_first = isinstance(error, CommonError) and rank() > 0
         sys.exit(2 if told_by_first else fail(name, str(error)))
     except OSError as error:  # a full disk, a folder that went away
         sys.exit(
@@ -60,7 +59,7 @@ def run(name: str, main: Callable[[], None]) -> None:
         remedy = "take smaller or fewer images at once: --bs_mult, --crop_size, --target_norm; or another --device"
         sys.exit(fail(name, f"out of memory ({first_line(error)}); {remedy}"))
     except Interrupted as end:
-        if process() == 0:
+        if rank() == 0:
             print(end)
         sys.exit(end.code)
     except KeyboardInterrupt:
@@ -71,7 +70,7 @@ def run(name: str, main: Callable[[], None]) -> None:
 def another_ended(error: Exception) -> bool:
     """Whether a process waited in vain for another one."""
     lost = "Connection closed by peer|Connection reset by peer|Broken pipe|NCCL"
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1 and bool(re.search(lost, str(error)))
+    return world_size() > 1 and bool(re.search(lost, str(error)))
 
 
 def of_compiler(error: Exception) -> bool:
@@ -86,6 +85,6 @@ def out_of_memory(error: Exception) -> bool:
 
 def fail(name: str, message: str) -> int:
     """Print the line; the processes that torchrun started besides the first say which one they are."""
-    which = f" (process {process()})" if process() else ""
+    which = f" (process {rank()})" if rank() else ""
     print(f"{name}{which}: error: {message}", file=sys.stderr)
     return 2

@@ -1,6 +1,5 @@
 """What a training run would do, told before anything is done and without torch."""
 
-import os
 from argparse import Namespace
 from collections.abc import Iterator
 from itertools import chain
@@ -14,6 +13,7 @@ from engine.loading_cost import loading
 from engine.recipes import RECIPES
 from engine.whitening_flags import SELECTIVE, WHITENED, first_selection, selects, whitens
 from optimizer.schedules import decay_factor
+from utils.processes import world_size
 
 METHODS = {  # (--mldg, --memory)
     (False, False): "the baseline",
@@ -49,7 +49,7 @@ def what(args: Namespace) -> Iterator[str]:
 
 
 def data(args: Namespace) -> Iterator[str]:
-    processes = int(os.environ.get("WORLD_SIZE", 1))
+    processes = world_size()
     check_passes(args, processes)
     per_iteration = args.bs_mult * processes
     joined = args.image_uniform_sampling
@@ -99,7 +99,7 @@ def sampling(args: Namespace) -> Iterator[str]:
 
 def uniform_iterations(args: Namespace) -> int:
     """How many iterations the epochs with class-uniform samples take."""
-    per_iteration = args.bs_mult * int(os.environ.get("WORLD_SIZE", 1))
+    per_iteration = args.bs_mult * world_size()
     return -(-args.max_cu_epoch * args.epoch_size // per_iteration)
 
 

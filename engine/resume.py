@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.flags import EXPERIMENTS, lasting_path, process, user_path
+from engine.flags import EXPERIMENTS, lasting_path, user_path
 from utils.errors import UsageError
+from utils.processes import rank
 
-FREE = {  # flags that may differ from those of the run: they change neither weights nor their order of change
-    "resume", "restore_optimizer", "plan", "local_rank", "data_root", "split_file", "device", "num_workers", "exp",
+NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank"}  # flags that do not belong to a run
+FREE = NOT_KEPT | {  # that may differ from those of the run: they change neither weights nor their order of change
+    "data_root", "split_file", "device", "num_workers", "exp",
     "exp_root", "max_iter", "save_interval", "keep", "log_interval", "val_dataset", "val_interval", "val_images",
     "mapillary_crop", "mapillary_pad", "gumbel_eval", "dump_augmentation_images", "no_check", "skip_bad",
     "checkpoint_activations", "compile", "deterministic",
@@ -22,7 +24,7 @@ PATHS = {"data_root", "exp_root", "snapshot"}
 
 
 def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
-    """The flags of the run that the command line continues, with ``resume`` as its newest checkpoint; {} for none."""
+    """The flags of the run that the command line continues, with ``checkpoint`` as its newest one; {} for none."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train.py", usage=argparse.SUPPRESS)
     parser.add_argument("--resume")
     parser.add_argument("--exp", default="default")
@@ -38,7 +40,7 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
         checkpoint = newest_of(user_path(asked.resume))
     elif (checkpoint := newest_run(asked.exp_root / asked.exp)) is None:
         place = asked.exp_root / asked.exp
-        if process() == 0:
+        if rank() == 0:
             print(f"note: --resume auto: no checkpoint below {place}; a new run starts", file=sys.stderr)
         return {}
     path = checkpoint.with_name("flags.json")
@@ -65,7 +67,7 @@ def run_of(snapshot: Path | None) -> str:
             f"--restore_optimizer: {snapshot} does not lie in a run of train.py, and other files, the authors' too, "
             "cannot be resumed exactly; drop the flag to start from the weights"
         )
-    if process() == 0:
+    if rank() == 0:
         print("note: --restore_optimizer: the run goes on, as with --resume", file=sys.stderr)
     return str(snapshot)
 
@@ -111,7 +113,7 @@ def refuse_changes(args: Namespace, before: dict[str, Any], defaults: Callable[[
         )
     for name, new in vars(args).items():
         old = before.get(name, defaults(name))
-        if (new or None) != (old or None) and name not in FREE and name != "checkpoint":
+        if (new or None) != (old or None) and name not in FREE:
             raise UsageError(
                 f"--{name}: the run {before['checkpoint'].parent} was started with {old}, not {new}; leave the flag "
                 "out, or start a new run without --resume"

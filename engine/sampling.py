@@ -10,8 +10,9 @@ from datasets.loaders import ClassUniform, Domains
 from datasets.specs import DatasetSpec, Sample
 from datasets.tiles import ClassTiles, key, places_loader
 from engine.plan import uniform_iterations
-from utils.distributed import first_on_machine, rank
+from utils.distributed import first_on_machine
 from utils.errors import UsageError
+from utils.processes import rank
 
 FOLDER = "class_tiles"  # below the folder of all runs
 

@@ -13,8 +13,8 @@ from network.archs import lookup_arch
 from network.backbones import NO_NORMS
 from network.recognition import Recognised, recognise
 from utils.checkpoint import missing_entries
-from utils.distributed import rank
 from utils.errors import UsageError
+from utils.processes import rank
 from utils.release_files import ReleaseFile, parse_release
 from utils.release_names import ITEMS, to_release
 

@@ -32,7 +32,7 @@ def load_start(net: DeepLab, args: Namespace, config: Mapping[str, Any]) -> None
     check_parts(net, args, found=found)
     unused = {"memory": net.memory is None and found.slots, "aux": net.aux is None and found.aux}
     used = {key: value for key, value in weights.items() if not unused.get(key.partition(".")[0])}
-    load_weights(net, used, path)
+    load_weights(net, used, f"--snapshot {path}")
     if not missing:
         tell_changes(path, content["network"], config)
     left_out = [told for part, told in PARTS.items() if unused[part]]

@@ -17,8 +17,8 @@ from engine.evaluation import joint_scores
 from engine.prediction import Inference, Predictor
 from engine.results import OVERALL, mean_of, percent, result
 from network.norms import target_normalised
-from utils.distributed import rank, world_size
 from utils.metrics import ConfusionMatrix, Scores
+from utils.processes import rank, world_size
 
 Size = tuple[int, int]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.labels import STANDARD, ClassSet
+from datasets.labels import IGNORE, STANDARD, ClassSet
 from engine import flags
 from engine.data import classes_of
 from engine.data_flags import TRIAL, add_sampling, add_training_data, check_data
@@ -17,6 +17,7 @@ from engine.resume import flags_of_run, refuse_changes
 from engine.whitening_flags import add_whitening, check_whitening
 from network.archs import check_norms
 from utils.errors import UsageError
+from utils.processes import rank
 
 ARCH = "network.deepv3plus.DeepR50V3PlusD"
 WITHOUT_EFFECT = {  # flags that the release parses and never uses, or cannot switch off: number of values, or usual one
@@ -94,7 +95,9 @@ def add_network(group: Any) -> None:
         "checkpoint of train.py or of the authors, instead of a backbone's"
     )  # fmt: skip
     group.add_argument("--memory", action="store_true", help="add the categorical memory")
-    group.add_argument("--mem_slot", type=COUNT, metavar="N", help="memory items (default: one per class)")
+    group.add_argument(
+        "--mem_slot", type=number(int, 1, IGNORE), metavar="N", help="memory items (default: one per class)"
+    )
     group.add_argument("--mem_dim", type=COUNT, default=256, metavar="N", help="width of an item")
     group.add_argument("--mem_momentum", type=SHARE, default=0.8, help="share of the old item in a write")
     group.add_argument("--read_temp", type=FACTOR, default=1.0, help="temperature of the read weights")
@@ -237,6 +240,6 @@ def add_algorithms(group: Any) -> None:
 def note_tensorboard(args: argparse.Namespace) -> None:
     """TensorBoard's files lie in the folder of the run: another place is not kept to, which is told."""
     asked = vars(args).pop("tb_path", args.exp_root)
-    if asked != args.exp_root and flags.process() == 0:
+    if asked != args.exp_root and rank() == 0:
         place = args.exp_root / args.exp
         print(f"note: --tb_path has no effect here; TensorBoard finds the runs with --logdir {place}", file=sys.stderr)

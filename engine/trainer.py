@@ -26,9 +26,10 @@ from engine.whitening import Selection, describe, share_picture
 from methods import Aggregate
 from methods.aggregate import Terms
 from utils.checkpoint import save_numbered
-from utils.distributed import all_sum, any_rank, from_first, rank, world_size
+from utils.distributed import all_sum, any_rank, from_first
 from utils.errors import CommonError, UsageError
 from utils.log import RunLog
+from utils.processes import rank, world_size
 from utils.seeds import seed_of
 
 

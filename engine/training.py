@@ -17,6 +17,7 @@ from datasets.loaders import Domains
 from engine import build, data, machine
 from engine.feed import Feed
 from engine.plan import whitening
+from engine.resume import NOT_KEPT
 from engine.samples import dumped
 from engine.sampling import class_uniform
 from engine.snapshot import check_classes
@@ -28,11 +29,10 @@ from network.deeplab import DeepLab
 from network.norms import join_batch_norms
 from utils import distributed
 from utils.checkpoint import load_checkpoint, load_weights, publish, remove_partial
-from utils.distributed import from_first, rank, world_size
+from utils.distributed import from_first
 from utils.errors import UsageError
 from utils.log import RunLog, code_version, create_run_folder, write_json
-
-NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank"}  # flags that do not belong to a run
+from utils.processes import rank, world_size
 
 
 def train(args: Namespace) -> Path:
@@ -113,7 +113,7 @@ def restore(args: Namespace, method: Aggregate, facts: dict[str, Any]) -> Progre
     content = load_checkpoint(args.checkpoint, "--resume")
     check_classes(content["network"], facts["network"], f"--resume {args.checkpoint}")
     try:
-        load_weights(method.net, content["weights"], args.checkpoint)
+        load_weights(method.net, content["weights"], f"--resume {args.checkpoint}")
         method.optimizer.load_state_dict(content["optimizer"])
         method.scheduler.load_state_dict(content["scheduler"])
         if method.whitening is not None:

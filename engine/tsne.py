@@ -18,11 +18,12 @@ from engine.prediction import Predictor
 from engine.views import domains_of, labelled_views, shown_classes
 from network.deeplab import SegOutput
 from network.memory import class_sums
-from utils.distributed import gather, rank
+from utils.distributed import gather
 from utils.embedding import embed, load_method, settings_for
 from utils.errors import UsageError
 from utils.packages import need
 from utils.precision import at_least_single
+from utils.processes import rank
 
 MOST = 10_200  # points, as published
 FEWEST = 4

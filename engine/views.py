@@ -13,7 +13,7 @@ from datasets.labels import ClassSet
 from datasets.loaders import picture_loader
 from datasets.pyramid import Pyramid
 from engine.build import evaluation_batches, labelled_images
-from utils.distributed import rank, world_size
+from utils.processes import rank, world_size
 
 SHOWN = ("building", "vegetation", "sky", "car", "sidewalk", "pole")  # as published
 

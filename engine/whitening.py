@@ -17,7 +17,8 @@ from engine.whitening_flags import selections_due, selects
 from loss.whitening import sensitive_entries
 from methods import Aggregate
 from methods.whitening import mean_variances
-from utils.distributed import from_first, rank, world_size
+from utils.distributed import from_first
+from utils.processes import rank, world_size
 
 Check = Callable[[], None]  # raises an exception where all is to be left
 PICTURE = 256  # pixels a side

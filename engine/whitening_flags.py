@@ -1,12 +1,12 @@
 """The flags of RobustNet's whitening, and what follows from them.  Imports no torch."""
 
 import argparse
-import os
 from argparse import Namespace
 from typing import Any
 
 from engine.flags import ANY, COUNT, WEIGHT
 from utils.packages import need_kmeans
+from utils.processes import world_size
 
 WHITENED = (1, 2)  # the numbers of --wt_layer whose layers a loss whitens
 SELECTIVE = 2  # the one that whitens selected entries
@@ -78,7 +78,7 @@ def clustered(args: Namespace) -> bool:
 
 def first_selection(args: Namespace) -> int:
     """After how many iterations entries are selected first; with ``--dynamic`` again after so many more."""
-    processes = int(os.environ.get("WORLD_SIZE", 1))
+    processes = world_size()
     return (args.cov_stat_epoch + 1) * max(1, args.epoch_size // (args.bs_mult * processes))
 
 

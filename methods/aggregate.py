@@ -15,6 +15,7 @@ from network.deeplab import SegOutput
 from utils.distributed import all_sum, all_sums
 
 Terms = dict[str, Tensor]
+AUX_WEIGHT = 0.4  # PSPNet's, and the release's
 PLAIN, PLAIN_AUXILIARY = (partial(loss, reduce=all_sum) for loss in (cross_entropy, auxiliary_cross_entropy))
 
 
@@ -45,12 +46,11 @@ class Aggregate:
         *,
         segmentation: PixelLoss = PLAIN,
         auxiliary: PixelLoss = PLAIN_AUXILIARY,
-        aux_weight: float = 0.4,
         whitening: Whitening | None = None,
         parts: int = 1,
     ):
         self.net, self.optimizer, self.scheduler = net, optimizer, scheduler
-        self.segmentation, self.auxiliary, self.aux_weight = segmentation, auxiliary, aux_weight
+        self.segmentation, self.auxiliary = segmentation, auxiliary
         self.whitening, self.parts = whitening, parts
         self.params = {name: param for name, param in net.named_parameters() if param.requires_grad}
 
@@ -59,7 +59,7 @@ class Aggregate:
         parts and processes is minimised."""
         terms = {"seg": self.segmentation(out.coarse, batch.labels, whole=batch.whole)}
         if out.aux is not None:
-            terms["aux"] = self.aux_weight * self.auxiliary(out.aux, batch.labels, whole=batch.whole)
+            terms["aux"] = AUX_WEIGHT * self.auxiliary(out.aux, batch.labels, whole=batch.whole)
         if self.whitening is not None:
             images = None if batch.whole is None else len(batch.whole)
             terms["whitening"] = self.whitening(out.whitened, images=images)

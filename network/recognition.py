@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from network.archs import ARCHS
+from network.archs import ARCHS, DEEP_STEMS
 from network.backbones import BACKBONES
 from network.deeplab import build_network
 from network.layer_norms import INSTANCE, INSTANCE_AFFINE, NAME, SELECTIVE_WHITENING, SWITCHABLE, WHITENING
@@ -152,7 +152,7 @@ def candidates(shapes: Shapes) -> list[tuple[str, ...]]:
 
 def compare(shapes: Shapes, arch: str, like: Recognised) -> Misfit:
     """What differs from the entries of the network ``arch`` that is otherwise ``like`` another one."""
-    deep_stem = BACKBONES[ARCHS[arch].backbone].change is not None
+    deep_stem = ARCHS[arch].backbone in DEEP_STEMS
     wt_layer = like.wt_layer if deep_stem else [0, 0, *like.wt_layer[2:]]  # other stems have the third place alone
     with torch.device("meta"):  # without values
         memory = CategoricalMemory(like.slots, dim=like.dim) if like.slots else None

@@ -21,7 +21,7 @@ from network.memory import CategoricalMemory
 from network.norms import join_batch_norms
 from optimizer.sgd import build_optimizer
 from utils import distributed
-from utils.distributed import world_size
+from utils.processes import world_size
 
 set_forkserver_preload(["torch", "torchvision.transforms.v2"])  # processes are forked where these are loaded already
 

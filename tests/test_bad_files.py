@@ -23,8 +23,8 @@ from engine.interruption import Interrupted
 from engine.main import run_program
 from engine.trainer import Trainer
 from utils.checkpoint import numbered
-from utils.distributed import rank
 from utils.errors import UsageError
+from utils.processes import rank
 
 Moment = Callable[[], object]
 

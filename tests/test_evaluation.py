@@ -110,6 +110,9 @@ def test_given_weights_in_either_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert parse_evaluation(line).snapshot == Path("pretrained_model/a/x.pth")
     (tmp_path / "pretrained_models").symlink_to("pretrained_model")
     assert parse_evaluation(line).snapshot == Path(line[1])
+    (tmp_path / "pretrained_models").unlink()
+    (tmp_path / "pretrained_model").rename(tmp_path / "pretrained_models")
+    assert parse_evaluation(["--snapshot", "pretrained_model/a/x.pth"]).snapshot == Path(line[1])
 
 
 # Scores

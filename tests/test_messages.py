@@ -11,7 +11,8 @@ from test_ranks import IMAGES, KINDS, FourStages, joint_batch, part
 from benchmarks.measuring import Messages
 from datasets.loaders import Batch
 from network.norms import JointBatchNorm2d
-from utils.distributed import all_sum, rank
+from utils.distributed import all_sum
+from utils.processes import rank
 
 GRADIENTS = "methods.aggregate.accumulate"
 LOSSES, WRITES = "loss.reduction.per_valid_pixel", "network.memory.write"

@@ -222,6 +222,7 @@ TRAIN: dict[str, Case] = {
     "no number": (nothing, "--crop_size big", r"--crop_size: big: give a whole number of 1 or more"),
     "not a number": (nothing, "--lr nan", r"--lr: nan: give a number"),
     "out of range": (nothing, "--mem_momentum 2", r"--mem_momentum: 2: give a number from 0 to 1"),
+    "too many items": (nothing, "--memory --mem_slot 256", r"--mem_slot: 256: give a whole number from 1 to 255"),
     "zero": (nothing, "--max_iter 0", r"--max_iter: 0: give"),
     "negative": (nothing, "--seed -1", r"--seed: -1: give"),
     "no choice": (nothing, "--recipe new", r"--recipe: invalid choice: 'new'"),

@@ -23,8 +23,9 @@ from network.backbones import Backbone
 from network.deeplab import SegOutput
 from network.layer_norms import WhiteningNorm
 from optimizer.sgd import build_optimizer
-from utils.distributed import all_sum, rank, world_size
+from utils.distributed import all_sum
 from utils.errors import UsageError
+from utils.processes import rank, world_size
 
 CPU = torch.device("cpu")
 PER_RANK = IMAGES // 2

@@ -11,7 +11,8 @@ from datasets.loaders import Batch
 from engine.objective import pixel_losses
 from engine.train_flags import parse_training
 from network.deeplab import conv_norm
-from utils.distributed import all_sum, any_rank, rank, world_size
+from utils.distributed import all_sum, any_rank
+from utils.processes import rank, world_size
 
 KINDS = [(mldg, memory) for mldg in (False, True) for memory in (False, True)]
 LOSSES = [

@@ -140,7 +140,7 @@ def test_logits_of_a_file_of_the_release(name: str, tmp_path: Path, threads: Cal
     threads(2)  # as many as the goldens were computed with
     content = understood(write_release(tmp_path / "x.pth", name, mean_iu=np.float64(0.0256)))
     net = network_from(content["network"])
-    load_weights(net, content["weights"], tmp_path)
+    load_weights(net, content["weights"], "--snapshot")
     net = net.eval().to(memory_format=torch.contiguous_format)  # channels-last sums in another order: off by 1.2e-5
     out = net(torch.from_numpy(make_images(1234, 2, 193, 257)))
     golden = load(f"a_{name}")
@@ -171,7 +171,7 @@ def test_a_state_dict_alone(prefix: str, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "x.pth")
     content = understood(tmp_path / "x.pth")
     assert content["network"]["wt_layer"] == [0, 0, 4, 4, 4, 0, 0] and content["origin"]["format"] == "bare"
-    load_weights(network_from(content["network"]), content["weights"], tmp_path)
+    load_weights(network_from(content["network"]), content["weights"], "--snapshot")
 
 
 def without(key: str) -> Callable[[dict], object]:
@@ -236,4 +236,4 @@ def test_whitening_in_the_stem_wants_its_flag(tmp_path: Path) -> None:
     ):
         understood(path, wt_layer=[0, 0, 0, 2, 2, 0, 0])
     content = understood(path, wt_layer=[0, 0, 2, 2, 2, 0, 0])
-    load_weights(network_from(content["network"]), content["weights"], path)
+    load_weights(network_from(content["network"]), content["weights"], "--snapshot")

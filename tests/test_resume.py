@@ -23,6 +23,7 @@ from engine.trainer import Trainer
 from utils import distributed
 from utils.checkpoint import numbered
 from utils.errors import UsageError
+from utils.processes import rank
 
 ROOT = Path(__file__).parent.parent
 ITERATIONS = 8
@@ -237,4 +238,4 @@ def test_processes_agree_where_a_run_goes_on(tmp_path: Path) -> None:
 
 
 def agreements() -> tuple[bool, bool]:
-    return distributed.agreed(7), distributed.agreed(distributed.rank())
+    return distributed.agreed(7), distributed.agreed(rank())

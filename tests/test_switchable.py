@@ -8,7 +8,7 @@ from ranks import run_ranks
 from torch import Tensor
 
 from network.switchable import SwitchableWhitening2d, gram, inverse_root
-from utils.distributed import rank, world_size
+from utils.processes import rank, world_size
 
 IMAGES = 4
 

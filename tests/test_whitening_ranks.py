@@ -14,7 +14,8 @@ from loss.whitening import sensitive_entries
 from methods import Aggregate
 from methods.whitening import Whitening, mean_variances
 from network.layer_norms import WhiteningNorm
-from utils.distributed import all_sum, from_first, rank, world_size
+from utils.distributed import all_sum, from_first
+from utils.processes import rank, world_size
 
 SELECTIVE = [True, False, True]
 

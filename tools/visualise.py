@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--index", type=ANY, default=0, metavar="N", help="which image of each domain (default: 0)")
     parser.add_argument("--results", nargs="*", default=[], metavar="NAME=DIR", help="one column each")
     parser.add_argument("--width", type=COUNT, default=320, metavar="PIXELS", help="of one picture (default: 320)")
-    add_data_root(parser)
+    add_data_root(parser, gtav_labels="ids")
     args = parser.parse_args(argv)
     results = named_folders(parser, args.results)
     if args.sheet.suffix.lower() not in SUFFIXES:
@@ -49,7 +49,7 @@ def row(args: argparse.Namespace, domain: str, results: dict[str, Path]) -> list
     images = LabelledImages(
         spec(
             domain,
-            gtav_labels=args.gtav_labels or "ids",
+            gtav_labels=args.gtav_labels,
             split_files=args.split_file or (),
             title=titles(args.dataset).get(domain),
         ),

@@ -132,9 +132,9 @@ def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:
     return content
 
 
-def load_weights(net: nn.Module, weights: dict[str, Any], source: Path) -> None:
-    """Load strictly; what is missing, unexpected or of another shape is listed."""
+def load_weights(net: nn.Module, weights: dict[str, Any], source: str) -> None:
+    """Load strictly from ``source``, a flag and its file; what is missing, unexpected or of another shape is listed."""
     try:
         net.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise UsageError(f"--snapshot {source}: does not fit the network: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{source}: does not fit the network: {' '.join(str(error).split())}") from error

@@ -3,7 +3,6 @@
 Every process ("rank") holds a share of each loss; the sum over the ranks is what is minimised.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,20 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
-def rank() -> int:
-    """The number of this process, from 0; known before ``start``."""
-    return int(os.environ.get("RANK", 0))
-
-
-def local_rank() -> int:
-    """Its number on this machine."""
-    return int(os.environ.get("LOCAL_RANK", 0))
-
-
-def world_size() -> int:
-    """How many processes there are; known before ``start``."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+from utils.processes import local_rank, world_size
 
 
 def start(device: torch.device) -> None:

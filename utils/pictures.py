@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from utils.distributed import rank
+from utils.processes import rank
 
 OVERLAY = 0.6  # share of the colours in an overlay
 # From little to much, evenly spaced: dark violet, blue, green, yellow, each lighter than the one before, so that order
