@@ -29,7 +29,7 @@ class DatasetSpec:
     palette: np.ndarray | None = None  # colours of the indices, where labels are also found stored as colours
     sixteen_bit: bool = False
     size: tuple[int, int] | None = None  # width and height of all images, where they are alike
-    eval_crop: int | None = None  # evaluated on a square crop of this side
+    scored_square: bool = False  # evaluated on a square crop, whose side a flag gives
     merged: bool = False  # comes in several parts, which are used together
     sizes_differ: bool = False  # some images and labels are known to differ in size
     numbers: tuple[range, int] | None = None  # of the images, and their digits, where archives are not divided

@@ -206,17 +206,16 @@ def eval_loader(
     images: LabelledImages,
     *,
     workers: int = 0,
-    eval_crop: int | None = None,
+    crop: int = 0,
     mapillary_pad: str = "ignore",
     pyramid: Pyramid | None = None,
     indices: Sequence[int] | None = None,
 ) -> DataLoader:
     """Image by image: (3,H,W uint8, H,W uint8, name), then the image at the scales of ``pyramid``.
 
-    All images in order, or those with ``indices``.  ``eval_crop`` overrides the square crop of the data set; 0 scores
-    whole images.
+    All images in order, or those with ``indices``.  With ``crop`` above 0 they are scored on a square crop of
+    that side.
     """
-    crop = eval_crop if eval_crop is not None else images.spec.eval_crop or 0
     return one_by_one(_Evaluated(images, crop, mapillary_pad, pyramid or Pyramid()), indices, workers)
 
 

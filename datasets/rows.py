@@ -146,7 +146,7 @@ ROWS = (
         counts={"train": 18000, "val": 2000},
         table=labels.MAPILLARY,
         ids=len(labels.MAPILLARY_CLASSES),
-        eval_crop=1536,
+        scored_square=True,
     ),
     DatasetSpec(
         name="idd",

@@ -7,8 +7,8 @@ from typing import Any
 
 from datasets.labels import STANDARD, ClassSet
 from datasets.own_classes import FILE
-from engine.build import choose_device, labelled_images, network_from
-from engine.data import report, shared_classes, told
+from engine.build import choose_device, network_from
+from engine.data import labelled_images, report, shared_classes, told
 from engine.dump import PictureWriter
 from engine.evaluation import ignore, score_reads
 from engine.figures import draw_figures

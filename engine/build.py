@@ -14,7 +14,7 @@ from datasets.labels import ClassSet
 from datasets.loaders import Domains, eval_loader, train_loader
 from datasets.pyramid import Pyramid
 from datasets.transforms import Augmentation
-from engine.data import coarse_pairs, data_set
+from engine.data import coarse_pairs, data_set, scoring_crop
 from engine.data_flags import BOOSTED
 from engine.footprint_flags import check_passes
 from engine.objective import pixel_losses, whitening_term
@@ -163,10 +163,6 @@ def initial_batches(args: Namespace, domains: Domains, device: torch.device) -> 
     )
 
 
-def labelled_images(args: Namespace, name: str, split: str, limit: int) -> LabelledImages:
-    return LabelledImages(data_set(args, name), args.data_root, split, limit=limit)
-
-
 def evaluation_batches(
     args: Namespace, images: LabelledImages, *, indices: Sequence[int], pyramid: Pyramid
 ) -> DataLoader:
@@ -174,7 +170,7 @@ def evaluation_batches(
     return eval_loader(
         images,
         workers=args.num_workers,
-        eval_crop=args.mapillary_crop if images.spec.eval_crop else None,
+        crop=scoring_crop(args, images),
         mapillary_pad=args.mapillary_pad,
         indices=indices,
         pyramid=pyramid,

@@ -9,6 +9,7 @@ from typing import Any
 from datasets.check import check_sources
 from datasets.check.findings import ERROR
 from datasets.custom import is_among, titles
+from datasets.folder import LabelledImages
 from datasets.labels import STANDARD, ClassSet
 from datasets.layouts import Pairs, some
 from datasets.own_classes import FILE
@@ -62,6 +63,24 @@ def classes_of(args: Namespace) -> ClassSet:
 def fingerprint(samples: Sequence[Sample]) -> str:
     """A short hash of the names of the images that were used."""
     return hashlib.sha256("\n".join(sample.name for sample in samples).encode()).hexdigest()[:16]
+
+
+def labelled_images(args: Namespace, name: str, split: str, limit: int) -> LabelledImages:
+    return LabelledImages(data_set(args, name), args.data_root, split, limit=limit)
+
+
+def validation_sets(args: Namespace) -> tuple[list[LabelledImages], list[LabelledImages]]:
+    """Held-out images of the sources, by which the best checkpoint is chosen, and images of the unseen domains."""
+
+    def images(names: list[str]) -> list[LabelledImages]:
+        return [labelled_images(args, name, "val", args.val_images) for name in dict.fromkeys(names)]
+
+    return images(args.dataset), images([name for name in args.val_dataset if name not in args.dataset])
+
+
+def scoring_crop(args: Namespace, images: LabelledImages) -> int:
+    """The side of the square on which the images are scored; 0 where they are scored as stored."""
+    return args.mapillary_crop if images.spec.scored_square else 0
 
 
 def facts(pairs: Pairs) -> dict[str, Any]:

@@ -4,9 +4,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 from itertools import chain
 
-from datasets.folder import LabelledImages
 from datasets.labels import STANDARD
-from engine.data import classes_of, coarse_pairs, count, data_set, found_how, notes
+from engine.data import classes_of, coarse_pairs, count, data_set, found_how, labelled_images, notes, validation_sets
 from engine.data_flags import BOOSTED
 from engine.footprint_flags import check_passes
 from engine.loading_cost import loading
@@ -139,7 +138,7 @@ def whitening(args: Namespace) -> Iterator[str]:
         never = "" if first < args.max_iter else ", which is past the end: they are not whitened"
         yield f"            selected after iteration {first:,}{again}{never}"
         for name in args.covstat_val_dataset:
-            images = LabelledImages(data_set(args, name), args.data_root, "val", limit=args.covstat_images)
+            images = labelled_images(args, name, "val", args.covstat_images)
             yield f"            by {len(images):,} images of {images.spec.name}, {args.trials} times"
 
 
@@ -162,14 +161,12 @@ def numbers(args: Namespace) -> Iterator[str]:
 
 def validation(args: Namespace) -> Iterator[str]:
     yield f"validated   every {validation_interval(args):,} iterations and at the end"
-    for role, names in (("seen", args.dataset), ("unseen", args.val_dataset)):
-        for name in dict.fromkeys(names):
-            if role == "seen" or name not in args.dataset:
-                images = LabelledImages(data_set(args, name), args.data_root, "val", limit=args.val_images)
-                best = ", decides which checkpoint is best" if role == "seen" else ""
-                yield f"            {images.spec.name} ({role}): {len(images):,} of {count(images.found)}{best}"
-                yield f"            {found_how(images.found)}"
-                yield from notes(images.found)
+    for role, sets in zip(("seen", "unseen"), validation_sets(args), strict=True):
+        best = ", decides which checkpoint is best" if role == "seen" else ""
+        for images in sets:
+            yield f"            {images.spec.name} ({role}): {len(images):,} of {count(images.found)}{best}"
+            yield f"            {found_how(images.found)}"
+            yield from notes(images.found)
 
 
 def validation_interval(args: Namespace) -> int:

@@ -15,7 +15,7 @@ import torch
 
 from datasets.folder import LabelledImages
 from datasets.labels import ClassSet
-from engine.data import fingerprint
+from engine.data import fingerprint, scoring_crop
 from engine.evaluation import FREQUENT, summary
 from utils.log import write_whole
 from utils.metrics import Scores
@@ -74,7 +74,7 @@ def all_road(scores: Scores, classes: ClassSet) -> Numbers | None:
 
 def scoring_protocol(args: Namespace, images: LabelledImages, *, reads: int) -> dict[str, Any]:
     """How predictions are scored: without it, a number cannot be compared with any other."""
-    crop = args.mapillary_crop if images.spec.eval_crop else 0
+    crop = scoring_crop(args, images)
     return {
         "recipe": args.recipe,
         "data_set": images.spec.asked_as,

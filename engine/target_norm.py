@@ -13,6 +13,7 @@ from tqdm import tqdm
 from datasets.folder import LabelledImages
 from datasets.pyramid import Pyramid
 from engine.build import evaluation_batches
+from engine.data import scoring_crop
 from engine.evaluation import joint_scores
 from engine.prediction import Inference, Predictor
 from engine.results import OVERALL, mean_of, percent, result
@@ -76,8 +77,8 @@ def batches(sizes: Sequence[Size], number: int, seed: int) -> list[list[int]]:
 
 def stored_sizes(args: Namespace, images: LabelledImages) -> list[Size]:
     """The size in which each image is scored."""
-    if images.spec.eval_crop and args.mapillary_crop:
-        return [(args.mapillary_crop, args.mapillary_crop)] * len(images)
+    if crop := scoring_crop(args, images):
+        return [(crop, crop)] * len(images)
     return [images.size(index) for index in range(len(images))]
 
 

@@ -44,7 +44,7 @@ def train(args: Namespace) -> Path:
     precision = build.choose_precision(args.amp, device)
     torch.manual_seed(args.seed)
     domains = build.training_domains(args)
-    validation, selection = validation_sets(args), Selection(args)
+    validation, selection = data.validation_sets(args), Selection(args)
     if not args.no_check:
         check_images(args, domains, validation)
     domains = replace(domains, uniform=class_uniform(args, domains))
@@ -164,15 +164,6 @@ def check_images(args: Namespace, domains: Domains, validation: Iterable[list[La
     sets += [(images.spec, images.split, images.found) for images in chain.from_iterable(validation)]
     if told := from_first(data.fault(args, sets) if rank() == 0 else ""):
         raise UsageError(told)
-
-
-def validation_sets(args: Namespace) -> tuple[list[LabelledImages], list[LabelledImages]]:
-    """Held-out images of the sources, by which the best checkpoint is chosen, and images of the unseen domains."""
-
-    def images(names: list[str]) -> list[LabelledImages]:
-        return [build.labelled_images(args, name, "val", args.val_images) for name in dict.fromkeys(names)]
-
-    return images(args.dataset), images([name for name in args.val_dataset if name not in args.dataset])
 
 
 def announce(

@@ -12,7 +12,8 @@ from datasets.folder import ImageFolder, LabelledImages
 from datasets.labels import ClassSet
 from datasets.loaders import picture_loader
 from datasets.pyramid import Pyramid
-from engine.build import evaluation_batches, labelled_images
+from engine.build import evaluation_batches
+from engine.data import labelled_images
 from utils.processes import rank, world_size
 
 SHOWN = ("building", "vegetation", "sky", "car", "sidewalk", "pole")  # as published

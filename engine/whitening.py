@@ -13,6 +13,7 @@ from datasets.folder import LabelledImages
 from datasets.transforms import normalise
 from datasets.view_pairs import view_pair_loader
 from engine import build
+from engine.data import labelled_images
 from engine.whitening_flags import selections_due, selects
 from loss.whitening import sensitive_entries
 from methods import Aggregate
@@ -34,7 +35,7 @@ class Selection:
     def __init__(self, args: Namespace) -> None:
         self.args = args
         names = args.covstat_val_dataset if selects(args) else []
-        self.sets = [build.labelled_images(args, name, "val", args.covstat_images) for name in names]
+        self.sets = [labelled_images(args, name, "val", args.covstat_images) for name in names]
         self.geometry = replace(build.augmentation(args), color_aug=0, gblur=False, bblur=False)
 
     def due(self, method: Aggregate, iteration: int) -> bool:

@@ -158,7 +158,7 @@ def test_eval_loader(root: Path) -> None:
     image, label, _ = loaded[3]
     assert image.dtype == label.dtype == torch.uint8
     assert np.array_equal(image.permute(1, 2, 0), images[3][0]) and np.array_equal(label, images[3][1])
-    image, label, _ = next(iter(eval_loader(images, eval_crop=64)))
+    image, label, _ = next(iter(eval_loader(images, crop=64)))
     assert image.shape == (3, 64, 64) and label.shape == (64, 64)
 
 
@@ -169,9 +169,9 @@ def test_mapillary_is_scored_on_its_crop(tmp_path: Path) -> None:
         picture.save(home / folder)
     images = LabelledImages(spec("mapillary"), tmp_path, "val")
     for pad_label, ignored in (("ignore", 0.25), ("road", 0.0)):
-        _, label, _ = next(iter(eval_loader(images, mapillary_pad=pad_label)))
+        _, label, _ = next(iter(eval_loader(images, crop=1536, mapillary_pad=pad_label)))
         assert label.shape == (1536, 1536) and (label == IGNORE).float().mean() == ignored
-    assert next(iter(eval_loader(images, eval_crop=0)))[1].tolist() == [[13] * 6] * 8
+    assert next(iter(eval_loader(images)))[1].tolist() == [[13] * 6] * 8
 
 
 def test_any_folder_of_images(tmp_path: Path) -> None:

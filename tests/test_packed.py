@@ -45,7 +45,7 @@ def test_training_samples_are_the_same(form: str, root: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_evaluated_images_are_the_same(form: str, root: Path) -> None:
     def batches(name: str) -> list[tuple]:
-        return list(eval_loader(LabelledImages(spec(name), root, "val"), eval_crop=48 if name == "mapillary" else 0))
+        return list(eval_loader(LabelledImages(spec(name), root, "val"), crop=48 if name == "mapillary" else 0))
 
     names = ["gtav", "synthia", "mapillary"]
     plain = [batches(name) for name in names]

@@ -19,11 +19,12 @@ from datasets.specs import spec
 from datasets.transforms import Augmentation
 from datasets.view_pairs import view_pair_loader
 from engine.build import training_domains
+from engine.data import validation_sets
 from engine.interruption import Interrupted
 from engine.plan import plan
 from engine.train_flags import parse_training
 from engine.trainer import Trainer
-from engine.training import announce, validation_sets
+from engine.training import announce
 from engine.whitening import Selection
 from engine.whitening_flags import first_selection, selections_due
 from network.deeplab import Encoder
