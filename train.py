@@ -14,7 +14,9 @@ from utils.processes import rank
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_training(argv)
     if args.plan:
-        print(plan(args))
+        told = plan(args)
+        if rank() == 0:
+            print(told)
         return
     from engine.training import train  # torch is loaded only once the flags are right
     from utils.distributed import stop

@@ -16,7 +16,6 @@ from datasets.pyramid import Pyramid
 from datasets.transforms import Augmentation
 from engine.data import coarse_pairs, data_set, scoring_crop
 from engine.data_flags import BOOSTED
-from engine.footprint_flags import check_passes
 from engine.objective import pixel_losses, whitening_term
 from methods import Aggregate, choose_method
 from network.deeplab import DeepLab, build_network
@@ -138,7 +137,6 @@ def augmentation(args: Namespace) -> Augmentation:
 
 def training_batches(args: Namespace, domains: Domains, device: torch.device, start: int) -> DataLoader:
     """The batches of the iterations from ``start`` on."""
-    check_passes(args, world_size())
     return train_loader(
         domains,
         batch_size=args.bs_mult,

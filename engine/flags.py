@@ -96,6 +96,12 @@ def number(kind: type, low: float, high: float = math.inf) -> Any:
     return parse
 
 
+def add_switch(group: Any, flag: str, told: str) -> None:
+    """A flag that its ``--no-`` form takes back, so that a run which goes on may be without it."""
+    action = group.add_argument(flag, action=argparse.BooleanOptionalAction, help=told)
+    action.default = False  # some versions of Python would add a default given above to the help
+
+
 def asked_for(flag: str, argv: Sequence[str] | None) -> bool:
     """Whether a command line, by default that of the program, has ``flag``: known before it is parsed."""
     return flag in (sys.argv[1:] if argv is None else argv)

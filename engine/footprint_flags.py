@@ -4,8 +4,8 @@ import argparse
 from argparse import Namespace
 from typing import Any
 
-from engine.flags import COUNT
-from utils.errors import UsageError
+from engine.flags import COUNT, add_switch
+from utils.processes import world_size
 
 
 def add_footprint(group: Any) -> None:
@@ -13,11 +13,11 @@ def add_footprint(group: Any) -> None:
         "--accumulate", type=COUNT, default=1, metavar="N", help="process each batch in N parts and sum their "
         "gradients: the step of the whole batch, save that batch norm goes by the part; not with --memory"
     )  # fmt: skip
-    group.add_argument(
+    add_switch(
+        group,
         "--checkpoint_activations",
-        action="store_true",
-        help="keep only what leaves the backbone's stages, and compute the rest again for the gradient: less memory, "
-        "the same step, one more forward pass of the backbone",
+        "keep only what leaves the backbone's stages, and compute the rest again for the gradient: less memory, "
+        "the same step, one more forward pass of the backbone, which --compile leaves as it is then",
     )
 
 
@@ -30,12 +30,9 @@ def check_footprint(parser: argparse.ArgumentParser, args: Namespace) -> None:
         )
     if args.bs_mult % parts:
         parser.error(f"--accumulate {parts}: does not divide --bs_mult {args.bs_mult}; give a divisor of that")
-
-
-def check_passes(args: Namespace, processes: int) -> None:
-    """Raise UsageError if a pass, which MLDG may make of a single domain, has one image in all processes."""
-    parts = args.accumulate
-    domains = 1 if args.mldg or args.image_uniform_sampling else len(args.dataset)
-    if args.bs_mult // parts * processes * domains < 2:
+    domains = 1 if args.mldg or args.image_uniform_sampling else len(args.dataset)  # MLDG may pass over a single one
+    if args.bs_mult // parts * world_size() * domains < 2:
         told = f"--bs_mult {args.bs_mult}" + (f" --accumulate {parts}" if parts > 1 else "")
-        raise UsageError(f"{told}: batch norm needs two images in every pass; give --bs_mult {2 * parts} or more")
+        parser.error(f"{told}: batch norm needs two images in every pass; give --bs_mult {2 * parts} or more")
+    if args.compile and world_size() > 1:
+        parser.error("--compile: is made for a single process, whose batch norms need no messages; give --no-compile")

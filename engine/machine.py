@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from network.deeplab import DeepLab
-from utils.errors import UsageError
-from utils.processes import world_size
 
 # What glibc's mallopt calls its settings (malloc.h).
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
@@ -48,8 +46,6 @@ def compile_network(net: DeepLab, *, backend: str = "inductor") -> None:
 
     Weights and buffers are inputs of what is compiled, so that a look-ahead at other weights uses it too.
     """
-    if world_size() > 1:
-        raise UsageError("--compile: is made for a single process, whose batch norms need no messages; drop it")
     net.encoder.compile(backend=backend)
     net.compile(backend=backend)
 

@@ -52,7 +52,7 @@ def run(name: str, main: Callable[[], None]) -> None:
         if another_ended(error):
             sys.exit(fail(name, "another process ended; what it met is told by itself"))
         if of_compiler(error):
-            told = f"--compile: torch cannot compile the network here ({first_line(error)}); drop --compile"
+            told = f"--compile: torch cannot compile the network here ({first_line(error)}); give --no-compile"
             sys.exit(fail(name, told))
         if not out_of_memory(error):
             raise

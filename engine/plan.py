@@ -7,7 +7,6 @@ from itertools import chain
 from datasets.labels import STANDARD
 from engine.data import classes_of, coarse_pairs, count, data_set, found_how, labelled_images, notes, validation_sets
 from engine.data_flags import BOOSTED
-from engine.footprint_flags import check_passes
 from engine.loading_cost import loading
 from engine.recipes import RECIPES
 from engine.whitening_flags import SELECTIVE, WHITENED, first_selection, selects, whitens
@@ -49,10 +48,9 @@ def what(args: Namespace) -> Iterator[str]:
 
 def data(args: Namespace) -> Iterator[str]:
     processes = world_size()
-    check_passes(args, processes)
     per_iteration = args.bs_mult * processes
     joined = args.image_uniform_sampling
-    told = f"{args.bs_mult} images {'of all domains together' if joined else 'per domain'}"
+    told = f"{args.bs_mult} images {of_domains(args)}"
     told += f" in each of {processes} processes" if processes > 1 else ""
     in_all = per_iteration * (1 if joined else len(args.dataset))
     classes = classes_of(args)
@@ -76,11 +74,15 @@ def data(args: Namespace) -> Iterator[str]:
         yield f"roles       drawn anew in every iteration; strong jitter: {who[args.meta_aug]}"
 
 
+def of_domains(args: Namespace) -> str:
+    return "of all domains together" if args.image_uniform_sampling else "per domain"
+
+
 def footprint(args: Namespace) -> Iterator[str]:
     """How a step takes less memory."""
     if args.accumulate > 1:
-        size = args.bs_mult // args.accumulate
-        yield f"parts       {args.accumulate} per batch, of {size} images per domain; their gradients are summed"
+        size = f"{args.bs_mult // args.accumulate} images {of_domains(args)}"
+        yield f"parts       {args.accumulate} per batch, of {size}; their gradients are summed"
     if args.checkpoint_activations:
         yield "activations of the backbone's stages are computed again for the gradient"
 
@@ -154,7 +156,8 @@ def schedule(args: Namespace) -> Iterator[str]:
 def numbers(args: Namespace) -> Iterator[str]:
     """In which precision, and how, torch computes."""
     told = [PRECISIONS[args.amp]]
-    told += ["compiled"] if args.compile else []
+    beside = ", but for the backbone's stages, which are computed again" if args.checkpoint_activations else ""
+    told += [f"compiled{beside}"] if args.compile else []
     told += ["deterministic"] if args.deterministic else []
     yield f"numbers     {', '.join(told)}"
 

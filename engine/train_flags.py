@@ -227,14 +227,13 @@ def add_run(group: Any) -> None:
 
 
 def add_algorithms(group: Any) -> None:
-    group.add_argument(
-        "--compile", action="store_true", help="let torch compile the network, which takes minutes at the start; for a "
-        "single process, and not in validations"
-    )  # fmt: skip
-    group.add_argument(
-        "--deterministic", action="store_true", help="only algorithms that give the same bits every time on a GPU, "
-        "which are slower"
-    )  # fmt: skip
+    flags.add_switch(
+        group,
+        "--compile",
+        "let torch compile the network, which takes minutes at the start; for a single process, and not in validations",
+    )
+    told = "only algorithms that give the same bits every time on a GPU, which are slower"
+    flags.add_switch(group, "--deterministic", told)
 
 
 def note_tensorboard(args: argparse.Namespace) -> None:

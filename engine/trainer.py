@@ -5,6 +5,7 @@ import signal
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ class Trainer:
         start, end = self.progress.iteration, self.args.max_iter
         feed = self.feed = Feed(batches, self.progress.bad_files, self.args.skip_bad)
         bar = tqdm(desc=self.args.exp, initial=start, total=end, unit="it", disable=rank() > 0)
-        with Interruption() as self.interruption, bar:
+        with closing(feed), Interruption() as self.interruption, bar:  # processes that load data would wait for ever
             if start and (self.validation_due() or self.selection_due()):
                 self.conclude()  # the run was stopped before that was done
             feed.fetch()
@@ -88,9 +89,9 @@ class Trainer:
             while feed.batch is not None:
                 self.step(feed.batch.ready(self.device, image_in=self.args.image_in))
                 bar.update()
+                stop = feed.fetch(signalled=self.interruption.number > 0) or bool(feed.fault)
                 if self.due(self.args.log_interval):
                     bar.set_postfix(self.flush())
-                stop = feed.fetch(signalled=self.interruption.number > 0) or bool(feed.fault)
                 if stop or self.validation_due() or self.selection_due() or self.due(self.args.save_interval):
                     self.conclude(stop=stop)
                     self.pace.restart()
@@ -142,7 +143,7 @@ class Trainer:
             terms = dict(zip(names, row, strict=True))
             if not all(map(math.isfinite, row)):
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-                raise UsageError(f"iteration {iteration}: a loss is not finite ({shown}); try a smaller --lr")
+                raise CommonError(f"iteration {iteration}: a loss is not finite ({shown}); try a smaller --lr")
             if self.log:
                 self.log.write_bad_files(iteration, bad)
                 self.log.write("train", iteration, terms | {"lr": rate})
@@ -160,7 +161,7 @@ class Trainer:
         self.flush()
         iteration = self.progress.iteration
         if not all(value.isfinite().all() for value in self.method.net.state_dict().values()):
-            raise UsageError(f"iteration {iteration}: the weights are not finite any more; try a smaller --lr")
+            raise CommonError(f"iteration {iteration}: the weights are not finite any more; try a smaller --lr")
         if (self.validation_due() or self.selection_due()) and not stop:
             self.save()  # this takes its time, and may meet a broken image
             from_first(None)  # which no process tells before all is saved

@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
@@ -184,5 +185,5 @@ def announce(
 def start_memory(args: Namespace, method: Aggregate, feed: Feed, device: torch.device, precision: str) -> None:
     batches = (batch.ready(device, image_in=args.image_in) for batch in feed)
     progress = tqdm(batches, "first memory", total=args.mem_init_batches, leave=False, disable=rank() > 0)
-    with build.autocast(precision, device):
+    with closing(feed), build.autocast(precision, device):
         method.initialise_memory(progress)

@@ -131,10 +131,12 @@ def test_what_cannot_be_compiled_is_told(monkeypatch: pytest.MonkeyPatch, capsys
     with pytest.raises(SystemExit) as end:
         run_program("train.py", fails)
     told = capsys.readouterr().err
-    assert end.value.code == 2 and "(no compiler); drop --compile" in told and told.count("\n") == 1
+    assert end.value.code == 2 and "(no compiler); give --no-compile" in told and told.count("\n") == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match=r"--compile: .*single process"):
-        machine.compile_network(tiny_method(mldg=False, memory=False).net)
+    with pytest.raises(SystemExit) as end:
+        parse_training(["--compile"])
+    assert end.value.code == 2 and "single process, whose batch norms" in capsys.readouterr().err
+    assert not parse_training(["--compile", "--no-compile"]).compile
 
 
 def test_validation_is_not_compiled() -> None:

@@ -161,7 +161,6 @@ def test_a_sheet_is_a_picture(capsys: pytest.CaptureFixture) -> None:
         (["--data_root", "/nowhere"], "GTAV"),
         (["--mem_slot", "3", "--memory"], "--mem_slot 3"),
         (["--device", "tpu"], "--device tpu"),
-        (["--bs_mult", "1", "--mldg"], "--bs_mult 1"),
         (["--pretrained_backbone", __file__], "not a readable file of weights"),
         (["--arch", "network.deepv3plus.DeepWV3Plus"], "--arch"),
     ],

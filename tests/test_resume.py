@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 import train as training
 from engine.interruption import Interrupted
 from engine.trainer import Trainer
+from methods.pinmem import PinMem
 from utils import distributed
 from utils.checkpoint import numbered
 from utils.errors import UsageError
@@ -38,6 +41,23 @@ def flags(data: Path, out: Path, *extra: str) -> list[str]:
         "--mldg --memory --inner_lr_anneal"
     )
     return [*line.split(), *extra]
+
+
+@pytest.mark.parametrize("part", ["initialise_memory", "step"])
+def test_an_error_lets_the_loading_processes_go(
+    part: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the end of the program would wait for them for ever."""
+
+    def fail(self: PinMem, batches: Any) -> None:
+        if part == "initialise_memory":
+            next(iter(batches))
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(PinMem, part, fail)
+    with pytest.raises(RuntimeError, match="boom") as error:
+        training.main(flags(data, tmp_path))
+    assert not active_children() and error.tb  # which would keep them
 
 
 def run_of(out: Path) -> Path:
