@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 
 import eval as evaluation
-from engine.flags import COUNT, Parser
-from engine.main import run_program
+from engine.options.flags import COUNT, Parser
+from engine.program import run_program
 
 OTHERS = "All other flags, --snapshot and --dataset first: eval.py --help"
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from engine.eval_flags import parse_evaluation
-from engine.main import run_program
+from engine.options.eval_flags import parse_evaluation
+from engine.program import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_evaluation(argv)
-    from engine.assessment import evaluate  # torch is loaded only once the flags are right
+    from engine.evaluating.assessment import evaluate  # torch is loaded only once the flags are right
     from utils.distributed import stop
 
     evaluate(args)

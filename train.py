@@ -5,9 +5,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.main import run_program
+from engine.options.train_flags import parse_training
 from engine.plan import plan
-from engine.train_flags import parse_training
+from engine.program import run_program
 from utils.processes import rank
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if rank() == 0:
             print(told)
         return
-    from engine.training import train  # torch is loaded only once the flags are right
+    from engine.training.run import train  # torch is loaded only once the flags are right
     from utils.distributed import stop
 
     folder = train(args)

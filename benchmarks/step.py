@@ -17,13 +17,13 @@ import torch
 from torch import autograd
 
 from benchmarks.measuring import in_own_process, peak_gigabytes, seconds_of, wait_for
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from engine import machine
 from engine.build import autocast, choose_device, choose_precision, network_from
-from engine.flags import COUNT, PAIR, Formatter
-from engine.main import run_program
+from engine.options.flags import COUNT, PAIR, Formatter
+from engine.program import run_program
 from methods import Aggregate, choose_method
-from methods.whitening import Whitening
+from methods.whitening_term import Whitening
 from network.deeplab import Encoder
 from network.norms import join_batch_norms
 from optimizer.sgd import build_optimizer

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.specs import DatasetSpec, Sample
+from datasets.registry import DatasetSpec, Sample
 from utils.errors import UsageError, first_line
 
 FOLDER = "packed"

@@ -1,8 +1,8 @@
 """The data sets as data: their layouts on disk, label tables and expected counts."""
 
 from datasets import labels
-from datasets.dataset import DatasetSpec
-from datasets.layouts import LabelRule, Layout
+from datasets.disk.layouts import LabelRule, Layout
+from datasets.spec import DatasetSpec
 
 README = "the README's layout"
 _PNG, _JPG = (".png", ".png"), (".jpg", ".png")

@@ -9,17 +9,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets import packed
-from datasets.folder import LabelledImages
+from datasets.images import LabelledImages
 from datasets.labels import ClassSet
-from datasets.loaders import Domains, eval_loader, train_loader
 from datasets.pyramid import Pyramid
+from datasets.sampling.loaders import Domains, eval_loader, train_loader
 from datasets.transforms import Augmentation
-from engine.data import coarse_pairs, data_set, scoring_crop
-from engine.data_flags import BOOSTED
+from engine.data_report import coarse_pairs, data_set, scoring_crop
 from engine.objective import pixel_losses, whitening_term
+from engine.options.data_flags import BOOSTED
 from methods import Aggregate, choose_method
+from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
-from network.memory import CategoricalMemory
 from optimizer.sgd import build_optimizer
 from utils.errors import UsageError
 from utils.processes import local_rank, rank, world_size

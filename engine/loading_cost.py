@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets import packed
-from datasets.label_files import picture_size
-from datasets.specs import DatasetSpec, Sample
-from engine.data import data_set
-from engine.flags import own_cores
+from datasets.disk.label_files import picture_size
+from datasets.registry import DatasetSpec, Sample
+from engine.data_report import data_set
+from engine.options.flags import own_cores
 
-# Milliseconds of one core per million pixels, rounded, as python -m benchmarks.data and docs/benchmarks.md have them.
+# Milliseconds of one core per million pixels, rounded; measured by python -m benchmarks.loading (docs/benchmarks.md).
 COPY, JPEG, OTHER = 4, 6, 24  # of the image, read with its label
 CROP, JITTER, BLUR, BILATERAL = 17, 45, 26, 155  # of the crop
 SAMPLE = 1  # milliseconds, whatever the size

@@ -6,12 +6,12 @@ from functools import partial
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from engine.whitening_flags import SELECTIVE, WHITENED, clustered, whitens
+from engine.options.whitening_flags import SELECTIVE, WHITENED, clustered, whitens
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
 from loss.weighting import Weigh, class_weights, image_weights
 from methods.aggregate import PixelLoss
-from methods.whitening import Whitening
+from methods.whitening_term import Whitening
 from network.deeplab import Encoder
 from utils.distributed import all_sum
 from utils.errors import UsageError

@@ -5,11 +5,20 @@ from collections.abc import Iterator
 from itertools import chain
 
 from datasets.labels import STANDARD
-from engine.data import classes_of, coarse_pairs, count, data_set, found_how, labelled_images, notes, validation_sets
-from engine.data_flags import BOOSTED
+from engine.data_report import (
+    classes_of,
+    coarse_pairs,
+    count,
+    data_set,
+    found_how,
+    labelled_images,
+    notes,
+    validation_sets,
+)
 from engine.loading_cost import loading
-from engine.recipes import RECIPES
-from engine.whitening_flags import SELECTIVE, WHITENED, first_selection, selects, whitens
+from engine.options.data_flags import BOOSTED
+from engine.options.recipes import RECIPES
+from engine.options.whitening_flags import SELECTIVE, WHITENED, first_selection, selects, whitens
 from optimizer.schedules import decay_factor
 from utils.processes import world_size
 

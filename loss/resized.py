@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from datasets.labels import IGNORE
+from network.categorical_memory import corners
 from network.deeplab import resize
-from network.memory import corners
 from utils.precision import at_least_single, full_precision
 
 # Logits at once: what the caches of a CPU hold of them; few enough, too, that its threads need not wait for one another

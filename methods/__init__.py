@@ -1,7 +1,7 @@
 """Ways to train: one class each, which owns its losses and one ``step``; the loop around it knows nothing else."""
 
 from methods.aggregate import Aggregate
-from methods.memory import MemoryAggregate
+from methods.memory_only import MemoryAggregate
 from methods.mldg import MLDG
 from methods.pinmem import PinMem
 

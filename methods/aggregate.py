@@ -8,9 +8,9 @@ from torch import Tensor, autograd, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
-from methods.whitening import Whitening
+from methods.whitening_term import Whitening
 from network.deeplab import SegOutput
 from utils.distributed import all_sum, all_sums
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from methods.aggregate import Aggregate, Terms, detached
 from network.deeplab import SegOutput
 

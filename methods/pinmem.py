@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from methods.aggregate import Terms
-from methods.memory import MemoryAggregate
+from methods.memory_only import MemoryAggregate
 from methods.mldg import MLDG
 from utils.distributed import all_sum
 

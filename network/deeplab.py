@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from network.archs import check_norms, lookup_arch
 from network.backbones import NO_NORMS, Backbone
+from network.categorical_memory import CategoricalMemory, Reading
 from network.layer_norms import WhiteningNorm
-from network.memory import CategoricalMemory, Reading
 
 
 @dataclass

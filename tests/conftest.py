@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from parity_table import PROPERTY, Table
-from releases import write_release
-from snapshots import write_snapshot
 
 from datasets.demo import write_demo
-from golden import RECORDER
+from support.golden import RECORDER
+from support.parity_table import PROPERTY, Table
+from support.release_files import write_release
+from support.snapshots import write_snapshot
 
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # side by side, tests have a core each, of two
 torch.set_num_threads(THREADS)

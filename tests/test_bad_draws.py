@@ -13,11 +13,11 @@ import torch
 from test_bad_files import images, truncate
 from test_loaders import same
 
-from datasets.loaders import ClassUniform, Domains, train_loader
-from datasets.loading import one_by_one
-from datasets.requests import Request
-from datasets.specs import spec
-from datasets.tiles import ClassTiles, places
+from datasets.registry import spec
+from datasets.sampling.class_tiles import ClassTiles, places
+from datasets.sampling.loaders import ClassUniform, Domains, train_loader
+from datasets.sampling.requests import Request
+from datasets.sampling.worker_loader import one_by_one
 from datasets.transforms import Augmentation
 from utils.errors import UsageError
 

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from logs import log_rows, repeatable
 from PIL import Image
-from ranks import run_ranks
 from test_resume import run_of, tensors
-from tiny import TinyNet
 
 import train as training
-from datasets.loaders import Batch
+from checkpoints.run_files import numbered
+from datasets.sampling.loaders import Batch
 from engine import build
-from engine.interruption import Interrupted
-from engine.main import run_program
-from engine.trainer import Trainer
-from utils.checkpoint import numbered
+from engine.program import run_program
+from engine.training.interruption import Interrupted
+from engine.training.trainer import Trainer
+from support.logs import log_rows, repeatable
+from support.ranks import run_ranks
+from support.tiny_network import TinyNet
 from utils.errors import UsageError
 from utils.processes import rank
 

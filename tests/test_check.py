@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults import CASES, Place
 from PIL import Image
 
 from datasets.check import KINDS, check, check_sources
@@ -20,9 +19,10 @@ from datasets.check.many import void
 from datasets.demo import LAYOUTS, STYLES, write_demo
 from datasets.demo.encodings import _write_16_bit
 from datasets.demo.layouts import tree
-from datasets.label_files import read_16_bit
-from datasets.layouts import Sample
-from datasets.specs import SPECS, spec
+from datasets.disk.label_files import read_16_bit
+from datasets.disk.layouts import Sample
+from datasets.registry import SPECS, spec
+from support.faults import CASES, Place
 from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-from commands import ABLATE, EVALUATE, ROBUSTNET, TRAIN
 
 import train as training
 from ablation import translated
 from datasets.demo import write_demo
-from engine.eval_flags import evaluation_parser, parse_evaluation
-from engine.train_flags import parse_training, training_parser
+from engine.options.eval_flags import evaluation_parser, parse_evaluation
+from engine.options.train_flags import parse_training, training_parser
+from support.commands import ABLATE, EVALUATE, ROBUSTNET, TRAIN
 
 ROOT = Path(__file__).parent.parent
 LENGTHS = {"GG": 23_033, "GSI": 112_193, "GS": 30_463}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import ROBUSTNET, TRAIN
-from scripts import ROBUSTNET as COMPARISONS
-from scripts import SMALL_TRAINING, TRAINING, Copy
 from test_script_runs import FIRST
 
 import train as training
 from datasets.demo import write_demo
+from support.commands import ROBUSTNET, TRAIN
+from support.scripts import ROBUSTNET as COMPARISONS
+from support.scripts import SMALL_TRAINING, TRAINING, Copy
 
 # One of each kind; the others are slow.
 KINDS = ["train_GSI_pinmem_DR50V3P.sh", "train_GSI_robustnet_DR50V3P.sh", "train_mobile_gtav_isw.sh",

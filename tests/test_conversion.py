@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from releases import EPOCH
 
+from checkpoints.release_names import to_release
+from checkpoints.run_files import load_checkpoint, read_checkpoint
 from network.deeplab import build_network
+from support.release_files import EPOCH
 from tools import convert
-from utils.checkpoint import load_checkpoint, read_checkpoint
 from utils.errors import UsageError
-from utils.release_names import to_release
 
 
 def test_there_and_back(checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -12,12 +12,12 @@ from PIL import Image
 
 from datasets import packed
 from datasets.check.__main__ import main as check
-from datasets.custom import is_among, lasting_name, titles
-from datasets.folder import LabelledImages
+from datasets.images import LabelledImages
 from datasets.labels import IGNORE, STANDARD
-from datasets.specs import spec
-from owning import SIZE, write_classes, write_own
-from preparing import FORMS, run
+from datasets.own.custom import is_among, lasting_name, titles
+from datasets.registry import spec
+from support.own_data import SIZE, write_classes, write_own
+from support.prepared_data import FORMS, run
 from utils.errors import UsageError
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from snapshots import write_snapshot
 
 import eval as evaluation
 import train as training
-from owning import write_classes, write_own
+from support.own_data import write_classes, write_own
+from support.snapshots import write_snapshot
 from tools import compare, visualise
 from tools.convert import released
 from utils.errors import UsageError

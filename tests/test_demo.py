@@ -18,7 +18,7 @@ from datasets.demo.__main__ import main
 from datasets.demo.encodings import stored_ids
 from datasets.demo.layouts import SPLITS
 from datasets.labels import CLASSES, GTAV_COLOUR, GTAV_IDS, GTAV_PALETTE, IGNORE, MAPILLARY_CLASSES
-from datasets.specs import SPECS
+from datasets.registry import SPECS
 from utils.errors import UsageError
 
 ROOT = Path(__file__).parents[1]

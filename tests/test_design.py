@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEVELS = {
-    "utils": 0, "network": 1, "datasets": 1, "loss": 2, "optimizer": 2, "methods": 3,
+    "utils": 0, "network": 1, "datasets": 1, "checkpoints": 2, "loss": 2, "optimizer": 2, "methods": 3,
     "engine": 4, "tools": 4, "train": 4, "eval": 4, "ablation": 5, "benchmarks": 5,
 }  # fmt: skip
 
@@ -49,17 +49,17 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     "module",
     [
-        "engine.train_flags",
-        "engine.eval_flags",
+        "engine.options.train_flags",
+        "engine.options.eval_flags",
         "network.archs",
         "tools.convert",
         "optimizer.schedules",
         "datasets.labels",
-        "datasets.specs",
-        "engine.data",
-        "datasets.polygons",
+        "datasets.registry",
+        "engine.data_report",
+        "datasets.disk.polygons",
         "datasets.demo.__main__",
-        "datasets.prepare",
+        "datasets.prepare.__main__",
         "datasets.check.__main__",
     ],
 )

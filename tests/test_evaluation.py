@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranks import evaluate_and_tell, run_ranks
-from snapshots import write_snapshot
 
 import eval as evaluation
 from datasets.demo import write_demo
-from engine.eval_flags import parse_evaluation
+from engine.options.eval_flags import parse_evaluation
+from support.ranks import evaluate_and_tell, run_ranks
+from support.snapshots import write_snapshot
 from utils.errors import UsageError
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from commands import ABLATE
-from scripts import EVALUATION, ROOT, Copy, call
-from snapshots import write_snapshot
 
 from ablation import translated
 from datasets.demo import write_demo
-from engine.eval_flags import parse_evaluation
+from engine.options.eval_flags import parse_evaluation
+from support.commands import ABLATE
+from support.scripts import EVALUATION, ROOT, Copy, call
+from support.snapshots import write_snapshot
 
 
 @pytest.fixture

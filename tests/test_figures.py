@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from figures import SIX, draw, flags, look, make_home, pair
 from PIL import Image
-from ranks import evaluate_and_tell, run_ranks
 
 import eval as evaluation
 from datasets.labels import CLASSES, colourise
-from engine.activation import activation
-from engine.eval_flags import parse_evaluation
+from engine.figures.activation_maps import activation
+from engine.options.eval_flags import parse_evaluation
+from support.figures import SIX, draw, flags, look, make_home, pair
+from support.ranks import evaluate_and_tell, run_ranks
 from utils.errors import UsageError
 from utils.pictures import HEAT, contact_sheet, heat
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from engine.assessment import evaluate
-from engine.eval_flags import parse_evaluation
-from engine.start import load_start
-from engine.train_flags import parse_training
+from checkpoints.run_files import load_checkpoint, read_checkpoint
+from checkpoints.starting import load_start
+from engine.evaluating.assessment import evaluate
+from engine.options.eval_flags import parse_evaluation
+from engine.options.train_flags import parse_training
 from tools import convert
-from utils.checkpoint import load_checkpoint, read_checkpoint
 from utils.errors import UsageError
 
 Content = dict[str, Any]

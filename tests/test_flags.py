@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from engine.eval_flags import parse_evaluation
-from engine.train_flags import parse_training
+from engine.options.eval_flags import parse_evaluation
+from engine.options.train_flags import parse_training
 from optimizer.schedules import decay_factor
 from utils.errors import UsageError
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from snapshots import write_snapshot
 
 import eval as evaluation
-from datasets.folder import ImageFolder
+from checkpoints.run_files import load_checkpoint, write_checkpoint
+from datasets.images import ImageFolder
 from datasets.labels import CITYSCAPES, CITYSCAPES_IDS, colourise
-from utils.checkpoint import load_checkpoint, write_checkpoint
+from support.snapshots import write_snapshot
 from utils.errors import UsageError
 
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")

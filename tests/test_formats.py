@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from datasets.labels import CLASSES, MAPILLARY_CLASSES
-from datasets.specs import spec
+from datasets.registry import spec
 from utils.errors import UsageError
 
 FORMATS = Path(os.environ.get("PINMEM_FORMATS", Path(__file__).parents[2] / "shared" / "realdata" / "formats"))

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny import tiny_method
 from torch.optim import SGD
 
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from engine.build import autocast
 from engine.machine import choose_algorithms, compile_network
+from support.tiny_network import tiny_method
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 KINDS = [(False, False), (True, False), (False, True), (True, True)]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from test_ranks import KINDS
 
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from engine import build
-from engine.data import classes_of
-from engine.train_flags import parse_training
+from engine.data_report import classes_of
+from engine.options.train_flags import parse_training
 from methods import Aggregate
 
 FIRST, LAST = 40, 50  # iterations that are compared

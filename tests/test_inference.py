@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from datasets.pyramid import Pyramid
 from datasets.transforms import normalise, to_tensor
-from engine.prediction import Inference
-from golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights
+from engine.evaluating.prediction import Inference
+from network.categorical_memory import CategoricalMemory
 from network.deeplab import build_network
-from network.memory import CategoricalMemory
+from support.golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights
 from utils.inference import Sum, pooled, probabilities, sliding, whole, windows
 from utils.metrics import ConfusionMatrix
 from utils.seeds import seed_of

@@ -9,11 +9,11 @@ import torch
 from test_parity import iteration_batch, seeded_network
 from torch import Tensor
 
-from golden import assert_close, assert_norms, hold, load, probe
+from checkpoints.release_names import to_ours
 from methods import choose_method
 from network.deeplab import DeepLab
 from optimizer.sgd import build_optimizer
-from utils.release_names import to_ours
+from support.golden import assert_close, assert_norms, hold, load, probe
 
 pytestmark = pytest.mark.parity
 NOISE = "module.dsn.0.bias"  # a bias in front of a batch norm: its gradient is rounding noise around zero

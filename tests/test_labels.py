@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datasets import labels
-from golden import golden_path, hold
+from support.golden import golden_path, hold
 
 
 @pytest.fixture(scope="module")

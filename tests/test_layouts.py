@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from datasets.demo import STYLES, write_demo
 from datasets.demo.encodings import polygons
 from datasets.demo.layouts import tree
-from datasets.specs import SPECS, spec
+from datasets.registry import SPECS, spec
 from utils.errors import UsageError
 
 # (data set, split): layout, image, label; those of the README are in test_specs.py

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import TinyNet
 
 import train as training
 from datasets.demo import write_demo
 from engine import build
-from engine.trainer import Trainer
+from engine.training.trainer import Trainer
+from support.tiny_network import TinyNet
 
 
 def usage() -> dict[str, int]:

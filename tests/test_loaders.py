@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datasets.folder import ImageFolder, LabelledImages
+from datasets.images import ImageFolder, LabelledImages
 from datasets.labels import IGNORE, colourise
-from datasets.loaders import Batch, Domains, eval_loader, train_loader
-from datasets.loading import one_by_one
-from datasets.requests import IterationSampler, Request, meta_split
-from datasets.specs import spec
+from datasets.registry import spec
+from datasets.sampling.loaders import Batch, Domains, eval_loader, train_loader
+from datasets.sampling.requests import IterationSampler, Request, meta_split
+from datasets.sampling.worker_loader import one_by_one
 from datasets.transforms import Augmentation
 from utils.errors import UsageError
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from datasets.specs import spec
-from engine.flags import own_cores
+from datasets.registry import spec
 from engine.loading_cost import augmenting, decoding, loading
-from engine.train_flags import parse_training
-from preparing import run
+from engine.options.flags import own_cores
+from engine.options.train_flags import parse_training
+from support.prepared_data import run
 
 
 def told(data: Path, *more: str) -> str:

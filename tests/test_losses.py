@@ -6,17 +6,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_methods import KINDS, random_batch
-from tiny import tiny_method
 from torch import Tensor
 
 from datasets.labels import IGNORE
 from engine.objective import pixel_losses
-from engine.train_flags import parse_training
+from engine.options.train_flags import parse_training
 from loss import resized
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy, nearest
 from loss.weighting import CITYSCAPES_WEIGHTS, class_weights, image_weights
 from network.deeplab import resize
+from support.tiny_network import tiny_method
 
 FLAGS = [
     "--cls_wt_loss",

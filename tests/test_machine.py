@@ -10,18 +10,19 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 import torch
 from test_methods import KINDS, random_batch
-from tiny import tiny_method
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 from torch._subclasses import FakeTensorMode
 
-from engine import machine, training
+from engine import machine
 from engine.build import choose_precision, network_config
-from engine.data import classes_of
-from engine.main import run_program
+from engine.data_report import classes_of
+from engine.options.train_flags import parse_training
 from engine.plan import numbers
-from engine.train_flags import parse_training
+from engine.program import run_program
+from engine.training import run as training
 from optimizer.sgd import build_optimizer
+from support.tiny_network import tiny_method
 from utils.errors import UsageError
 
 SCHEDULE = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0, "schedule": "exp", "exponent": 9, "horizon": 100}

@@ -8,13 +8,13 @@ from types import ModuleType
 
 import pytest
 import torch
-from logs import log_rows, repeatable
 from PIL import Image
 
 import eval as evaluation
 import train as training
 from datasets.labels import CLASSES
-from engine import main as programs
+from engine import program as programs
+from support.logs import log_rows, repeatable
 from tools import compare, visualise
 from utils.errors import UsageError
 

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import network.memory
-from golden import assert_close, load, make_labels, seed_weights
-from loss.memory import classification_loss, cohesion_loss, divergence_loss
-from network.memory import CategoricalMemory, class_masks
-from utils.release_names import to_ours
+import network.categorical_memory
+from checkpoints.release_names import to_ours
+from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
+from network.categorical_memory import CategoricalMemory, class_masks
+from support.golden import assert_close, load, make_labels, seed_weights
 
 MODES = [
     "train_write_nodetach",
@@ -158,7 +158,7 @@ def test_gumbel_read_is_the_softmax_of_noisy_cosines(monkeypatch: pytest.MonkeyP
 
 def test_gumbel_noise_has_the_gumbel_law() -> None:
     torch.manual_seed(0)
-    noise = network.memory.gumbel_noise(torch.empty(200_000))
+    noise = network.categorical_memory.gumbel_noise(torch.empty(200_000))
     assert noise.mean() == pytest.approx(0.5772, abs=0.01) and noise.std() == pytest.approx(1.2825, abs=0.01)
 
 

@@ -5,17 +5,17 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from ranks import run_ranks, small_method
 from test_ranks import IMAGES, KINDS, FourStages, joint_batch, part
 
 from benchmarks.measuring import Messages
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from network.norms import JointBatchNorm2d
+from support.ranks import run_ranks, small_method
 from utils.distributed import all_sum
 from utils.processes import rank
 
 GRADIENTS = "methods.aggregate.accumulate"
-LOSSES, WRITES = "loss.reduction.per_valid_pixel", "network.memory.write"
+LOSSES, WRITES = "loss.reduction.per_valid_pixel", "network.categorical_memory.write"
 OTHERS = {  # (--mldg, --memory) -> messages of one step, apart from those of batch norms
     (False, False): {GRADIENTS: 1, LOSSES: 2},  # the auxiliary loss has pixels of its own
     (True, False): {GRADIENTS: 2, LOSSES: 4},

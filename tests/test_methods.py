@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import CLASSES, tiny_method
 from torch import Tensor
 
-from datasets.loaders import Batch, Domains, train_loader
-from datasets.specs import Sample, spec
+from datasets.registry import Sample, spec
+from datasets.sampling.loaders import Batch, Domains, train_loader
 from datasets.transforms import Augmentation
+from support.tiny_network import CLASSES, tiny_method
 from utils.errors import UsageError
 
 KINDS = [(False, False), (True, False), (False, True), (True, True)]

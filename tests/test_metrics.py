@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datasets.labels import ClassSet
-from engine.results import class_table, mean_of, result, write_csv
+from engine.evaluating.results import class_table, mean_of, result, write_csv
 from utils.log import write_json
 from utils.metrics import ConfusionMatrix
 

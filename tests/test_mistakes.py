@@ -21,7 +21,7 @@ from PIL import Image
 import eval as evaluation
 import train as training
 from datasets.demo import write_demo
-from engine.main import run_program
+from engine.program import run_program
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {"train.py": training.main, "eval.py": evaluation.main}

@@ -7,15 +7,15 @@ import pytest
 import torch
 import torchvision
 
-from golden import golden_path, net_called
+from checkpoints.release_files import parse_release
+from checkpoints.release_names import ITEMS, as_release, to_ours, to_release
 from network.archs import ARCHS, check_norms
 from network.backbones import NO_NORMS
+from network.categorical_memory import CategoricalMemory
 from network.deeplab import build_network
 from network.layer_norms import WhiteningNorm
-from network.memory import CategoricalMemory
+from support.golden import golden_path, net_called
 from utils.errors import UsageError
-from utils.release_files import parse_release
-from utils.release_names import ITEMS, as_release, to_ours, to_release
 
 MOBILE = "DeepMobileNetV3PlusD"
 

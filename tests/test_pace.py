@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from datasets.loaders import Batch
-from engine.feed import Feed
-from engine.pace import Pace
+from datasets.sampling.loaders import Batch
+from engine.training.batch_feed import Feed
+from engine.training.pace import Pace
 
 
 class Clock:

@@ -11,12 +11,12 @@ from PIL import Image
 
 from datasets import packed
 from datasets.demo import write_demo
-from datasets.folder import LabelledImages
-from datasets.loaders import Domains, eval_loader
-from datasets.requests import Request
-from datasets.specs import spec
+from datasets.images import LabelledImages
+from datasets.registry import spec
+from datasets.sampling.loaders import Domains, eval_loader
+from datasets.sampling.requests import Request
 from datasets.transforms import Augmentation
-from preparing import FORMS, contents, run
+from support.prepared_data import FORMS, contents, run
 from utils.errors import UsageError
 
 

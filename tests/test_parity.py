@@ -7,8 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets.loaders import Batch
-from golden import (
+from checkpoints.release_names import to_ours
+from datasets.sampling.loaders import Batch
+from loss.covariance import covariance
+from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
+from loss.segmentation import auxiliary_cross_entropy, cross_entropy
+from network.deeplab import DeepLab
+from support.golden import (
     assert_classes,
     assert_close,
     assert_norms,
@@ -20,11 +25,6 @@ from golden import (
     probe,
     seed_weights,
 )
-from loss.memory import classification_loss, cohesion_loss, divergence_loss
-from loss.segmentation import auxiliary_cross_entropy, cross_entropy
-from loss.whitening import covariance
-from network.deeplab import DeepLab
-from utils.release_names import to_ours
 
 pytestmark = pytest.mark.parity
 ZERO = 1e-12  # gradients in double precision that are rounding noise

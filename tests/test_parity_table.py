@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from parity_table import PROPERTY, Table
 
-from golden import Recorded, assert_close
+from support.golden import Recorded, assert_close
+from support.parity_table import PROPERTY, Table
 
 
 def test_comparisons_become_rows(tmp_path: Path, request: pytest.FixtureRequest) -> None:

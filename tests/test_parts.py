@@ -5,24 +5,24 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ranks import run_ranks, small_method
 from test_ranks import IMAGES, KINDS, LOSSES, joint_batch, part
-from tiny import CLASSES, DIM
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from engine import build
 from engine.objective import pixel_losses
+from engine.options.resuming import refuse_changes
+from engine.options.train_flags import parse_training, training_parser
 from engine.plan import footprint
-from engine.resume import refuse_changes
-from engine.train_flags import parse_training, training_parser
-from engine.training import start_network
+from engine.training.run import start_network
 from methods import choose_method
-from methods.whitening import Whitening
+from methods.whitening_term import Whitening
 from network.backbones import Backbone
 from network.deeplab import SegOutput
 from network.layer_norms import WhiteningNorm
 from optimizer.sgd import build_optimizer
+from support.ranks import run_ranks, small_method
+from support.tiny_network import CLASSES, DIM
 from utils.distributed import all_sum
 from utils.errors import UsageError
 from utils.processes import rank, world_size

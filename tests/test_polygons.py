@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datasets.disk.polygons import IDD_CLASSES, rasterise
 from datasets.labels import CLASSES, IGNORE
-from datasets.polygons import IDD_CLASSES, rasterise
 from utils.errors import UsageError
 
 WIDTH, HEIGHT = 12, 8

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import making, packed, prepare
-from datasets.polygons import rasterise
-from datasets.specs import spec
-from preparing import FORMS, contents, only_bytes, run
+from datasets import packed
+from datasets.disk.polygons import rasterise
+from datasets.prepare import __main__ as prepare
+from datasets.prepare import making
+from datasets.registry import spec
+from support.prepared_data import FORMS, contents, only_bytes, run
 from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent

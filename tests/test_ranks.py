@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import run_ranks, small_method
 from torch import Tensor, nn
 
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from engine.objective import pixel_losses
-from engine.train_flags import parse_training
+from engine.options.train_flags import parse_training
 from network.deeplab import conv_norm
+from support.ranks import run_ranks, small_method
 from utils.distributed import all_sum, any_rank
 from utils.processes import rank, world_size
 

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from releases import EPOCH, release_file, release_state, write_release
 from test_network import KEYS, PLACES
 
+from checkpoints.recognition import Recognised, recognise
+from checkpoints.release_names import ITEMS, to_ours, to_release
+from checkpoints.run_files import load_weights, read_checkpoint
+from checkpoints.safe_loading import NumberType, Unreadable, load_safely, number
+from checkpoints.understanding import as_ours
 from engine.build import network_from
-from engine.snapshot import as_ours
-from golden import assert_close, golden_path, load, make_images, net_called
 from network.archs import ARCHS
+from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
-from network.memory import CategoricalMemory
-from network.recognition import Recognised, recognise
-from utils.checkpoint import load_weights, read_checkpoint
+from support.golden import assert_close, golden_path, load, make_images, net_called
+from support.release_files import EPOCH, release_file, release_state, write_release
 from utils.errors import UsageError
-from utils.release_names import ITEMS, to_ours, to_release
-from utils.unpickling import NumberType, Unreadable, load_safely, number
 
 R18 = "DeepR18V3PlusD"
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from releases import EPOCH, write_release
-from snapshots import write_snapshot
 from test_shipped_scripts import EVALUATE, EVALUATION, call
 
 import eval as evaluation
+from checkpoints.release_files import release_content
 from datasets.demo import write_demo
 from network.deeplab import build_network
+from support.release_files import EPOCH, write_release
+from support.snapshots import write_snapshot
 from tools import compare
 from utils.errors import UsageError
-from utils.release_files import release_content
 
 ROOT = Path(__file__).parent.parent
 R18 = "DeepR18V3PlusD"

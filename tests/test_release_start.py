@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from releases import release_file, release_memory
 
 import train as training
+from checkpoints.release_files import parse_release, release_content
+from checkpoints.release_names import ITEMS
+from checkpoints.run_files import load_checkpoint, save_checkpoint
+from checkpoints.starting import load_start
 from datasets.labels import STANDARD
 from engine.build import network_config, network_from
+from engine.options.train_flags import parse_training
 from engine.plan import plan
-from engine.start import load_start
-from engine.train_flags import parse_training
 from network.deeplab import build_network
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from support.release_files import release_file, release_memory
 from utils.errors import UsageError
-from utils.release_files import parse_release, release_content
-from utils.release_names import ITEMS
 
 R18 = "DeepR18V3PlusD"
 

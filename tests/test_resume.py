@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 import torch
-from logs import log_rows, repeatable
-from ranks import run_ranks
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 import train as training
-from engine.interruption import Interrupted
-from engine.trainer import Trainer
+from checkpoints.run_files import numbered
+from engine.training.interruption import Interrupted
+from engine.training.trainer import Trainer
 from methods.pinmem import PinMem
+from support.logs import log_rows, repeatable
+from support.ranks import run_ranks
 from utils import distributed
-from utils.checkpoint import numbered
 from utils.errors import UsageError
 from utils.processes import rank
 

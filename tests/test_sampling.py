@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from ranks import run_ranks
 from test_loaders import same
 
 from datasets.labels import IGNORE
-from datasets.loaders import ClassUniform, Domains, train_loader
-from datasets.requests import Request
-from datasets.specs import spec
-from datasets.tiles import ClassTiles, key, places
+from datasets.registry import spec
+from datasets.sampling.class_tiles import ClassTiles, key, places
+from datasets.sampling.loaders import ClassUniform, Domains, train_loader
+from datasets.sampling.requests import Request
 from datasets.transforms import Augmentation
-from engine import sampling
 from engine.build import training_domains
+from engine.options.resuming import refuse_changes
+from engine.options.train_flags import parse_training, training_parser
 from engine.plan import plan, uniform_iterations
-from engine.resume import refuse_changes
-from engine.sampling import class_uniform
-from engine.train_flags import parse_training, training_parser
+from engine.training import class_sampling as sampling
+from engine.training.class_sampling import class_uniform
+from support.ranks import run_ranks
 from utils.errors import UsageError
 
 CROP, SIZE = 24, (80, 50)  # of an image: width, height

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import EVALUATE
-from scripts import EVALUATION, ROOT, SMALL_TRAINING, TRAINING, Done, call
 
 from datasets.demo import write_demo
+from support.commands import EVALUATE
+from support.scripts import EVALUATION, ROOT, SMALL_TRAINING, TRAINING, Done, call
 
 SMALL = "--arch DeepR18V3PlusD --crop_size 64 --num_workers 0 --device cpu"
 FEW = ["--arch", "DeepR18V3PlusD", "--mem_init_batches", "1"]

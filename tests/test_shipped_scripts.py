@@ -8,12 +8,12 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from commands import ABLATE, EVALUATE, PROCESSES, ROBUSTNET, TRAIN
-from scripts import EVALUATION, ROOT, STAND_IN, TRAINING, Copy, call
-from scripts import ROBUSTNET as COMPARISONS
 
-from engine.eval_flags import parse_evaluation
-from engine.train_flags import parse_training
+from engine.options.eval_flags import parse_evaluation
+from engine.options.train_flags import parse_training
+from support.commands import ABLATE, EVALUATE, PROCESSES, ROBUSTNET, TRAIN
+from support.scripts import EVALUATION, ROOT, STAND_IN, TRAINING, Copy, call
+from support.scripts import ROBUSTNET as COMPARISONS
 
 SHELL = [*(ROOT / name for name in ("quickstart.sh", "test.sh", ".ci/run")), *ROOT.glob("tools/*.sh")]
 SHELL += [path for folder in (TRAINING, EVALUATION) for path in sorted((ROOT / folder).rglob("*.sh"))]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from datasets import labels
-from datasets.label_files import read_8_bit
-from datasets.specs import SPECS, spec
+from datasets.disk.label_files import read_8_bit
+from datasets.registry import SPECS, spec
 from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent

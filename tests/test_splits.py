@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.layouts import Sample
-from datasets.matlab import read_arrays, write_arrays
-from datasets.specs import SPECS, spec
-from datasets.splits import by_rule
-from engine.train_flags import parse_training
+from datasets.disk.layouts import Sample
+from datasets.disk.matlab import read_arrays, write_arrays
+from datasets.disk.splits import by_rule
+from datasets.registry import SPECS, spec
+from engine.options.train_flags import parse_training
 from utils.errors import UsageError
 
 IDS = {"trainIds": [1, 3, 5], "valIds": [2, 4], "testIds": [6]}

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from costs import Costs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from datasets.loaders import Batch
+from datasets.sampling.loaders import Batch
 from engine.build import network_from
-from engine.feed import Feed
-from engine.prediction import Inference, Predictor
-from engine.trainer import Progress, Trainer
+from engine.evaluating.prediction import Inference, Predictor
+from engine.training.batch_feed import Feed
+from engine.training.trainer import Progress, Trainer
 from methods import Aggregate, choose_method
-from methods.whitening import Whitening
+from methods.whitening_term import Whitening
 from optimizer.sgd import build_optimizer
+from support.costs import Costs
 from utils.metrics import ConfusionMatrix
 
 CROP = 768

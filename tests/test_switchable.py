@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import run_ranks
 from torch import Tensor
 
 from network.switchable import SwitchableWhitening2d, gram, inverse_root
+from support.ranks import run_ranks
 from utils.processes import rank, world_size
 
 IMAGES = 4

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from ranks import run_ranks
-from snapshots import write_snapshot
 from torch import Tensor, nn
 
 from datasets.demo import write_demo
-from datasets.folder import LabelledImages
-from datasets.specs import spec
+from datasets.images import LabelledImages
+from datasets.registry import spec
 from datasets.transforms import normalise, to_tensor
-from engine.assessment import evaluate
 from engine.build import network_from
-from engine.eval_flags import parse_evaluation
-from engine.target_norm import batches
+from engine.evaluating.assessment import evaluate
+from engine.evaluating.target_norm import batches
+from engine.options.eval_flags import parse_evaluation
 from network.norms import target_normalised
+from support.ranks import run_ranks
+from support.snapshots import write_snapshot
 from utils.metrics import ConfusionMatrix
 
 

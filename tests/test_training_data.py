@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from snapshots import write_snapshot
 
 import eval as evaluation
 import train as training
+from checkpoints.run_files import load_checkpoint, save_checkpoint
 from datasets.bilateral import bilateral
 from datasets.labels import STANDARD, colourise
-from datasets.loaders import Batch, Domains, train_loader
-from datasets.requests import Request
-from datasets.specs import spec
-from datasets.tiles import ClassTiles
+from datasets.registry import spec
+from datasets.sampling.class_tiles import ClassTiles
+from datasets.sampling.loaders import Batch, Domains, train_loader
+from datasets.sampling.requests import Request
 from datasets.transforms import Augmentation, normalise, scale_crop_flip
-from engine.eval_flags import parse_evaluation
+from engine.options.eval_flags import parse_evaluation
+from engine.options.train_flags import parse_training
 from engine.plan import plan
-from engine.samples import picture
-from engine.train_flags import parse_training
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.sample_sheets import picture
+from support.snapshots import write_snapshot
 from utils.errors import UsageError
 
 # Flags

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter, ImageOps
 from datasets import transforms
 from datasets.labels import IGNORE, colourise
 from datasets.transforms import Augmentation, Pair, evaluation_geometry, scale_crop_flip
-from golden import golden_path, hold
+from support.golden import golden_path, hold
 from utils.errors import UsageError
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from figures import SIX, draw, look, make_home, network, pair
 from PIL import Image
 
 from datasets.demo import STYLES
 from datasets.labels import CLASSES, PALETTE, STANDARD
-from engine import views
-from engine.scatter import by_class, by_domain, distinct
-from engine.tsne import Cloud, Point, at_most, class_means
+from engine.figures import views
+from engine.figures.scatter_plots import by_class, by_domain, distinct
+from engine.figures.tsne import Cloud, Point, at_most, class_means
+from support.figures import SIX, draw, look, make_home, network, pair
 from utils.embedding import embed, settings_for
 from utils.errors import UsageError
 

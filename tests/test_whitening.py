@@ -9,14 +9,14 @@ from test_methods import random_batch
 from test_parity import ZERO, iteration_batch, seeded_network
 from torch import Tensor, nn
 
-from golden import assert_close, load, make_images, probe
-from loss.whitening import covariance, relaxation, sensitive_entries, upper_triangle, whitening_loss
+from checkpoints.release_names import to_ours
+from loss.covariance import covariance, relaxation, sensitive_entries, upper_triangle, whitening_loss
 from methods import Aggregate, choose_method
-from methods.whitening import Whitening, mean_variances
+from methods.whitening_term import Whitening, mean_variances
+from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
-from network.memory import CategoricalMemory
 from optimizer.sgd import build_optimizer
-from utils.release_names import to_ours
+from support.golden import assert_close, load, make_images, probe
 
 KINDS = [torch.float64, torch.float32]
 SINGLE = 1e-5  # relative, of single modules in single precision
@@ -169,7 +169,7 @@ def test_selective_layers_wait_for_their_masks_at_no_cost(monkeypatch: pytest.Mo
     assert term(maps) == pytest.approx(2 / 3 * mean[0].item())
     term.select(masks[1:], 7, torch.device("cpu"))
     assert term(maps) == pytest.approx(2 / 3 * sum(mean).item())
-    monkeypatch.setattr("methods.whitening.whitening_loss", None)
+    monkeypatch.setattr("methods.whitening_term.whitening_loss", None)
     assert Whitening([True] * 3, weight=2)(maps) == 0
 
 

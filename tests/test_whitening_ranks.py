@@ -4,16 +4,16 @@ from argparse import Namespace
 from pathlib import Path
 
 import torch
-from ranks import run_ranks, small_method
 from test_ranks import IMAGES, KINDS, SIDE, FourStages, joint_batch, part
 from torch import Tensor
 
-from engine.train_flags import parse_training
-from engine.whitening import Selection
-from loss.whitening import sensitive_entries
+from engine.options.train_flags import parse_training
+from engine.training.covariance_selection import Selection
+from loss.covariance import sensitive_entries
 from methods import Aggregate
-from methods.whitening import Whitening, mean_variances
+from methods.whitening_term import Whitening, mean_variances
 from network.layer_norms import WhiteningNorm
+from support.ranks import run_ranks, small_method
 from utils.distributed import all_sum, from_first
 from utils.processes import rank, world_size
 

@@ -10,25 +10,25 @@ from pathlib import Path
 import pytest
 import torch
 from test_resume import check_equal, flags, run_of
-from tiny import tiny_method
 from torch import Tensor
 
 import train as training
-from datasets.folder import LabelledImages
-from datasets.specs import spec
+from checkpoints.run_files import numbered
+from datasets.images import LabelledImages
+from datasets.registry import spec
+from datasets.sampling.view_pairs import view_pair_loader
 from datasets.transforms import Augmentation
-from datasets.view_pairs import view_pair_loader
 from engine.build import training_domains
-from engine.data import validation_sets
-from engine.interruption import Interrupted
+from engine.data_report import validation_sets
+from engine.options.train_flags import parse_training
+from engine.options.whitening_flags import first_selection, selections_due
 from engine.plan import plan
-from engine.train_flags import parse_training
-from engine.trainer import Trainer
-from engine.training import announce
-from engine.whitening import Selection
-from engine.whitening_flags import first_selection, selections_due
+from engine.training.covariance_selection import Selection
+from engine.training.interruption import Interrupted
+from engine.training.run import announce
+from engine.training.trainer import Trainer
 from network.deeplab import Encoder
-from utils.checkpoint import numbered
+from support.tiny_network import tiny_method
 from utils.errors import UsageError
 
 LAYERS = "--wt_layer 0 0 1 2 0 0 0 --wt_reg_weight 0.6"

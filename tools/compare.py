@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.flags import named_folders
-from engine.main import run_program
+from engine.options.flags import named_folders
+from engine.program import run_program
 from utils.errors import UsageError
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.labels import STANDARD
-from engine import flags
-from engine.flags import user_path
-from engine.main import run_program
+from engine.options import flags
+from engine.options.flags import user_path
+from engine.program import run_program
 from utils.errors import UsageError, first_line
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = converter_parser().parse_args(argv)
     check_target(args)
     content = converted(args)
-    from utils.checkpoint import write_checkpoint
+    from checkpoints.run_files import write_checkpoint
 
     try:
         write_checkpoint(args.target, content)
@@ -50,8 +50,12 @@ def check_target(args: argparse.Namespace) -> None:
 
 def converted(args: argparse.Namespace) -> dict[str, Any]:
     """What OUT is to hold."""
-    from engine.snapshot import as_ours, network_flags, recognised_in  # torch is loaded only once the flags are right
-    from utils.checkpoint import missing_entries, read_checkpoint
+    from checkpoints.run_files import missing_entries, read_checkpoint
+    from checkpoints.understanding import (  # torch is loaded only once the flags are right
+        as_ours,
+        network_flags,
+        recognised_in,
+    )
 
     content = read_checkpoint(args.source, "IN")
     ours = as_ours(content, args.source, **network_flags(args))
@@ -66,8 +70,8 @@ def converted(args: argparse.Namespace) -> dict[str, Any]:
 
 def released(content: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint of ours as the release's code loads it."""
-    from engine.snapshot import classes_in
-    from utils.release_files import release_content
+    from checkpoints.release_files import release_content
+    from checkpoints.understanding import classes_in
 
     config, facts = content["network"], content.get("origin") or {"epoch": epochs(content)}
     lost = ", ".join(untold(config))

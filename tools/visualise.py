@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from datasets.custom import titles
-from datasets.folder import LabelledImages
-from datasets.specs import spec
-from engine.flags import ANY, COUNT, add_data_root, data_sets, named_folders
-from engine.main import run_program
+from datasets.images import LabelledImages
+from datasets.own.custom import titles
+from datasets.registry import spec
+from engine.options.flags import ANY, COUNT, add_data_root, data_sets, named_folders
+from engine.program import run_program
 from utils.errors import UsageError
 
 TITLE = 18  # height of a line of text

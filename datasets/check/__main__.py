@@ -10,8 +10,8 @@ from pathlib import Path
 
 from datasets.check.report import as_json, text
 from datasets.check.run import SAMPLED, check
-from datasets.custom import folder_of, is_custom, lasting_name
-from datasets.specs import SPECS, check_name
+from datasets.own.custom import folder_of, is_custom, lasting_name
+from datasets.registry import SPECS, check_name
 from utils.errors import UsageError
 
 

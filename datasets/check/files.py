@@ -10,11 +10,11 @@ from PIL import ExifTags, Image
 
 from datasets.check.findings import ERROR, NOTE, Finding, found, told_by_loader
 from datasets.check.heads import JPEG, damage, head, is_picture, png_depth
-from datasets.custom import CustomSpec
-from datasets.folder import ScaleError, check_sizes, read_image
+from datasets.disk.layouts import Sample
+from datasets.images import ScaleError, check_sizes, read_image
 from datasets.labels import IGNORE
-from datasets.layouts import Sample
-from datasets.specs import DatasetSpec
+from datasets.own.custom import CustomSpec
+from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
 _BLURRED = 0.01  # share of pixels of unknown colours above which a label was changed

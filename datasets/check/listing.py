@@ -10,10 +10,10 @@ from datasets.check.findings import ERROR, NOTE, Finding, found, told_by_loader
 from datasets.check.heads import damage
 from datasets.check.missing import why_missing
 from datasets.check.recognise import Target, archives_in
-from datasets.folder import IMAGE_SUFFIXES
-from datasets.layouts import Pairing, Pairs, Part, Sample
-from datasets.specs import DatasetSpec
-from datasets.splits import FEW
+from datasets.disk.layouts import Pairing, Pairs, Part, Sample
+from datasets.disk.splits import FEW
+from datasets.images import IMAGE_SUFFIXES
+from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from datasets.check.files import Facts
 from datasets.check.findings import ERROR, NOTE, Finding, found
 from datasets.check.listing import Split
+from datasets.disk.splits import FEW
 from datasets.labels import CLASSES, IGNORE, STANDARD
-from datasets.splits import FEW
 
 _AS_DOWNLOADED = "put back the labels as they were downloaded"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from datasets.check.findings import Finding, found, told_by_loader
 from datasets.check.recognise import Target, archives_in
-from datasets.custom import CustomSpec
-from datasets.folder import IMAGE_SUFFIXES
-from datasets.layouts import Layout, Part, visible
+from datasets.disk.layouts import Layout, Part, visible
+from datasets.images import IMAGE_SUFFIXES
+from datasets.own.custom import CustomSpec
 from utils.errors import UsageError
 
 _DEPTH = 3  # of folders that are looked through for images

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.check.findings import Finding, found
-from datasets.custom import CustomSpec, custom_spec, folder_of, is_custom, titles
-from datasets.layouts import Part, folders_named
-from datasets.specs import SPECS, DatasetSpec, spec
+from datasets.disk.layouts import Part, folders_named
+from datasets.own.custom import CustomSpec, custom_spec, folder_of, is_custom, titles
+from datasets.registry import SPECS, DatasetSpec, spec
 from utils.errors import UsageError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".rar", ".7z", ".gz")

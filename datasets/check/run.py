@@ -17,8 +17,8 @@ from datasets.check.files import Facts, look
 from datasets.check.findings import ERROR, Finding
 from datasets.check.listing import Split, list_split, lying_about
 from datasets.check.recognise import Target, absolute, misnamed, recognise
-from datasets.layouts import Sample
-from datasets.specs import DatasetSpec
+from datasets.disk.layouts import Sample
+from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
 SAMPLED = 32  # pairs of a split that a quick check opens

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.labels import CLASSES, GTAV_PALETTE, IDENTITY, IGNORE, MAPILLARY_CLASSES, colourise
-from datasets.specs import DatasetSpec
+from datasets.registry import DatasetSpec
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom: the pixels at both ends belong to it
 

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from datasets.demo.encodings import write_config, write_labels
 from datasets.demo.scene import draw_scene
 from datasets.demo.styles import STYLES
-from datasets.layouts import Layout
-from datasets.matlab import write_arrays
-from datasets.specs import DatasetSpec, spec
+from datasets.disk.layouts import Layout
+from datasets.disk.matlab import write_arrays
+from datasets.registry import DatasetSpec, spec
 from utils.errors import UsageError
 
 Task = tuple[str, str, int]  # data set, split, index

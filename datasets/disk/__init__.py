@@ -1,0 +1,1 @@
+"""What lies on disk: folder layouts, splits, label files."""

@@ -1,0 +1,1 @@
+"""``python -m datasets.prepare``: masks of IDD, train ids, packed copies."""

@@ -1,0 +1,1 @@
+"""Which samples an iteration draws, and the loaders that read them."""

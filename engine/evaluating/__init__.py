@@ -1,0 +1,1 @@
+"""Evaluation: scores of labelled domains, predictions for folders of images."""

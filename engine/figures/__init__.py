@@ -1,0 +1,1 @@
+"""Figures: t-SNE of features, maps of memory reads."""

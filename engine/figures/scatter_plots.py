@@ -1,0 +1,148 @@
+"""Pictures of points in two dimensions, by class and by domain; needs matplotlib."""
+
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from engine.figures.tsne import Cloud
+
+Colour = tuple[float, ...]
+SOURCE, UNSEEN = "o", "x"  # markers of domains that were seen in training, and of others
+BLACK, WHITE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+DISTINCT = 10  # colours of matplotlib's table
+GAP = Line2D([], [], ls="", label=" ")  # an empty line of the legend
+LONG = 14  # entries of a legend that need small letters
+LINE, WIDE = 12, 70  # height and width of an item's name, in points
+
+
+def draw_cloud(stem: Path, cloud: Cloud, *, sources: Collection[str], note: str) -> None:
+    """Write ``stem``_class and ``stem``_domain, as PNG and PDF; ``sources`` are the domains seen in training."""
+    for kind, draw in (("class", by_class), ("domain", by_domain)):
+        figure = draw(cloud, sources=sources, note=note)
+        for suffix in ("png", "pdf"):
+            partial = f"{stem}_{kind}.partial"
+            figure.savefig(partial, format=suffix)
+            os.replace(partial, f"{stem}_{kind}.{suffix}")
+
+
+def by_class(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
+    seen = which_seen(cloud, sources)
+    shown = sorted({point.train_id for point in cloud.points} | set(cloud.item_classes))
+    entries = [entry(cloud.classes.names[k], class_colour(cloud, k), SOURCE) for k in shown]
+    entries += [GAP, *(entry(text, BLACK, marker, hollow=True) for text, marker in kinds_of_domains(seen))]
+    colours = [class_colour(cloud, point.train_id) for point in cloud.points]
+    faces = [class_colour(cloud, k) for k in cloud.item_classes]
+    return compose(cloud, colours, faces=faces, seen=seen, entries=entries, note=note)
+
+
+def by_domain(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
+    domains = list(dict.fromkeys(point.domain for point in cloud.points))
+    colour_of = dict(zip(domains, distinct(len(domains)), strict=True))
+    entries = [
+        entry(f"{name} (source)" if name in sources else name, colour, SOURCE if name in sources else UNSEEN)
+        for name, colour in colour_of.items()
+    ]
+    colours = [colour_of[point.domain] for point in cloud.points]
+    faces = [WHITE for _ in cloud.item_classes]
+    return compose(cloud, colours, faces=faces, seen=which_seen(cloud, sources), entries=entries, note=note)
+
+
+def compose(
+    cloud: Cloud,
+    colours: Sequence[Colour],
+    *,
+    faces: Sequence[Colour],
+    seen: np.ndarray,
+    entries: Sequence[Line2D],
+    note: str,
+) -> Figure:
+    """One picture: ``colours`` of the points (P), ``faces`` of the items (S), which points are ``seen`` (P bool)."""
+    figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
+    axes = figure.add_subplot(aspect="equal", adjustable="datalim", xticks=[], yticks=[])
+    axes.spines[:].set_color("0.8")
+    axes.set_xlabel(note, fontsize=9, color="0.35")
+    draw_points(axes, cloud.places, np.array(colours), seen)
+    if cloud.item_classes:
+        entries = [*entries, Line2D([], [], marker="^", ls="", ms=10, mfc="white", mec="black", label="memory item")]
+    style = {"fontsize": 11} if len(entries) <= LONG else {"fontsize": 9, "labelspacing": 0.25}
+    figure.legend(handles=entries, loc="outside right upper", frameon=False, handletextpad=0.2, **style)
+    if cloud.item_classes:
+        draw_items(axes, cloud, faces)
+    return figure
+
+
+def draw_points(axes: Axes, places: np.ndarray, colours: np.ndarray, seen: np.ndarray) -> None:
+    """In random order, so that no domain or class lies on top of all others."""
+    side = float(np.clip(900 / np.sqrt(len(places)), 14, 60))  # area of a mark: large for few points
+    order = np.random.default_rng(0).permutation(len(places))
+    for part in np.array_split(order, 20):  # marks of both kinds take turns
+        for marker, chosen, edge in ((SOURCE, part[seen[part]], 0.0), (UNSEEN, part[~seen[part]], 1.2)):
+            if len(chosen):
+                axes.scatter(*places[chosen].T, s=side, c=colours[chosen], marker=marker, linewidths=edge, alpha=0.75)
+
+
+def draw_items(axes: Axes, cloud: Cloud, faces: Sequence[Colour]) -> None:
+    """Triangles with black edges, called by the names of their classes."""
+    axes.scatter(*cloud.item_places.T, s=130, c=faces, marker="^", edgecolors="black", linewidths=1.3, zorder=3)
+    axes.figure.draw_without_rendering()  # decides where things lie
+    at = axes.transData.transform(cloud.item_places) * 72 / axes.figure.dpi  # in points, as sizes of letters are
+    below: list[tuple[float, float]] = []  # the names written so far, from the top
+    for index in np.argsort(-at[:, 1]).tolist():
+        across, height = at[index]
+        crowd = (np.abs(at - at[index]) < (WIDE, 2 * LINE)).all(axis=1).sum()
+        near = [y for x, y in below if abs(x - across) < WIDE]
+        written = min(
+            [height + LINE * (crowd - 1) / 2 + 4, *(y - LINE for y in near)]
+        )  # a crowd's names begin above it
+        below.append((across, written))
+        name = cloud.classes.names[cloud.item_classes[index]]
+        name_item(axes, name, cloud.item_places[index], lower=height - written)
+
+
+def name_item(axes: Axes, text: str, place: np.ndarray, *, lower: float) -> None:
+    """A name on the right of an item, ``lower`` than it by so many points."""
+    axes.annotate(
+        text,
+        place,
+        xytext=(14, -lower),
+        textcoords="offset points",
+        fontsize=9,
+        va="center",
+        zorder=4,
+        arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)},
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+    )
+
+
+def which_seen(cloud: Cloud, sources: Collection[str]) -> np.ndarray:
+    return np.array([point.domain in sources for point in cloud.points])
+
+
+def kinds_of_domains(seen: np.ndarray) -> list[tuple[str, str]]:
+    """The markers that occur, and what they stand for."""
+    return [("source domain", SOURCE)] * bool(seen.any()) + [("unseen domain", UNSEEN)] * bool((~seen).any())
+
+
+def entry(text: str, colour: Colour, marker: str, *, hollow: bool = False) -> Line2D:
+    """A line of the legend."""
+    edge = 1.5 if hollow or marker == UNSEEN else 0
+    face = "none" if hollow else colour
+    return Line2D([], [], marker=marker, ls="", ms=7, mew=edge, mfc=face, mec=colour, label=text)
+
+
+def class_colour(cloud: Cloud, train_id: int) -> Colour:
+    return tuple(part / 255 for part in cloud.classes.colours[train_id])
+
+
+def distinct(count: int) -> list[Colour]:
+    """So many colours that can be told apart."""
+    if count <= DISTINCT:
+        return list(matplotlib.colormaps["tab10"].colors[:count])
+    return [tuple(colour) for colour in matplotlib.colormaps["turbo"](np.linspace(0, 1, count))]

@@ -1,0 +1,1 @@
+"""Command lines: flags in, options out."""

@@ -1,0 +1,34 @@
+"""``--dump_augmentation_images``: what the network is trained on, as pictures."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from datasets.labels import ClassSet
+from datasets.sampling.loaders import Batch
+from utils.pictures import contact_sheet, save_picture
+
+FOLDER, BATCHES, COLUMNS = "augmentation", 4, 4
+
+
+def dumped(
+    batches: Iterable[Batch], folder: Path, *, domains: Sequence[str], start: int, classes: ClassSet
+) -> Iterator[Batch]:
+    """The same batches, which begin with iteration ``start``; of the first ones a picture each is written."""
+    batches = iter(batches)
+    for iteration, batch in enumerate(islice(batches, BATCHES), start):
+        save_picture(folder / FOLDER / f"iteration_{iteration:07d}.png", picture(batch, domains, classes))
+        yield batch
+    yield from batches
+
+
+def picture(batch: Batch, domains: Sequence[str], classes: ClassSet) -> np.ndarray:
+    """Every image of a batch, with its labels in colours beside it, in full size: H,W,3 uint8."""
+    tiles = {}
+    for name, role, images, labels in zip(domains, batch.meta_test.tolist(), batch.images, batch.labels, strict=True):
+        for image, label in zip(images, labels, strict=True):
+            title = f"{len(tiles)} {name}" + (", meta-test" if role else "")
+            tiles[title] = np.hstack([image.permute(1, 2, 0).numpy(), classes.colourise(label.numpy())])
+    return contact_sheet(tiles, columns=COLUMNS, width=2 * batch.images.shape[-1])

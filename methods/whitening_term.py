@@ -1,0 +1,70 @@
+"""Whitening as one more term of any method's losses."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loss.covariance import relaxation, upper_triangle, view_variance, whitening_loss
+from network.deeplab import Encoder
+from utils.distributed import all_sum, all_sums
+from utils.precision import at_least_single
+
+
+class Whitening:
+    """The mean whitening loss of the layers that normalise for it, times ``weight``.
+
+    ``selective`` tells of each layer, in their order in the network, whether it whitens selected entries only, those in
+    its mask; until there are masks, such a layer's loss is 0 and costs nothing.  The others whiten all entries, as
+    far as they exceed 1 / ``relax_denom`` on average.
+    """
+
+    def __init__(self, selective: Sequence[bool], *, weight: float, relax_denom: float = 0) -> None:
+        self.selective, self.weight, self.relax_denom = selective, weight, relax_denom
+        self.masks: list[Tensor] | None = None  # C,C bool for every selective layer
+        self.taken = 0  # the iteration after which they were last chosen
+
+    def __call__(self, maps: Sequence[Tensor], *, images: int | None = None) -> Tensor:
+        """This process's share of the loss for the normalised ``maps`` (N,c,y,x each) of the layers, which may be those
+        of a part of its ``images``."""
+        shared, masks = {"images": images, "reduce": all_sum}, iter(self.masks or ())
+        total = at_least_single(maps[0].new_zeros(()))
+        for x, selective in zip(maps, self.selective, strict=True):
+            if not selective:
+                margin = relaxation(x.shape[1], self.relax_denom)
+                total = total + whitening_loss(x, upper_triangle(x.shape[1], x.device), margin=margin, **shared)
+            elif self.masks is not None:
+                total = total + whitening_loss(x, next(masks), **shared)
+        return self.weight * total / len(self.selective)
+
+    def select(self, masks: Sequence[Tensor], iteration: int, device: torch.device) -> None:
+        """Whiten what ``masks`` (C,C bool each) say from now on; they were chosen after so many iterations."""
+        self.masks, self.taken = [mask.to(device) for mask in masks], iteration
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"masks": self.masks, "taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        if state["masks"] is not None:
+            self.select(state["masks"], state["taken"], device)
+
+
+@torch.no_grad()
+def mean_variances(encoder: Encoder, pairs: Iterable[Tensor], selective: Sequence[bool]) -> list[Tensor]:
+    """The variance of each covariance entry between the views of an image, averaged over the images of all processes.
+
+    C,C for each of the ``selective`` layers; ``pairs`` (V,3,H,W, normalised) are this process's images, of which there
+    may be none.  The encoder must be in evaluation mode: its batch norms would mix the views.
+    """
+    one = next(encoder.parameters())
+    layers = [norm for norm, chosen in zip(encoder.whitening, selective, strict=True) if chosen]
+    sums = [one.new_zeros(norm.num_features, norm.num_features) for norm in layers]
+    count = one.new_zeros(())
+    for pair in pairs:
+        maps = [x for x, chosen in zip(encoder(pair).whitened, selective, strict=True) if chosen]
+        for total, x in zip(sums, maps, strict=True):
+            total += view_variance(x)
+        count += 1
+    *sums, count = all_sums([*sums, count], like=[*sums, count])
+    return [total / count for total in sums]

@@ -1,0 +1,52 @@
+"""Files as the authors' release writes them, made from the description in golden h: weights by rule."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from support.golden import golden_path, seeded
+
+EPOCH = 41
+
+
+def release_state(name: str) -> "OrderedDict[str, Tensor]":
+    """The state dict of the network that the goldens call ``name``, by the release's names."""
+    state = OrderedDict()
+    for line in golden_path(f"keys_{name}.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            key, shape, _ = line.split("\t")
+            sizes = () if shape == "scalar" else tuple(map(int, shape.split("x")))
+            state[key] = torch.from_numpy(np.asarray(seeded(key, sizes)))
+    return state
+
+
+def release_memory() -> Tensor:
+    return torch.from_numpy(seeded("module.memory.m_items", (19, 256)))
+
+
+def release_file(name: str, **others: Any) -> dict[str, Any]:
+    """All that such a file holds; ``others`` replace entries."""
+    group = {
+        "lr": 0.01, "momentum": 0.9, "dampening": 0, "weight_decay": 5e-4, "nesterov": False, "maximize": False,
+        "foreach": None, "differentiable": False, "fused": None, "initial_lr": 0.01, "params": [0, 1, 2],
+    }  # fmt: skip
+    schedule = {"base_lrs": [0.01], "last_epoch": 0, "_step_count": 1, "_last_lr": [0.01], "lr_lambdas": [None]}
+    content = {
+        "state_dict": release_state(name),
+        "optimizer": {"state": {}, "param_groups": [group]},
+        "scheduler": schedule,
+        "epoch": EPOCH,
+        "mean_iu": 0,
+    }
+    if name.endswith("mem"):
+        content["memory"] = release_memory()
+    return content | others
+
+
+def write_release(path: Path, name: str = "r18v3p_mem", *, zipped: bool = True, **others: Any) -> Path:
+    torch.save(release_file(name, **others), path, _use_new_zipfile_serialization=zipped)
+    return path
