@@ -8,7 +8,7 @@ import torch
 
 from datasets.labels import ClassSet
 from engine.evaluating.results import class_table, mean_of, result, write_csv
-from utils.log import write_json
+from utils.files import write_json
 from utils.metrics import ConfusionMatrix
 
 

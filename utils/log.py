@@ -1,125 +1,25 @@
-"""The folder of a run, and what is written there while it runs."""
+"""The logger of all programs.  Only the first process speaks, so no caller asks for its rank.
 
-import json
-import math
-import os
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+``log.info`` goes to standard output, ``log.warning`` to standard error.  Both leave progress bars intact.
+"""
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.summary import image, scalar
-from torch import Tensor
+import logging
+import sys
 
-from utils.errors import UsageError
+from tqdm import tqdm
+
+from utils.processes import rank
 
 
-def create_run_folder(root: Path, experiment: str) -> Path:
-    """A new folder ``root/experiment/time``; runs started in the same second get a number."""
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    parent = root.expanduser() / experiment
-    for number in range(1, 100):
-        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UsageError(f"--exp_root {root}: cannot write there ({error}); name another folder") from error
-    raise UsageError(f"--exp_root {root}: a hundred runs named {stamp}; give them names with --exp")
+class Screen(logging.Handler):
+    """Print each message as it is, above any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
 
 
-def code_version() -> str:
-    """The commit of the code, with ``-dirty`` for changed files; 'unknown' outside of a git checkout."""
-    root = Path(__file__).parent.parent
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_whole(path, json.dumps(without_nan(content), indent=1, default=str) + "\n")
-
-
-def without_nan(content: Any) -> Any:
-    """The same with None for the NaN of means over nothing, a number that JSON does not know."""
-    if isinstance(content, Mapping):
-        return {key: without_nan(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [without_nan(value) for value in content]
-    return None if isinstance(content, float) and math.isnan(content) else content
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write ``path`` in full or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
-class RunLog:
-    """One JSON line per iteration or validation in ``metrics.jsonl``, the same as TensorBoard curves and pictures.
-
-    ``iteration`` counts the iterations that were done.  With ``start`` above 0 the log of a run that was stopped goes
-    on: what lies behind ``start``, and validations behind ``validated``, were lost with the run and will come again.
-    Events are written without a thread in between, so that a full disk is told at once.
-    """
-
-    def __init__(self, folder: Path, *, start: int = 0, validated: int = 0):
-        path = folder / "metrics.jsonl"
-        if start:
-            write_whole(path, "".join(rows_until(path, start, validated)))
-        self.rows = path.open("a", buffering=1)
-        (folder / "tensorboard").mkdir(exist_ok=True)
-        self.events = EventsWriter(str(folder / "tensorboard" / "events"), f".{os.getpid()}")
-        if start:  # readers forget the events from this step on, which other files of the folder may hold
-            purge = {"step": start + 1, "wall_time": time.time()}
-            self.events.write_event(Event(session_log=SessionLog(status=SessionLog.START), **purge))
-
-    def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
-        """A row of ``kind`` ('train', 'validation', 'pace', ...) about what ``facts`` tell; values are curves too."""
-        row = without_nan({"kind": kind, "iteration": iteration, **facts, **values})
-        self.rows.write(json.dumps(row) + "\n")
-        curve = "/".join([kind, *facts.values()])
-        for name, value in ((name, value) for name, value in values.items() if row[name] is not None):
-            self.event(iteration, scalar(f"{curve}/{name}", value))
-
-    def write_bad_files(self, iteration: int, faults: Mapping[str, str]) -> None:
-        """A row for each image that was replaced by another in an iteration, 0 being before the first."""
-        for name, fault in faults.items():
-            self.write("bad_file", iteration, {}, image=name, fault=fault)
-
-    def picture(self, name: str, picture: Tensor, iteration: int) -> None:
-        """A picture (3,H,W uint8) for TensorBoard."""
-        self.event(iteration, image(name, picture.numpy()))
-
-    def event(self, iteration: int, summary: Summary) -> None:
-        self.events.write_event(Event(step=iteration, wall_time=time.time(), summary=summary))
-
-    def flush(self) -> None:
-        """Bring all rows and events to the disk: a checkpoint must not be ahead of its log."""
-        self.rows.flush()
-        os.fsync(self.rows.fileno())
-        self.events.flush()
-
-    def close(self) -> None:
-        self.rows.close()
-        self.events.close()
-
-
-def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:
-    """The lines of a log up to ``iteration``; a last line that was not written in full is left out."""
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row["iteration"] <= (validated if row["kind"] == "validation" else iteration):
-            yield line
+log = logging.getLogger("pinmem")
+log.setLevel(logging.INFO)
+log.propagate = False
+log.addHandler(Screen())
+log.addFilter(lambda record: rank() == 0)

@@ -19,9 +19,10 @@ from engine.evaluating.scoring import ignore, score_reads
 from engine.evaluating.target_norm import TargetNorm, mean_over, norm_table
 from engine.figures.drawing import draw_figures
 from engine.machine import keep_memory
+from engine.run_log import code_version
 from utils.distributed import start
 from utils.errors import UsageError
-from utils.log import code_version, write_json
+from utils.files import write_json
 from utils.processes import rank
 
 

@@ -18,7 +18,7 @@ from datasets.sampling.loaders import picture_loader
 from engine.evaluating.prediction import Predictor
 from utils.distributed import all_sum, from_first
 from utils.errors import UsageError
-from utils.log import write_json
+from utils.files import write_json
 from utils.pictures import overlay, save_picture
 from utils.processes import rank, world_size
 

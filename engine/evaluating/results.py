@@ -17,7 +17,7 @@ from datasets.images import LabelledImages
 from datasets.labels import ClassSet
 from engine.data_report import fingerprint, scoring_crop
 from engine.evaluating.scoring import FREQUENT, summary
-from utils.log import write_whole
+from utils.files import write_text
 from utils.metrics import Scores
 
 MEASURES = ("iou", "precision", "recall")  # of a class
@@ -116,7 +116,7 @@ def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mappin
     for name, values in overall_rows([*domains.values(), *([mean] if mean else [])]):
         row = [cell for value in values[: len(domains)] for cell in (value, None, None)]
         table.writerow([name, *cells([*row, *values[len(domains) :]])])
-    write_whole(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def overall_rows(columns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[float | None]]]:

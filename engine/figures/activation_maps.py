@@ -14,7 +14,7 @@ from datasets.labels import ClassSet
 from engine.evaluating.prediction import Predictor
 from engine.figures.views import View, domains_of, folder_views, labelled_views, shown_classes
 from network.deeplab import resize
-from utils.log import write_json
+from utils.files import write_json
 from utils.pictures import contact_sheet, heat, overlay, save_picture
 from utils.processes import rank
 

@@ -10,8 +10,8 @@ from datasets.own.custom import titles
 from engine.evaluating.prediction import Predictor
 from engine.figures.activation_maps import draw_activation
 from engine.figures.tsne import draw_tsne
+from engine.run_log import code_version
 from utils.errors import UsageError
-from utils.log import code_version
 
 
 def draw_figures(

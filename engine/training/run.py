@@ -22,6 +22,7 @@ from engine import build, machine
 from engine import data_report as data
 from engine.options.resuming import NOT_KEPT
 from engine.plan import whitening
+from engine.run_log import RunLog, code_version, create_run_folder
 from engine.training.batch_feed import Feed
 from engine.training.class_sampling import class_uniform
 from engine.training.covariance_selection import Selection
@@ -33,7 +34,7 @@ from network.norms import join_batch_norms
 from utils import distributed
 from utils.distributed import from_first
 from utils.errors import UsageError
-from utils.log import RunLog, code_version, create_run_folder, write_json
+from utils.files import write_json
 from utils.processes import rank, world_size
 
 

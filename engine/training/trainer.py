@@ -21,6 +21,7 @@ from engine.evaluating.scoring import FirstPicture, score_domain, summary
 from engine.machine import uncompiled
 from engine.options.resuming import command_to_go_on
 from engine.plan import validation_interval
+from engine.run_log import RunLog
 from engine.training.batch_feed import Feed
 from engine.training.covariance_selection import Selection, describe, share_picture
 from engine.training.interruption import Interrupted, Interruption, Stopped
@@ -29,7 +30,6 @@ from methods import Aggregate
 from methods.aggregate import Terms
 from utils.distributed import all_sum, any_rank, from_first
 from utils.errors import CommonError, UsageError
-from utils.log import RunLog
 from utils.processes import rank, world_size
 from utils.seeds import seed_of
 
