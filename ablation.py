@@ -1,10 +1,10 @@
-"""The release's command for figures: hands its flags over to ``eval.py --tsne`` and ``eval.py --mem_actmap``."""
+"""The release's command for figures: passes its flags on to ``eval.py --tsne`` and ``eval.py --mem_actmap``."""
 
 import sys
 from collections.abc import Sequence
 
 import eval as evaluation
-from engine.options.flags import COUNT, Parser
+from engine.options.parser import COUNT, Parser
 from engine.program import run_program
 
 OTHERS = "All other flags, --snapshot and --dataset first: eval.py --help"
@@ -15,15 +15,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def translated(argv: Sequence[str]) -> list[str]:
-    """What ``eval.py`` is to be told: there ``--crop_size`` is a window's, here the middle of an image."""
+    """The command line for ``eval.py``, where ``--crop_size`` is the side of a window and not the centre of an image."""
     parser = Parser(prog="ablation.py", description="Draw the figures of the paper.", epilog=OTHERS)
-    figures = parser.add_argument_group("figures, of which at least one is drawn")
+    figures = parser.add_argument_group("figures; give at least one")
     figures.add_argument("--tsne", action="store_true", help="features in two dimensions")
     figures.add_argument("--mem_actmap", action="store_true", help="where the memory is read")
     parser.add_argument(
-        "--crop_size", nargs=2, type=COUNT, default=(1280, 720), metavar=("WIDTH", "HEIGHT"), help="the middle of an "
-        "image that is looked at, as eval.py's --centre_crop"
-    )  # fmt: skip
+        "--crop_size",
+        nargs=2,
+        type=COUNT,
+        default=(1280, 720),
+        metavar=("WIDTH", "HEIGHT"),
+        help="look only at the centre of an image, as eval.py's --centre_crop",
+    )
     own, others = parser.parse_known_args(argv)
     wanted = [flag for flag, given in (("--tsne", own.tsne), ("--mem_actmap", own.mem_actmap)) if given]
     if not wanted:

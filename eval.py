@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from engine.options.eval_flags import parse_evaluation
+from engine.options.evaluation_options import parse_evaluation
 from engine.program import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_evaluation(argv)
-    from engine.evaluating.assessment import evaluate  # torch is loaded only once the flags are right
+    options = parse_evaluation(argv)
+    from engine.evaluating.assessment import evaluate  # loads torch, only once the flags are right
     from utils.distributed import stop
 
-    evaluate(args)
+    evaluate(options)
     stop()
 
 

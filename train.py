@@ -1,36 +1,34 @@
 """Train on source domains, validate on domains never seen: ``python train.py --help``."""
 
 import shlex
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.options.train_flags import parse_training
+from engine.options.training_command import parse_training
+from engine.options.training_options import TrainingOptions
 from engine.plan import plan
 from engine.program import run_program
-from utils.processes import rank
+from utils.log import log
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_training(argv)
-    if args.plan:
-        told = plan(args)
-        if rank() == 0:
-            print(told)
+    options = parse_training(argv)
+    if options.run.plan:
+        log.info(plan(options))
         return
-    from engine.training.run import train  # torch is loaded only once the flags are right
+    from engine.training.run import train  # loads torch, only once the flags are right
     from utils.distributed import stop
 
-    folder = train(args)
+    folder = train(options)
     stop()
-    if rank() == 0:
-        print(f"done; score it with: {scoring(args, folder)}")
+    log.info(f"done; score it with: {scoring_command(options, folder)}")
 
 
-def scoring(args: Namespace, folder: Path) -> str:
+def scoring_command(options: TrainingOptions, folder: Path) -> str:
     """The command that scores the last checkpoint in ``folder``."""
-    command = ["python", "eval.py", "--snapshot", str(folder / "last.pth"), "--recipe", args.recipe]
-    command += ["--data_root", str(args.data_root), "--dataset", *(args.val_dataset or args.dataset)]
+    run = options.run
+    command = ["python", "eval.py", "--snapshot", str(folder / "last.pth"), "--recipe", run.recipe]
+    command += ["--data_root", str(options.data.root), "--dataset", *(run.targets or run.sources)]
     return shlex.join(command)
 
 

@@ -1,7 +1,6 @@
 """``train.py --snapshot``: a new run that starts from the weights, and the memory, of a checkpoint of either kind."""
 
-from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,21 @@ from utils.errors import UsageError
 PARTS = {"memory": "memory", "aux": "auxiliary head"}  # which a network may have or not
 
 
-def load_start(net: DeepLab, args: Namespace, config: Mapping[str, Any]) -> None:
-    """Put the weights of ``args.snapshot`` into ``net``, which ``config`` describes; a memory or auxiliary head that
+def load_start(
+    net: DeepLab, path: Path, config: Mapping[str, Any], *, arch: str, wt_layer: Sequence[int], image_in: bool
+) -> None:
+    """Put the weights of ``path`` into ``net``, which ``config`` describes; a memory or auxiliary head that
     it has not is left out, with a note.  UsageError where the file contradicts the flags."""
-    path = args.snapshot
     content = read_checkpoint(path, "--snapshot")
     missing = missing_entries(content)
     weights: dict[str, Tensor] = foreign(path, content, missing).weights if missing else content["weights"]
     if not missing:
-        check_own(path, content["network"], wt_layer=args.wt_layer, image_in=args.image_in)
+        check_own(path, content["network"], wt_layer=wt_layer, image_in=image_in)
         check_classes(content["network"], config, f"--snapshot {path}")
     found = recognised_in(weights, path)
-    check_arch(path, args.arch, archs=found.archs)
-    check_norms(path, args.wt_layer, found=found)
-    check_parts(net, args, found=found)
+    check_arch(path, arch, archs=found.archs)
+    check_norms(path, wt_layer, found=found)
+    check_parts(net, path, found=found)
     unused = {"memory": net.memory is None and found.slots, "aux": net.aux is None and found.aux}
     used = {key: value for key, value in weights.items() if not unused.get(key.partition(".")[0])}
     load_weights(net, used, f"--snapshot {path}")
@@ -58,9 +58,9 @@ def tell_changes(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
             tell(f"{path}: its memory was read at --read_temp {old}, and is now at {new}")
 
 
-def check_parts(net: DeepLab, args: Namespace, *, found: Recognised) -> None:
+def check_parts(net: DeepLab, path: Path, *, found: Recognised) -> None:
     """That the checkpoint has what ``net`` has, in the same size."""
-    path, classes = args.snapshot, net.classifier.out_channels
+    classes = net.classifier.out_channels
     if found.num_classes != classes:
         raise UsageError(f"{path}: has {found.num_classes} classes, not {classes}; name another checkpoint")
     if net.aux is not None and not found.aux:

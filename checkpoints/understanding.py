@@ -1,7 +1,6 @@
 """Checkpoints of either kind, ours and the authors': understood, compared with the flags, told about."""
 
 import sys
-from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,6 @@ Content = dict[str, Any]  # of a checkpoint as train.py writes it
 NEEDED = {"arch", "num_classes", "output_stride", "aux", "dim", "memory"}  # what tells a network
 KNOWN = NEEDED | {"wt_layer", "image_in", "classes"}
 FORMATS = {"release": "a file in the format of the authors' release", "bare": "a bare state dict"}
-
-
-def network_flags(args: Namespace) -> dict[str, Any]:
-    """What a command line says of the network in a file, for ``as_ours``; None where it leaves that open."""
-    told = {name: getattr(args, name) for name in ("arch", "output_stride", "wt_layer")}
-    return told | {"image_in": args.image_in or None}
 
 
 def as_ours(

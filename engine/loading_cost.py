@@ -1,36 +1,35 @@
-"""What loading asks of the processor, told from sizes alone: of files, of crops, and of what is done to these."""
+"""An estimate of what loading asks of the processor, from sizes alone."""
 
-from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 
 from datasets import packed
 from datasets.disk.label_files import picture_size
 from datasets.registry import DatasetSpec, Sample
-from engine.data_report import data_set
-from engine.options.flags import own_cores
+from engine.options.training_options import TrainingOptions
+from utils.processes import own_cores
 
 # Milliseconds of one core per million pixels, rounded; measured by python -m benchmarks.loading (docs/benchmarks.md).
-COPY, JPEG, OTHER = 4, 6, 24  # of the image, read with its label
-CROP, JITTER, BLUR, BILATERAL = 17, 45, 26, 155  # of the crop
-SAMPLE = 1  # milliseconds, whatever the size
+COPY, JPEG, OTHER = 4, 6, 24  # to read an image and its label
+CROP, JITTER, BLUR, BILATERAL = 17, 45, 26, 155  # to augment a crop
+SAMPLE = 1  # milliseconds for any sample
 
 
-def loading(args: Namespace) -> Iterator[str]:
-    """A line of the plan: what the samples of an iteration cost, and up to which pace training need not wait for them.
+def loading_line(options: TrainingOptions) -> str:
+    """The line of the plan: the cost of an iteration's samples, and the pace up to which training need not wait.
 
-    Of the machine that was measured; and on a CPU the network wants the same cores.
+    The figures are those of the measured machine.  On a CPU the network uses the same cores.
     """
-    rows = [data_set(args, name) for name in args.dataset]
-    decoded = [decoding(args.data_root, row, row.pairs(args.data_root, "train")[0]) for row in rows]
-    cost = SAMPLE + sum(decoded) / len(decoded) + augmenting(args)
-    samples = args.bs_mult * (1 if args.image_uniform_sampling else len(args.dataset))
-    per_iteration = samples * cost / 1000
-    workers = min(args.num_workers, own_cores())
-    pace = f"--num_workers {args.num_workers} can feed {rounded(workers / per_iteration)} iterations per second"
-    pace = pace if workers else "--num_workers 0: training waits for it"
-    told = f"{cost:.0f} ms of a core per sample, {rounded(per_iteration)} cores for an iteration per second"
-    yield f"loading     {told}; {pace}"
+    sampling, root = options.sampling, options.data.root
+    datasets = [options.data.dataset(name) for name in options.run.sources]
+    decoding = [decoding_cost(root, dataset, dataset.pairs(root, "train")[0]) for dataset in datasets]
+    cost = SAMPLE + sum(decoding) / len(decoding) + augmentation_cost(options)
+    samples = sampling.batch_size * (1 if sampling.joined else len(datasets))
+    cores = samples * cost / 1000  # for an iteration per second
+    workers = min(options.machine.workers, own_cores())
+    pace = "--num_workers 0: training waits for it"
+    if workers:
+        pace = f"--num_workers {options.machine.workers} can feed {rounded(workers / cores)} iterations per second"
+    return f"loading     {cost:.0f} ms of a core per sample, {rounded(cores)} cores for an iteration per second; {pace}"
 
 
 def rounded(value: float) -> str:
@@ -38,20 +37,22 @@ def rounded(value: float) -> str:
     return f"{float(f'{value:.2g}'):,.10g}"
 
 
-def decoding(root: Path, row: DatasetSpec, sample: Sample) -> float:
-    """Milliseconds until an image and its label are read, by the size of the image."""
+def decoding_cost(root: Path, dataset: DatasetSpec, sample: Sample) -> float:
+    """Milliseconds to read an image and its label."""
     width, height = picture_size(sample.image) or (0, 0)
-    if packed.find(root, row, [sample]):
+    if packed.find(root, dataset, [sample]):
         rate = COPY
     else:
         rate = JPEG if sample.image.suffix.lower() in (".jpg", ".jpeg") else OTHER
     return rate * width * height / 1e6
 
 
-def augmenting(args: Namespace) -> float:
-    """Milliseconds from there to a sample, on average over those with and without strong jitter."""
-    hard = (0.5 if args.meta_aug == "role" else 1 / len(args.dataset)) if args.mldg else 0
-    jitter = 0.5 if args.color_aug else 0
-    blur = BILATERAL if args.bblur else BLUR if args.gblur else 0
-    colours = hard * (JITTER + BLUR) + (1 - hard) * (jitter * JITTER + blur)
-    return (CROP + colours) * args.crop_size**2 / 1e6
+def augmentation_cost(options: TrainingOptions) -> float:
+    """Milliseconds to augment a sample, on average over those with and without strong jitter."""
+    augmentation, strong = options.augmentation, 0.0  # share of the samples with strong jitter and blur
+    if options.entry.mldg:
+        strong = 0.5 if options.sampling.meta_aug == "role" else 1 / len(options.run.sources)
+    jitter = 0.5 * JITTER if augmentation.color_aug else 0
+    blur = BILATERAL if augmentation.bblur else BLUR if augmentation.gblur else 0
+    colours = strong * (JITTER + BLUR) + (1 - strong) * (jitter + blur)
+    return (CROP + colours) * augmentation.crop_size**2 / 1e6

@@ -1,4 +1,4 @@
-"""How torch works on the machine of a training run: with which algorithms, and whether the network is compiled."""
+"""How torch works on this machine: device, precision, algorithms, compilation, memory."""
 
 import ctypes
 import os
@@ -8,17 +8,57 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from network.deeplab import DeepLab
+from utils.errors import UsageError
+from utils.processes import local_rank, world_size
 
-# What glibc's mallopt calls its settings (malloc.h).
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # settings of glibc's mallopt (malloc.h)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this process.  Under ``torchrun`` every process of a machine has a GPU of its own.
+
+    UsageError if the device cannot be used here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and world_size() > 1:
+        name = f"cuda:{local_rank()}"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f"--device {name}: not usable here ({str(error).splitlines()[0]}); try --device cpu"
+        ) from error
+    return device
+
+
+def choose_precision(amp: str, device: torch.device) -> str:
+    """The meaning of ``--amp`` on ``device``: 'bf16', 'tf32' or 'off'.
+
+    Also tells torch: from now on float32 products are rounded to TF32 with 'tf32', which only CUDA devices have, and
+    are true float32 otherwise.
+    """
+    on_cuda = device.type == "cuda"
+    meanings = {"auto": "bf16" if on_cuda else "off", "tf32": "tf32" if on_cuda else "off"}
+    precision = meanings.get(amp, amp)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return precision
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+    """The context in which the network runs.
+
+    It has no cache of cast weights: within one training step the cache would outlive the optimizer's update.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 def keep_memory(device: torch.device) -> None:
-    """Let a CPU's tensors lie where earlier ones lay.
+    """Let the C library keep the memory of a CPU's tensors instead of returning it to the system.
 
-    The C library gives back large pieces of memory at once, so that every step would get gigabytes from the system
-    anew, page by page.  From now on it keeps what this process had, and asks for 64 MB at least.  That is a matter of
-    glibc; elsewhere nothing happens.
+    Otherwise every step gets gigabytes from the system again, page by page.  Only glibc has this setting.
     """
     if device.type != "cpu" or sys.platform != "linux":
         return
@@ -29,10 +69,9 @@ def keep_memory(device: torch.device) -> None:
 
 
 def choose_algorithms(*, deterministic: bool) -> None:
-    """The fastest convolutions, found by trial since all crops have one size; or those that always give the same bits.
+    """Choose the fastest convolutions by trial, since all crops have one size; or those that always give the same bits.
 
-    To be called before CUDA is used: cuBLAS reads its setting once.  Where torch has no such algorithm, it warns
-    and goes on.
+    Call it before CUDA is used: cuBLAS reads its setting once.  Torch warns where it has no such algorithm.
     """
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
@@ -42,14 +81,14 @@ def choose_algorithms(*, deterministic: bool) -> None:
 
 
 def compile_network(net: DeepLab, *, backend: str = "inductor") -> None:
-    """Let torch compile ``net`` when it is called, and its encoder where that is called alone; names stay.
+    """Compile the network in place, and its encoder, which a method also calls alone.  Names of weights stay.
 
-    Weights and buffers are inputs of what is compiled, so that a look-ahead at other weights uses it too.
+    Weights and buffers are inputs of the compiled code, so a look-ahead at other weights uses it too.
     """
     net.encoder.compile(backend=backend)
     net.compile(backend=backend)
 
 
 def uncompiled(compiled: bool) -> AbstractContextManager:
-    """Where images have many sizes, each of which would be compiled."""
+    """The context for images of many sizes: torch would compile the network once for each size."""
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()

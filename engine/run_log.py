@@ -1,4 +1,4 @@
-"""The folder of a run, and what is written there while it runs."""
+"""The folder of a run and its log."""
 
 import json
 import os
@@ -46,9 +46,9 @@ def code_version() -> str:
 class RunLog:
     """One JSON line per iteration or validation in ``metrics.jsonl``, the same as TensorBoard curves and pictures.
 
-    ``iteration`` counts the iterations that were done.  With ``start`` above 0 the log of a run that was stopped goes
-    on: what lies behind ``start``, and validations behind ``validated``, were lost with the run and will come again.
-    Events are written without a thread in between, so that a full disk is told at once.
+    ``iteration`` counts the iterations done.  With ``start`` above 0 the log of a stopped run continues: rows after
+    ``start``, and validations after ``validated``, are removed, since the run will write them again.  Events are
+    written without a thread, so that a full disk raises an error at once.
     """
 
     def __init__(self, folder: Path, *, start: int = 0, validated: int = 0):

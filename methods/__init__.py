@@ -1,15 +1,76 @@
-"""Ways to train: one class each, which owns its losses and one ``step``; the loop around it knows nothing else."""
+"""The methods by name, with their options.  Imports no torch: a method's class is loaded when training starts.
 
-from methods.aggregate import Aggregate
-from methods.memory_only import MemoryAggregate
-from methods.mldg import MLDG
-from methods.pinmem import PinMem
+A new method is a file with a subclass of ``methods.method.Method`` and one entry in ``METHODS``.
+"""
 
-__all__ = ["MLDG", "Aggregate", "MemoryAggregate", "PinMem", "choose_method"]
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from utils.options import FACTOR, WEIGHT, option
+
+if TYPE_CHECKING:
+    from methods.method import Method
 
 
-def choose_method(*, mldg: bool, memory: bool) -> type[Aggregate]:
-    """The class that the release's two flags ``--mldg`` and ``--memory`` name."""
-    if memory:
-        return PinMem if mldg else MemoryAggregate
-    return MLDG if mldg else Aggregate
+@dataclass(frozen=True)
+class BaselineOptions:
+    """The baseline has no options of its own."""
+
+
+@dataclass(frozen=True)
+class MLDGOptions:
+    """Options of meta-learning."""
+
+    inner_lr: float = option(1e-3, "step of the look-ahead", type=FACTOR)
+    inner_lr_anneal: bool = option(
+        False, "the look-ahead steps by a quarter of the learning rate, from the second iteration on"
+    )
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """Options of the memory's losses and of its reads in training."""
+
+    cohesion: float = option(0.02, "weight of feature cohesion", flag="mem_readloss", type=WEIGHT, metavar="W")
+    divergence: float = option(0.4, "weight of memory divergence", flag="mem_divloss", type=WEIGHT, metavar="W")
+    classification: float = option(0.2, "weight of item classification", flag="mem_clsloss", type=WEIGHT, metavar="W")
+    temperature: float = option(1.0, "temperature of feature cohesion", flag="mem_temp", type=FACTOR)
+    gumbel: bool = option(True, "no Gumbel noise in any memory read", flag="gumbel_off")
+
+
+@dataclass(frozen=True)
+class PinMemOptions(MemoryOptions, MLDGOptions):
+    """Options of Pin the Memory: those of the memory and those of meta-learning."""
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What the programs know about a method before they load it."""
+
+    title: str  # for people
+    path: str  # module and class; the module needs torch
+    options: type = BaselineOptions  # a dataclass whose fields are flags
+    mldg: bool = False  # whether each iteration splits the domains into meta-train and meta-test
+    memory: bool = False  # whether the network has a memory
+
+    def load(self) -> "type[Method]":
+        module, _, name = self.path.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+METHODS: dict[str, MethodEntry] = {
+    "baseline": MethodEntry("the baseline", "methods.baseline.Baseline"),
+    "mldg": MethodEntry("MLDG", "methods.mldg.MLDG", MLDGOptions, mldg=True),
+    "memory": MethodEntry(
+        "the memory without meta-learning", "methods.memory_only.MemoryOnly", MemoryOptions, memory=True
+    ),
+    "pinmem": MethodEntry("Pin the Memory", "methods.pinmem.PinMem", PinMemOptions, mldg=True, memory=True),
+}
+
+
+def method_name(*, mldg: bool, memory: bool) -> str:
+    """The method that the flags ``--mldg`` and ``--memory`` of the authors' release choose."""
+    return {(False, False): "baseline", (True, False): "mldg", (False, True): "memory", (True, True): "pinmem"}[
+        mldg, memory
+    ]

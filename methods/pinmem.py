@@ -1,38 +1,86 @@
-"""Pin the Memory (Kim et al., CVPR 2022)."""
+"""Pin the Memory (Kim et al., CVPR 2022, section 3 and algorithm 1)."""
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from datasets.sampling.loaders import Batch
-from methods.aggregate import Terms
-from methods.memory_only import MemoryAggregate
-from methods.mldg import MLDG
-from utils.distributed import all_sum
+from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
+from methods.method import Method, call_with, detached
+from methods.objective import Terms
+from network.deeplab import SegOutput
+from utils.distributed import all_sum, share
+from utils.precision import full_precision
 
 
-class PinMem(MemoryAggregate, MLDG):
-    """MLDG in which the meta-test domains read a memory written from the meta-train domains.
+class PinMem(Method):
+    """MLDG in which the meta-test domains read a memory that was written from the meta-train domains.
 
-    The memory read in meta-test is the one that the stepped network would write; the gradient of the meta-test losses
-    reaches that network's update layer through it, but not the encoder that produced the features.  The memory that
-    is stored in the end absorbs meta-train images only.
+    w are all weights: encoder, memory networks, decoder.  M are the memory's items (S,C).  write(M, D; w) is M moved
+    towards the mean features of the domains D.  read(D; M, w) are the features of D, refined by M.
+
+        L_read(w, M; D)  = L_seg + 0.4 L_aux + cohesion * L_coh                    of read(D; M, w)
+        L_write(w, M; D) = divergence * L_div + classification * L_cls             of write(M, D; w)
+
+        1. g_train = d [L_read(w, M; meta-train) + L_write(w, M; meta-train)] / dw
+        2. w'      = w - a g_train                                                 look ahead
+        3. M'      = write(M, meta-train; w')                                      pin the memory
+        4. g_test  = d L_read(w', M'; meta-test) / dw'                             unseen domains read it
+        5. w      <- SGD(w, g_train + g_test)                                      first order
+        6. M      <- write(M, meta-train; w)                                       absorb
+
+    In 4 the gradient reaches w' through M' as well, but only its update network: the features that M' is written from
+    are constants.  In 6 batch norm uses its running statistics, as in the authors' release.
     """
 
-    def meta_test(self, weights: dict[str, Tensor], train: Batch, test: Batch) -> Terms:
-        items = self.write_ahead(weights, train)
-        return self.losses(self.look_ahead(weights, test.images, items=items, gumbel=self.gumbel), test)
+    def step(self, batch: Batch) -> Terms:
+        train, test = batch.pool(~batch.meta_test), batch.pool(batch.meta_test)
+        inner = self.read_and_write_losses(train)
+        train_grads = self.gradients(inner)
+        inner = detached(inner, "inner/")
+        stepped = self.look_ahead(train_grads, self.look_ahead_rate())
+        outer = self.reading_losses_at(stepped, self.write_at(stepped, train), test)
+        test_grads = self.gradients(outer)
+        outer = detached(outer, "outer/")
+        self.apply([g.add_(h) for g, h in zip(train_grads, test_grads, strict=True)])
+        self.absorb(train)
+        self.scheduler.step()
+        return inner | outer
 
-    def write_ahead(self, weights: dict[str, Tensor], batch: Batch) -> Tensor:
-        """The items (S,C) that the network would write at other ``weights``, differentiable in the memory's alone."""
-        state = self.stepped_buffers(weights)
+    def read_and_write_losses(self, batch: Batch) -> Terms:
+        """L_read and L_write at the present weights and items."""
+        memory = self.net.memory
+        out = self.net(batch.images, gumbel=self.options.gumbel)
+        written = memory.write(out.features, batch.labels, memory.items, reduce=all_sum)
+        with full_precision(written.device):
+            divergence = divergence_loss(written)
+            classification = classification_loss(memory.classifier(written))
+        return self.reading_losses(out, batch) | {
+            "div": share(self.options.divergence * divergence),
+            "cls": share(self.options.classification * classification),
+        }
+
+    def reading_losses(self, out: SegOutput, batch: Batch) -> Terms:
+        """L_read of a network's output."""
+        cohesion = cohesion_loss(out.reading.scores, batch.labels, temperature=self.options.temperature, reduce=all_sum)
+        return self.objective(out, batch) | {"coh": self.options.cohesion * cohesion}
+
+    def write_at(self, state: dict[str, Tensor], batch: Batch) -> Tensor:
+        """M' (S,C), written by the network in another state."""
         with torch.no_grad():
-            features = functional_call(self.net.encoder, scoped(state, "encoder."), (batch.images,)).features
-        memory = scoped(state, "memory.")
-        arguments = features, batch.labels, memory["items"]
-        return functional_call(self.memory, memory, arguments, {"reduce": all_sum})
+            features = call_with(self.net.encoder, state, batch.images, prefix="encoder.").features
+        items = state["memory.items"]
+        return call_with(self.net.memory, state, features, batch.labels, items, prefix="memory.", reduce=all_sum)
 
+    def reading_losses_at(self, state: dict[str, Tensor], items: Tensor, batch: Batch) -> Terms:
+        """L_read of the network in another state, which reads ``items`` instead of its own."""
+        out = call_with(self.net, state, batch.images, items=items, gumbel=self.options.gumbel)
+        return self.reading_losses(out, batch)
 
-def scoped(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The part of ``state`` below ``prefix``, by its own names."""
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    @torch.no_grad()
+    def absorb(self, batch: Batch) -> None:
+        """Store what the updated network writes."""
+        memory = self.net.memory
+        self.net.eval()
+        features = self.net.encoder(batch.images).features
+        memory.items.copy_(memory.write(features, batch.labels, memory.items, reduce=all_sum))
+        self.net.train()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.options.flags import named_folders
+from engine.options.parser import named_folders
 from engine.program import run_program
 from utils.errors import UsageError
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.labels import STANDARD
-from engine.options import flags
-from engine.options.flags import user_path
+from engine.options.parser import Parser, user_path
 from engine.program import run_program
+from network.options import NORM_FLAG, NORM_HELP
 from utils.errors import UsageError, first_line
 
 
@@ -28,16 +28,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def converter_parser() -> argparse.ArgumentParser:
-    parser = flags.Parser(prog="python -m tools.convert", description=__doc__)
+    parser = Parser(prog="python -m tools.convert", description=__doc__)
     parser.add_argument("source", type=user_path, metavar="IN", help="the checkpoint to read")
     parser.add_argument("target", type=user_path, metavar="OUT", help="the file to write")
     parser.add_argument("--to", choices=("ours", "release"), default="ours", help="whose format OUT is to have")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
     group = parser.add_argument_group("what the authors' files do not tell")
     group.add_argument("--arch", metavar="NAME", help="the release's name of the network (default: as recognised)")
-    flags.add_output_stride(group)
-    flags.add_layer_norms(group, default=None, told="only 4 and 5 leave entries in a file")
-    flags.add_image_in(group, told="; stored in OUT")
+    group.add_argument("--output_stride", type=int, choices=(8, 16, 32), help="overrides the network's own")
+    group.add_argument("--wt_layer", **NORM_FLAG, help=f"{NORM_HELP}; only 4 and 5 leave entries in a file")
+    group.add_argument(
+        "--image_in",
+        action="store_true",
+        help="each image was normalised by its own mean and deviation, not by ImageNet's; stored in OUT",
+    )
     return parser
 
 
@@ -53,12 +57,18 @@ def converted(args: argparse.Namespace) -> dict[str, Any]:
     from checkpoints.run_files import missing_entries, read_checkpoint
     from checkpoints.understanding import (  # torch is loaded only once the flags are right
         as_ours,
-        network_flags,
         recognised_in,
     )
 
     content = read_checkpoint(args.source, "IN")
-    ours = as_ours(content, args.source, **network_flags(args))
+    ours = as_ours(
+        content,
+        args.source,
+        arch=args.arch,
+        output_stride=args.output_stride,
+        wt_layer=args.wt_layer,
+        image_in=args.image_in or None,
+    )
     already = {"ours": not missing_entries(content), "release": "state_dict" in content}
     if already[args.to]:
         raise UsageError(f"IN {args.source}: has the format of {args.to} already; choose the other by --to")

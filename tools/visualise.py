@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.images import LabelledImages
-from datasets.own.custom import titles
-from datasets.registry import spec
-from engine.options.flags import ANY, COUNT, add_data_root, data_sets, named_folders
+from datasets.options import DataOptions
+from engine.options.parser import ANY, COUNT, dataset_names, named_folders
 from engine.program import run_program
 from utils.errors import UsageError
+from utils.options import add_options, fill
 
 TITLE = 18  # height of a line of text
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -30,40 +30,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--index", type=ANY, default=0, metavar="N", help="which image of each domain (default: 0)")
     parser.add_argument("--results", nargs="*", default=[], metavar="NAME=DIR", help="one column each")
     parser.add_argument("--width", type=COUNT, default=320, metavar="PIXELS", help="of one picture (default: 320)")
-    add_data_root(parser, gtav_labels="ids")
+    add_options(parser, DataOptions)
+    parser.set_defaults(gtav_labels="ids")
     args = parser.parse_args(argv)
     results = named_folders(parser, args.results)
     if args.sheet.suffix.lower() not in SUFFIXES:
         parser.error(f"{args.sheet}: give a name that ends in {' or '.join(SUFFIXES)}")
-    args.dataset = data_sets(parser, args.dataset, args.data_root)
-    rows = [row(args, name, results) for name in args.dataset]
-    columns = ["image", "labels", *results]
+    names = dataset_names(args.dataset, args.data_root)
+    data = fill(DataOptions, args, names=tuple(names))
+    domains = [data.images(name, args.split) for name in names]
+    rows = {images.spec.name: pictures_of(images, args.index, results) for images in domains}
     args.sheet.parent.mkdir(parents=True, exist_ok=True)
-    called = titles(args.dataset)
-    names = [called.get(name, name) for name in args.dataset]
-    sheet(rows, names, columns, args.width).save(args.sheet, quality=88)
+    sheet(list(rows.values()), list(rows), ["image", "labels", *results], args.width).save(args.sheet, quality=88)
 
 
-def row(args: argparse.Namespace, domain: str, results: dict[str, Path]) -> list[Image.Image]:
-    """Image, labels and the predictions of one domain, as stored."""
-    images = LabelledImages(
-        spec(
-            domain,
-            gtav_labels=args.gtav_labels,
-            split_files=args.split_file or (),
-            title=titles(args.dataset).get(domain),
-        ),
-        args.data_root,
-        args.split,
-    )
-    domain = images.spec.name
-    if args.index >= len(images):
+def pictures_of(images: LabelledImages, index: int, results: dict[str, Path]) -> list[Image.Image]:
+    """One image of a domain, its labels and the predictions, as stored."""
+    domain, split = images.spec.name, images.split
+    if index >= len(images):
         remedy = f"give 0 to {len(images) - 1}"
-        raise UsageError(f"--index {args.index}: {domain} ({args.split}) has {len(images)} images; {remedy}")
-    image, labels, name = images[args.index]
+        raise UsageError(f"--index {index}: {domain} ({split}) has {len(images)} images; {remedy}")
+    image, labels, name = images[index]
     pictures = [image, Image.fromarray(images.spec.classes.colourise(labels))]
     for folder in results.values():
-        path = folder / f"{domain}_{args.split}" / "colours" / f"{name}.png"
+        path = folder / f"{domain}_{split}" / "colours" / f"{name}.png"
         if not path.is_file():
             raise UsageError(f"--results {folder}: no {path}; evaluate {domain} with --dump_images")
         pictures.append(Image.open(path).convert("RGB"))

@@ -21,3 +21,9 @@ def world_size() -> int:
 def local_world_size() -> int:
     """How many there are on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def own_cores() -> int:
+    """The cores for this process: all processes of a machine share its cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // local_world_size())

@@ -10,7 +10,7 @@ KINDS = ("colours", "overlay", "errors")
 
 
 class PictureWriter:
-    """Writes, per image: the prediction in class colours, the same over the image, and the wrong pixels in red."""
+    """Writes three pictures per image: the prediction in class colours, over the image, and the wrong pixels in red."""
 
     def __init__(self, folder: Path, classes: ClassSet):
         self.folder, self.classes = folder, classes

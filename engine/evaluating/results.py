@@ -1,11 +1,10 @@
-"""What is written about scores: numbers by name with the protocol by which they were obtained."""
+"""Scores as they are written: numbers by name, with the protocol that produced them."""
 
 import csv
 import io
 import itertools
 import math
 import statistics
-from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,12 @@ import torch
 
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
-from engine.data_report import fingerprint, scoring_crop
+from engine.build import scoring_crop
+from engine.data_report import fingerprint
 from engine.evaluating.scoring import FREQUENT, summary
+from engine.options.evaluation_options import EvaluationOptions
 from utils.files import write_text
+from utils.log import log
 from utils.metrics import Scores
 
 MEASURES = ("iou", "precision", "recall")  # of a class
@@ -26,16 +28,16 @@ OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
 Numbers = dict[str, float]
 
 
-def result(
+def domain_result(
     scores: Sequence[Scores], protocol: Mapping[str, Any], *, classes: ClassSet, repeats: str = "reads"
 ) -> dict[str, Any]:
-    """All that is written about a domain, of which there is one score for each of what ``repeats`` names."""
-    about = {"all_road": all_road(scores[0], classes), "classes": per_class(scores, classes), "protocol": protocol}
-    return over_repeats([summary(x) for x in scores], repeats) | about
+    """All that is written about a domain; ``scores`` has one entry per repeat, and ``repeats`` names the repeats."""
+    details = {"all_road": all_road(scores[0], classes), "classes": per_class(scores, classes), "protocol": protocol}
+    return over_repeats([summary(each) for each in scores], repeats) | details
 
 
 def over_repeats(rows: Sequence[Numbers], repeats: str) -> dict[str, Any]:
-    """Each number's mean over the repeats; of several also the sample standard deviation, and every repeat's own."""
+    """The mean of each number over the repeats; with several, also the sample standard deviation and all repeats."""
     means: dict[str, Any] = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
     if len(rows) > 1:
         deviations = {name: float(np.std([row[name] for row in rows], ddof=1)) for name in rows[0]}
@@ -44,14 +46,24 @@ def over_repeats(rows: Sequence[Numbers], repeats: str) -> dict[str, Any]:
 
 
 def mean_of(domains: Mapping[str, dict[str, Any]], *, repeats: str = "reads") -> dict[str, Any]:
-    """The mean over domains of the numbers by which they are known, repeat by repeat."""
+    """The mean over domains of their overall numbers, repeat by repeat."""
     each = zip(*(domain.get(repeats, [domain]) for domain in domains.values()), strict=True)
     rows = [{name: statistics.fmean(row[name] for row in repeat) for name in OVERALL} for repeat in each]
     return over_repeats(rows, repeats) | {"domains": list(domains)}
 
 
+def mean_over(domains: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The mean over domains; with ``--target_norm`` also for each batch size."""
+    normed = {name: domain["target_norm"] for name, domain in domains.items() if "target_norm" in domain}
+    sizes = next(iter(normed.values()), {})
+    means = {
+        size: mean_of({name: results[size] for name, results in normed.items()}, repeats="seeds") for size in sizes
+    }
+    return mean_of(domains) | ({"target_norm": means} if means else {})
+
+
 def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str, float | None]]:
-    """IoU, precision, recall and share of the pixels by class name; None where there is nothing to divide by."""
+    """IoU, precision, recall and share of the pixels by class name; None where the divisor is 0."""
     columns = {key: torch.stack([getattr(x, key) for x in scores]).nanmean(0).tolist() for key in (*MEASURES, "share")}
     return {
         name: {key: None if math.isnan(values[k]) else values[k] for key, values in columns.items()}
@@ -60,8 +72,7 @@ def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str
 
 
 def all_road(scores: Scores, classes: ClassSet) -> Numbers | None:
-    """What calling every pixel road would score: the least that any number should be compared with; None without a
-    class of that name."""
+    """The score of calling every pixel road, a floor for comparisons; None without a class of that name."""
     if ROAD not in classes.names:
         return None
     iou = torch.zeros_like(scores.share)
@@ -72,11 +83,11 @@ def all_road(scores: Scores, classes: ClassSet) -> Numbers | None:
     }
 
 
-def scoring_protocol(args: Namespace, images: LabelledImages, *, reads: int) -> dict[str, Any]:
-    """How predictions are scored: without it, a number cannot be compared with any other."""
-    crop = scoring_crop(args, images)
+def scoring_protocol(options: EvaluationOptions, images: LabelledImages, *, reads: int) -> dict[str, Any]:
+    """How predictions are scored.  Without it, a number cannot be compared with any other."""
+    crop, pad = scoring_crop(images, options.scoring), options.scoring.mapillary_pad
     return {
-        "recipe": args.recipe,
+        "recipe": options.subject.recipe,
         "data_set": images.spec.asked_as,
         "split": images.split,
         "images": len(images),
@@ -85,27 +96,29 @@ def scoring_protocol(args: Namespace, images: LabelledImages, *, reads: int) -> 
         "layout": images.found.layout,
         "split_by": images.found.split_by,
         "reads": reads,
-        "geometry": f"height {crop}, centre crop {crop}x{crop}, padding {args.mapillary_pad}" if crop else "as stored",
-        "gtav_labels": args.gtav_labels,
+        "geometry": f"height {crop}, centre crop {crop}x{crop}, padding {pad}" if crop else "as stored",
+        "gtav_labels": options.data.gtav_labels,
         "mean_iou": "over the classes that occur in labels or predictions",
         "mean_iou_frequent": f"over the classes with at least {FREQUENT:.0%} of the labelled pixels",
     }
 
 
 def keep_older(folder: Path) -> None:
-    """Results that lie in ``folder`` already stay there under a number."""
+    """Rename older results in ``folder``, with a number."""
     for name in ("results.json", "results.csv"):
         path = folder / name
         if path.exists():
             numbers = itertools.count(1)
             older = next(x for n in numbers if not (x := path.with_stem(f"results_{n}")).exists())
             path.rename(older)
-            print(f"what was in {path} is now in {older.name}")
+            log.info(f"the older {path} is now {older.name}")
 
 
 def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mapping[str, Any] | None) -> None:
-    """A row per class with IoU, precision and recall of every domain, then the overall numbers below the IoUs, those of
-    the mean over the domains in a last column; then those by batches of the target's own images, if there are any."""
+    """A row per class with IoU, precision and recall of every domain, then a row per overall number.
+
+    The overall numbers stand below the IoUs; the last column holds their mean over domains.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = [f"{domain} {measure}" for domain in domains for measure in MEASURES]
@@ -120,7 +133,7 @@ def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mappin
 
 
 def overall_rows(columns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[float | None]]]:
-    """The overall numbers, each by its name with a value for every column."""
+    """Each overall number by its name, with a value per column; those of ``--target_norm`` follow."""
     for name in OVERALL:
         yield name, [column[name] for column in columns]
     for number in columns[0].get("target_norm", ()):
@@ -136,7 +149,7 @@ def cells(values: Iterable[float | None]) -> list[str]:
 
 
 def class_table(result: dict[str, Any]) -> str:
-    """Class by class for the screen, in percent."""
+    """A table of the classes for the screen, in percent."""
     lines = [f"{'class':<14}{'IoU':>7}{'prec.':>7}{'recall':>7}{'pixels':>8}"]
     for name, row in result["classes"].items():
         shown = ["-" if value is None else f"{100 * value:.1f}" for value in row.values()]
@@ -147,7 +160,7 @@ def class_table(result: dict[str, Any]) -> str:
 
 
 def percent(result: Mapping[str, Any], name: str) -> str:
-    """A number in percent, after several reads with their deviation; '-' for a mean over nothing."""
+    """A number in percent, with its deviation after several repeats; '-' for the mean of nothing."""
     if math.isnan(result[name]):
         return "-"
     deviation = result.get("standard_deviation")

@@ -1,6 +1,5 @@
 """Pictures of points in two dimensions, by class and by domain; needs matplotlib."""
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from engine.figures.tsne import Cloud
+from engine.figures.feature_cloud import Cloud
+from utils.files import whole_file
 
 Colour = tuple[float, ...]
 SOURCE, UNSEEN = "o", "x"  # markers of domains that were seen in training, and of others
@@ -23,13 +23,12 @@ LINE, WIDE = 12, 70  # height and width of an item's name, in points
 
 
 def draw_cloud(stem: Path, cloud: Cloud, *, sources: Collection[str], note: str) -> None:
-    """Write ``stem``_class and ``stem``_domain, as PNG and PDF; ``sources`` are the domains seen in training."""
+    """Write the pictures ``stem``_class and ``stem``_domain as PNG and PDF; ``sources`` are the training domains."""
     for kind, draw in (("class", by_class), ("domain", by_domain)):
         figure = draw(cloud, sources=sources, note=note)
         for suffix in ("png", "pdf"):
-            partial = f"{stem}_{kind}.partial"
-            figure.savefig(partial, format=suffix)
-            os.replace(partial, f"{stem}_{kind}.{suffix}")
+            with whole_file(Path(f"{stem}_{kind}.{suffix}")) as partial:
+                figure.savefig(partial, format=suffix)
 
 
 def by_class(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
@@ -79,7 +78,7 @@ def compose(
 
 
 def draw_points(axes: Axes, places: np.ndarray, colours: np.ndarray, seen: np.ndarray) -> None:
-    """In random order, so that no domain or class lies on top of all others."""
+    """Draw the points in random order: no domain or class lies on top of all others."""
     side = float(np.clip(900 / np.sqrt(len(places)), 14, 60))  # area of a mark: large for few points
     order = np.random.default_rng(0).permutation(len(places))
     for part in np.array_split(order, 20):  # marks of both kinds take turns
@@ -89,7 +88,7 @@ def draw_points(axes: Axes, places: np.ndarray, colours: np.ndarray, seen: np.nd
 
 
 def draw_items(axes: Axes, cloud: Cloud, faces: Sequence[Colour]) -> None:
-    """Triangles with black edges, called by the names of their classes."""
+    """Draw the memory's items as triangles with black edges, and the names of their classes."""
     axes.scatter(*cloud.item_places.T, s=130, c=faces, marker="^", edgecolors="black", linewidths=1.3, zorder=3)
     axes.figure.draw_without_rendering()  # decides where things lie
     at = axes.transData.transform(cloud.item_places) * 72 / axes.figure.dpi  # in points, as sizes of letters are
@@ -107,7 +106,7 @@ def draw_items(axes: Axes, cloud: Cloud, faces: Sequence[Colour]) -> None:
 
 
 def name_item(axes: Axes, text: str, place: np.ndarray, *, lower: float) -> None:
-    """A name on the right of an item, ``lower`` than it by so many points."""
+    """Write a name on the right of an item, ``lower`` points below it."""
     axes.annotate(
         text,
         place,
@@ -126,7 +125,7 @@ def which_seen(cloud: Cloud, sources: Collection[str]) -> np.ndarray:
 
 
 def kinds_of_domains(seen: np.ndarray) -> list[tuple[str, str]]:
-    """The markers that occur, and what they stand for."""
+    """The markers in use, with what they stand for."""
     return [("source domain", SOURCE)] * bool(seen.any()) + [("unseen domain", UNSEEN)] * bool((~seen).any())
 
 
@@ -142,7 +141,7 @@ def class_colour(cloud: Cloud, train_id: int) -> Colour:
 
 
 def distinct(count: int) -> list[Colour]:
-    """So many colours that can be told apart."""
+    """``count`` colours that differ clearly."""
     if count <= DISTINCT:
         return list(matplotlib.colormaps["tab10"].colors[:count])
     return [tuple(colour) for colour in matplotlib.colormaps["turbo"](np.linspace(0, 1, count))]

@@ -1,18 +1,19 @@
-"""Recipes: one flag that sets the defaults wherever published behaviour and sense differ (docs/recipes.md)."""
+"""Recipes: one flag sets the defaults where published behaviour and sense differ (docs/recipes.md)."""
 
 from argparse import Namespace
+from typing import Any
 
-from utils.errors import UsageError
+from utils.errors import CommonError
 
 HORIZON = 120_000  # the release's decay constant, whatever the length of the run
-RATIO = HORIZON / 30_463  # by which the horizon outlasts the published two-source run
+RATIO = HORIZON / 30_463  # the horizon in lengths of the published two-source run
 PUBLISHED_LENGTH = {  # (sources, arch) -> iterations that the release's scripts run
     (("gtav", "synthia"), "DeepR50V3PlusD"): 30_463,
     (("gtav", "synthia"), "DeepR101V2D"): 70_585,
     (("gtav", "gtav"), "DeepR50V3PlusD"): 23_033,
     (("gtav", "synthia", "idd"), "DeepR50V3PlusD"): 112_193,
 }
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {  # differences between recipes, by the names of flags
     "published": {
         "meta_aug": "first_domain",
         "gumbel_eval": 1,
@@ -35,24 +36,31 @@ RECIPES = {
 }
 
 
-def apply_recipe(args: Namespace) -> Namespace:
-    """Fill what the command line left open, in place; a flag that was given always wins."""
-    if getattr(args, "gumbel_off", False) and args.gumbel_eval is None:
-        args.gumbel_eval = 0
+def add_recipe(parser: Any) -> None:
+    parser.add_argument(
+        "--recipe",
+        default="repaired",
+        choices=tuple(RECIPES),
+        help="defaults of the flags marked [recipe]: as published, or repaired where that is defective",
+    )
+
+
+def apply_recipe(args: Namespace) -> None:
+    """Fill the flags that the command line left open; a given flag always wins."""
+    if getattr(args, "gumbel_off", False):
+        fill_open(args, gumbel_eval=0)
     if hasattr(args, "max_iter"):
-        fill(args, max_iter=args.max_iter or published_length(args))
-    if getattr(args, "lr_schedule", None) == "poly":  # RobustNet's: it ends with the run
-        fill(args, poly_exp=0.9, decay_horizon=args.max_iter)
-    fill(args, **RECIPES[args.recipe])
-    if hasattr(args, "lr_schedule"):
-        fill(args, poly_exp=9.0, decay_horizon=round(RATIO * args.max_iter))
-    return args
+        fill_open(args, max_iter=args.max_iter or published_length(args))
+        if args.lr_schedule == "poly":  # RobustNet's schedule ends with the run
+            fill_open(args, poly_exp=0.9, decay_horizon=args.max_iter)
+    fill_open(args, **RECIPES[args.recipe])
+    if hasattr(args, "max_iter"):
+        fill_open(args, poly_exp=9.0, decay_horizon=round(RATIO * args.max_iter))
 
 
-def fill(args: Namespace, **defaults: object) -> None:
-    """Set the flags that this program has and that are still open."""
+def fill_open(args: Namespace, **defaults: Any) -> None:
     for name, value in defaults.items():
-        if getattr(args, name, value) is None:
+        if hasattr(args, name) and getattr(args, name) is None:
             setattr(args, name, value)
 
 
@@ -60,5 +68,5 @@ def published_length(args: Namespace) -> int:
     key = tuple(args.dataset), args.arch.rpartition(".")[2]
     length = PUBLISHED_LENGTH.get(key)
     if length is None and args.recipe == "published":
-        raise UsageError(f"--max_iter: no length was published for {' '.join(key[0])} with {key[1]}; give one")
+        raise CommonError(f"--max_iter: no length was published for {' '.join(key[0])} with {key[1]}; give one")
     return length or 30_463

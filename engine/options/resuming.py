@@ -1,20 +1,20 @@
-"""Which run ``--resume`` means, and with what flags it was started.  Imports no torch."""
+"""Which run ``--resume`` continues, and which of its flags may change.  Imports no torch."""
 
 import argparse
 import json
 import shlex
-import sys
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.options.flags import EXPERIMENTS, lasting_path, user_path
-from utils.errors import UsageError
-from utils.processes import rank
+from datasets.options import lasting_path, user_path
+from methods import method_name
+from utils.errors import CommonError
+from utils.log import log
 
+EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
 NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank"}  # flags that do not belong to a run
-FREE = NOT_KEPT | {  # that may differ from those of the run: they change neither weights nor their order of change
+FREE = NOT_KEPT | {  # flags that may change: they decide neither the weights nor the order in which these change
     "data_root", "split_file", "device", "num_workers", "exp",
     "exp_root", "max_iter", "save_interval", "keep", "log_interval", "val_dataset", "val_interval", "val_images",
     "mapillary_crop", "mapillary_pad", "gumbel_eval", "dump_augmentation_images", "no_check", "skip_bad",
@@ -24,97 +24,110 @@ PATHS = {"data_root", "exp_root", "snapshot"}
 
 
 def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
-    """The flags of the run that the command line continues, with ``checkpoint`` as its newest one; {} for none."""
+    """The flags of the run that the command line continues, with its newest ``checkpoint``; {} for a new run."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train.py", usage=argparse.SUPPRESS)
     parser.add_argument("--resume")
     parser.add_argument("--exp", default="default")
     parser.add_argument("--exp_root", "--ckpt", type=lasting_path, default=EXPERIMENTS)
     parser.add_argument("--snapshot", type=user_path)
     parser.add_argument("--restore_optimizer", action="store_true")
-    asked, _ = parser.parse_known_args(argv)
-    if asked.restore_optimizer and asked.resume is None:
-        asked.resume = run_of(asked.snapshot)
-    if asked.resume is None:
+    given, _ = parser.parse_known_args(argv)
+    path = given.resume
+    if path is None and given.restore_optimizer:
+        path = run_of(given.snapshot)
+    if path is None:
         return {}
-    if asked.resume != "auto":
-        checkpoint = newest_of(user_path(asked.resume))
-    elif (checkpoint := newest_run(asked.exp_root / asked.exp)) is None:
-        place = asked.exp_root / asked.exp
-        if rank() == 0:
-            print(f"note: --resume auto: no checkpoint below {place}; a new run starts", file=sys.stderr)
+    checkpoint = newest_run(given.exp_root / given.exp) if path == "auto" else newest_of(user_path(path))
+    if checkpoint is None:
+        log.warning(f"note: --resume auto: no checkpoint below {given.exp_root / given.exp}; a new run starts")
         return {}
+    return stored_flags(checkpoint) | {"checkpoint": checkpoint}
+
+
+def stored_flags(checkpoint: Path) -> dict[str, Any]:
+    """The flags of the run that wrote ``checkpoint``; CommonError if they cannot be read."""
     path = checkpoint.with_name("flags.json")
     try:
         flags = json.loads(path.read_text())["flags"]
+        paths = {key: Path(flags[key]) for key in PATHS & flags.keys() if flags[key] is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
-    paths = {key: Path(flags[key]) for key in PATHS & flags.keys() if flags[key] is not None}
-    return flags | paths | {"checkpoint": checkpoint}
+        raise CommonError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
+    chosen = method_name(mldg=bool(flags.get("mldg")), memory=bool(flags.get("memory")))
+    return {"method": chosen} | flags | paths  # runs of older versions have no flag --method
 
 
-def command_to_go_on(folder: Path, processes: int) -> str:
-    """What continues the run in ``folder`` with as many processes."""
-    how = "python" if processes == 1 else f"torchrun --nproc_per_node {processes}"
-    return f"{how} train.py --resume {shlex.quote(str(folder))}"
+def flags_to_keep(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that belong to a run, as ``flags.json`` and checkpoints hold them."""
+    flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    return {key: value for key, value in flags.items() if key not in NOT_KEPT}
+
+
+def command_to_continue(folder: Path, processes: int) -> str:
+    """The command that continues the run in ``folder`` with as many processes."""
+    launcher = "python" if processes == 1 else f"torchrun --nproc_per_node {processes}"
+    return f"{launcher} train.py --resume {shlex.quote(str(folder))}"
 
 
 def run_of(snapshot: Path | None) -> str:
-    """The path of a checkpoint whose run ``--restore_optimizer`` means to continue, for ``--resume``."""
+    """The checkpoint whose run ``--restore_optimizer`` continues."""
     if snapshot is None:
-        raise UsageError("--restore_optimizer: says nothing without --snapshot; name a run by --resume RUN instead")
+        raise CommonError("--restore_optimizer: needs --snapshot; or name a run by --resume RUN instead")
     if not snapshot.with_name("flags.json").is_file():
-        raise UsageError(
-            f"--restore_optimizer: {snapshot} does not lie in a run of train.py, and other files, the authors' too, "
+        raise CommonError(
+            f"--restore_optimizer: {snapshot} does not lie in a run of train.py; other files, the authors' too, "
             "cannot be resumed exactly; drop the flag to start from the weights"
         )
-    if rank() == 0:
-        print("note: --restore_optimizer: the run goes on, as with --resume", file=sys.stderr)
+    log.warning("note: --restore_optimizer: the run goes on, as with --resume")
     return str(snapshot)
 
 
 def newest_run(experiment: Path) -> Path | None:
     """The newest checkpoint of the newest run of an experiment that has one."""
     runs = sorted({path.parent for path in experiment.glob("*/iteration_*.pth")})
-    return checkpoints(runs[-1])[-1] if runs else None
+    return checkpoints_in(runs[-1])[-1] if runs else None
 
 
 def newest_of(path: Path) -> Path:
-    """The checkpoint from which the run goes on that ``path``, its folder or its newest checkpoint, names."""
+    """The newest checkpoint of the run that ``path``, its folder or that checkpoint, names."""
     folder = path if path.is_dir() else path.parent
-    found = checkpoints(folder)
-    if not path.exists() or not found:
-        raise UsageError(f"--resume {path}: no checkpoint there; give the folder of a run, or one of its checkpoints")
-    if path != folder and path.name != "last.pth" and not path.samefile(found[-1]):
-        raise UsageError(
-            f"--resume {path}: the run is already at {found[-1].name}; give its folder to go on from there, or "
-            "move the newer checkpoints away"
+    checkpoints = checkpoints_in(folder)
+    if not path.exists() or not checkpoints:
+        raise CommonError(f"--resume {path}: no checkpoint there; give the folder of a run, or one of its checkpoints")
+    newest = checkpoints[-1]
+    if path != folder and path.name != "last.pth" and not path.samefile(newest):
+        raise CommonError(
+            f"--resume {path}: the run is already at {newest.name}; give its folder to continue from there, or move "
+            "the newer checkpoints away"
         )
-    return found[-1]
+    return newest
 
 
-def checkpoints(folder: Path) -> list[Path]:
+def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("iteration_*.pth"))
 
 
-def refuse_changes(args: Namespace, before: dict[str, Any], defaults: Callable[[str], Any]) -> None:
-    """A run that goes on is the run that was started: nothing that shapes it may differ.
+def refuse_changes(flags: Mapping[str, Any], before: Mapping[str, Any], default_of: Callable[[str], Any]) -> None:
+    """CommonError if a flag that shapes the run differs from the run's own.
 
-    ``defaults`` gives those of flags by name: a run of an older version has not heard of all of them.
+    ``default_of`` gives the default of a flag that an older version of this project did not have.
     """
     if not before:
         return
     done = int(before["checkpoint"].stem.partition("_")[2])
-    if args.max_iter < done:
-        raise UsageError(f"--max_iter {args.max_iter}: the run has done {done} iterations already; give more, or none")
-    if args.lr_schedule == "poly" and args.max_iter > max(before["decay_horizon"], before["max_iter"]):
-        raise UsageError(
-            f"--max_iter {args.max_iter}: under --lr_schedule poly the learning rate of this run is 0 from iteration "
-            f"{before['decay_horizon']} on; start a new run"
+    if flags["max_iter"] < done:
+        raise CommonError(
+            f"--max_iter {flags['max_iter']}: the run has done {done} iterations already; give more, or leave it out"
         )
-    for name, new in vars(args).items():
-        old = before.get(name, defaults(name))
+    last = max(before["decay_horizon"], before["max_iter"])
+    if flags["lr_schedule"] == "poly" and flags["max_iter"] > last:
+        raise CommonError(
+            f"--max_iter {flags['max_iter']}: under --lr_schedule poly the learning rate of this run is 0 from "
+            f"iteration {before['decay_horizon']} on; start a new run"
+        )
+    for name, new in flags.items():
+        old = before.get(name, default_of(name))
         if (new or None) != (old or None) and name not in FREE:
-            raise UsageError(
+            raise CommonError(
                 f"--{name}: the run {before['checkpoint'].parent} was started with {old}, not {new}; leave the flag "
                 "out, or start a new run without --resume"
             )

@@ -3,31 +3,29 @@
 import time
 from collections.abc import Iterable, Iterator
 
-from tqdm import tqdm
-
 from datasets.sampling.loaders import Batch, too_many
 from utils.distributed import gather, which_on_any_rank
 from utils.errors import CommonError, UsageError
-from utils.processes import rank
+from utils.log import log
 
 
-class Feed:
-    """Fetches each batch before the processes agree to go on, so that all stop where one of them has met a bad file.
+class BatchFeed:
+    """Fetches each batch before the processes agree to go on: all stop together where one of them met a bad file.
 
-    ``bad_files`` are the images that could not be used in the iterations done, with what is wrong with each, of all
-    processes; up to ``allowed`` of them are replaced.
+    ``bad_files`` are the images that could not be used so far, in any process, with what is wrong with each.  Up to
+    ``allowed`` of them are replaced by other images.
     """
 
     def __init__(self, batches: Iterable[Batch], bad_files: dict[str, str], allowed: int) -> None:
         self.batches = iter(batches)
         self.bad_files, self.allowed = bad_files, allowed
         self.batch: Batch | None = None  # the next one; None at the end
-        self.waited = 0.0  # seconds spent waiting for batches so far, by this process
-        self.replaced: dict[str, str] = {}  # bad files that are new in it, of all processes
+        self.waited = 0.0  # seconds that this process has waited for batches
+        self.replaced: dict[str, str] = {}  # new bad files in the next batch, of all processes
         self.fault = ""  # why training cannot go on; the same in all processes
 
     def fetch(self, *, signalled: bool = False) -> bool:
-        """Fetch the next batch; called by all processes together, of which it tells whether any is ``signalled``."""
+        """Fetch the next batch; return whether any process is ``signalled``.  All processes call this together."""
         self.batch, fault = None, ""
         start = time.perf_counter()
         try:
@@ -35,40 +33,39 @@ class Feed:
         except UsageError as error:
             fault = str(error)
         self.waited += time.perf_counter() - start
-        found = dict(self.batch.replaced) if self.batch else {}
-        telling = bool(fault) or self.beyond(found) or not found.keys() <= self.bad_files.keys()
-        stop, compare = which_on_any_rank(signalled, telling)
+        bad = dict(self.batch.replaced) if self.batch else {}
+        news = bool(fault) or self.too_many(bad) or not bad.keys() <= self.bad_files.keys()
+        stop, any_news = which_on_any_rank(signalled, news)
         self.replaced = {}
-        if compare:
-            self.compare(fault, found)
+        if any_news:
+            self.share(fault, bad)
         return stop
 
-    def beyond(self, found: dict[str, str]) -> bool:
-        """Whether with these bad files there are too many."""
-        return bool(found) and len(self.bad_files | found) > self.allowed
+    def too_many(self, bad: dict[str, str]) -> bool:
+        """Whether there are too many bad files with these."""
+        return bool(bad) and len(self.bad_files | bad) > self.allowed
 
-    def compare(self, fault: str, found: dict[str, str]) -> None:
-        """Put together what the processes have met."""
-        reports = gather((fault, found))
+    def share(self, fault: str, bad: dict[str, str]) -> None:
+        """Collect what all processes have met."""
+        reports = gather((fault, bad))
         faults = [fault for fault, _ in reports if fault]
-        found = {name: what for _, bad in reports for name, what in bad.items()}
-        self.replaced = {name: what for name, what in found.items() if name not in self.bad_files}
+        bad = {name: problem for _, files in reports for name, problem in files.items()}
+        self.replaced = {name: problem for name, problem in bad.items() if name not in self.bad_files}
         if faults:
             self.fault = faults[0]
-        elif self.beyond(found):
-            new = list(self.replaced.values()) or list(found.values())
+        elif self.too_many(bad):
+            problems = list(self.replaced.values()) or list(bad.values())
             room = max(0, self.allowed - len(self.bad_files))
-            self.fault = too_many(new[min(room, len(new) - 1)], self.allowed)
+            self.fault = too_many(problems[min(room, len(problems) - 1)], self.allowed)
 
     def count(self) -> None:
-        """Count the bad files of the batch, with which an iteration is done now."""
-        for name, what in self.replaced.items():
-            self.bad_files[name] = what
-            if rank() == 0:
-                tqdm.write(f"bad file {len(self.bad_files)} of {self.allowed}, another takes its place: {what}")
+        """Count the bad files of the batch: its iteration is done."""
+        for name, problem in self.replaced.items():
+            self.bad_files[name] = problem
+            log.info(f"bad file {len(self.bad_files)} of {self.allowed}, another image takes its place: {problem}")
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches one by one, each counted after its use; for all processes together."""
+        """The batches one by one, each counted after its use; all processes iterate together."""
         self.fetch()
         while self.batch is not None and not self.fault:
             yield self.batch
@@ -78,5 +75,5 @@ class Feed:
             raise CommonError(self.fault)
 
     def close(self) -> None:
-        """Let the processes that load data go."""
+        """End the processes that load data; they would wait for ever."""
         getattr(self.batches, "close", lambda: None)()

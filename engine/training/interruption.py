@@ -7,8 +7,8 @@ import threading
 from types import FrameType
 
 
-def tell(message: str) -> None:
-    """Print to standard error, if that is still possible within a signal handler."""
+def print_if_possible(message: str) -> None:
+    """Print to standard error, if a signal handler still can."""
     with contextlib.suppress(OSError, RuntimeError):
         print(message, file=sys.stderr)
 
@@ -48,5 +48,5 @@ class Interruption:
     def remember(self, number: int, frame: FrameType | None) -> None:
         if self.number == 0:
             self.number = number
-            tell(f"\n{signal.Signals(number).name}: saving, then ending; Ctrl-C: ends at once")
+            print_if_possible(f"\n{signal.Signals(number).name}: saving, then ending; Ctrl-C: ends at once")
         signal.signal(signal.SIGINT, self.before[signal.SIGINT])

@@ -1,14 +1,14 @@
-"""How long iterations take, and how much of that goes by until their samples are there."""
+"""How long iterations take, and how much of that time they wait for samples."""
 
 import time
 
-from engine.training.batch_feed import Feed
+from engine.training.batch_feed import BatchFeed
 
 
 class Pace:
-    """Times the iterations between two logs; what comes in between, as validation does, is left out by ``restart``."""
+    """Times the iterations between two logs.  ``restart`` leaves out what happens between them, such as validation."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: BatchFeed) -> None:
         self.feed = feed
         self.restart()
 
@@ -16,10 +16,10 @@ class Pace:
         self.began, self.waited = time.perf_counter(), self.feed.waited
 
     def lap(self, iterations: int) -> dict[str, float]:
-        """Seconds per iteration since the last lap, of which there were so many, and the share that was waiting.
+        """Seconds per iteration since the last lap, and the share of the time spent waiting for samples.
 
-        To be called once the device has done its part.  A GPU works on while this process waits for the next samples:
-        there the share is an upper bound.
+        Call it when the device has done its part.  A GPU works while this process waits for samples; there the share is
+        an upper bound.
         """
         seconds, waited = time.perf_counter() - self.began, self.feed.waited - self.waited
         self.restart()

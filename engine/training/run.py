@@ -1,8 +1,6 @@
-"""A training run from its flags: what it is made of, where it goes on, and how it begins."""
+"""A training run: what it is made of, where it starts or goes on, and what it leaves on disk."""
 
 import json
-from argparse import Namespace
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import fields, replace
 from itertools import chain
@@ -18,174 +16,191 @@ from checkpoints.understanding import check_classes
 from datasets.disk.layouts import some
 from datasets.images import LabelledImages
 from datasets.sampling.loaders import Domains
-from engine import build, machine
-from engine import data_report as data
-from engine.options.resuming import NOT_KEPT
-from engine.plan import whitening
+from datasets.shared_classes import shared_classes
+from engine import build, data_report, machine
+from engine.options.training_options import TrainingOptions
+from engine.plan import whitening_lines
 from engine.run_log import RunLog, code_version, create_run_folder
-from engine.training.batch_feed import Feed
+from engine.training.batch_feed import BatchFeed
 from engine.training.class_sampling import class_uniform
-from engine.training.covariance_selection import Selection
-from engine.training.sample_sheets import dumped
+from engine.training.covariance_selection import CovarianceSelection
+from engine.training.sample_sheets import with_sheets
 from engine.training.trainer import Progress, Trainer
-from methods import Aggregate
+from methods.first_memory import write_first_memory
+from methods.method import Method
 from network.deeplab import DeepLab
 from network.norms import join_batch_norms
 from utils import distributed
-from utils.distributed import from_first
 from utils.errors import UsageError
 from utils.files import write_json
+from utils.log import log
 from utils.processes import rank, world_size
 
+Sets = dict[str, list[LabelledImages]]  # images to validate on: seen, unseen
 
-def train(args: Namespace) -> Path:
-    """Train as the flags say, from the start or from ``args.checkpoint``; returns the folder of the run."""
-    machine.choose_algorithms(deterministic=args.deterministic)
-    device = build.choose_device(args.device)
+
+def train(options: TrainingOptions) -> Path:
+    """Train from the start, or from the checkpoint of the run that goes on; return the folder of the run."""
+    run = options.run
+    machine.choose_algorithms(deterministic=options.step.deterministic)
+    device = machine.choose_device(options.machine.device)
     machine.keep_memory(device)
     distributed.start(device)
-    precision = build.choose_precision(args.amp, device)
-    torch.manual_seed(args.seed)
-    domains = build.training_domains(args)
-    validation, selection = data.validation_sets(args), Selection(args)
-    if not args.no_check:
-        check_images(args, domains, validation)
-    domains = replace(domains, uniform=class_uniform(args, domains))
-    classes = data.classes_of(args)
-    config = build.network_config(args, classes)
-    net = start_network(args, config, device)
-    method = build.method_from(args, net)
-    facts = {"flags": flags_to_keep(args), "code": code_version(), "network": config, "processes": world_size()}
+    precision = machine.choose_precision(options.machine.amp, device)
+    torch.manual_seed(run.seed)
+    domains = build.training_domains(options)
+    validation = data_report.validation_sets(options.data, run)
+    selection = CovarianceSelection(options)
+    if run.check:
+        check_images(options, domains, validation)
+    domains = replace(domains, uniform=class_uniform(options, domains))
+    classes = shared_classes([*run.sources, *run.targets])
+    config = build.network_config(options.network, classes, memory=options.entry.memory)
+    method = build.build_method(options, start_network(options, config, device))
+    facts = {"flags": options.flags, "code": code_version(), "network": config, "processes": world_size()}
 
-    progress = restore(args, method, facts) if args.checkpoint else Progress()
+    progress = restore(run.checkpoint, method, facts) if run.checkpoint else Progress()
     if not distributed.agreed(progress.iteration):
-        raise UsageError("--resume: the processes found different checkpoints; --exp_root must be one shared folder")
-    batches = build.training_batches(args, domains, device, progress.iteration)
-    folder = run_folder(args, facts, domains, selection)
-    if rank() == 0:
-        announce(args, method, folder, domains, validation)
-    if rank() == 0 and args.dump_augmentation_images:
-        names = ["all sources"] if domains.joined else [row.name for row, _ in domains.sources]
-        batches = dumped(batches, folder, domains=names, start=progress.iteration, classes=classes)
-    if args.memory and not (args.checkpoint or args.snapshot):
-        feed = Feed(build.initial_batches(args, domains, device), progress.bad_files, args.skip_bad)
-        start_memory(args, method, feed, device, precision)
-    log = begin_log(folder, progress) if rank() == 0 else None
+        raise UsageError("--resume: the processes see different checkpoints; --exp_root must be one shared folder")
+    folder = run_folder(options, facts, domains, selection)
+    announce(options, method, folder, domains, validation)
+    batches = build.training_batches(options, domains, device, progress.iteration)
+    if rank() == 0 and run.dump_samples:
+        names = ["all sources"] if domains.joined else [dataset.name for dataset, _ in domains.sources]
+        batches = with_sheets(batches, folder, domains=names, start=progress.iteration, classes=classes)
+    if options.entry.memory and not (run.checkpoint or run.snapshot):
+        first = build.first_memory_batches(options, domains, device)
+        feed = BatchFeed(first, progress.bad_files, options.sampling.skip_bad)
+        start_memory(options, method.net, feed, device, precision)
+    run_log = begin_log(folder, progress) if rank() == 0 else None
     try:
-        trainer = Trainer(args, method, facts, log, folder, device, precision, progress, selection)
-        trainer.run(batches, *validation)
+        trainer = Trainer(
+            options, method, facts, run_log, folder, device=device, precision=precision, progress=progress,
+            selection=selection, validation=validation,
+        )  # fmt: skip
+        trainer.run(batches)
     finally:
-        if log is not None:
-            log.close()
-    if rank() == 0 and progress.bad_files:
-        print(f"bad files that were replaced: {len(progress.bad_files)} ({some(list(progress.bad_files))})")
+        if run_log is not None:
+            run_log.close()
+    if progress.bad_files:
+        log.info(f"bad files that were replaced: {len(progress.bad_files)} ({some(list(progress.bad_files))})")
     return folder
 
 
-def begin_log(folder: Path, progress: Progress) -> RunLog:
-    """The log of a run, with what the first memory met, or the log that goes on."""
-    log = RunLog(folder, start=progress.iteration, validated=progress.validated)
-    if not progress.iteration:
-        log.write_bad_files(0, progress.bad_files)
-    return log
+def check_images(options: TrainingOptions, domains: Domains, validation: Sets) -> None:
+    """UsageError if images or labels would spoil the run; the first process checks a sample of the files."""
+    sets = [(dataset, "train", pairs) for dataset, pairs in domains.sources]
+    sets += [(dataset, "train_extra", pairs) for dataset, pairs in domains.extra]
+    sets += [(images.spec, images.split, images.found) for images in chain.from_iterable(validation.values())]
+    fault = ""
+    if rank() == 0:
+        fault = data_report.first_fault(sets, options.data, skip_bad=options.sampling.skip_bad)
+    if fault := distributed.from_first(fault):
+        raise UsageError(fault)
 
 
-def start_network(args: Namespace, config: dict[str, Any], device: torch.device) -> DeepLab:
-    """The network as training finds it, save for what a run that goes on restores."""
-    with distributed.first_on_machine():  # which may download the backbone
-        started = args.checkpoint or args.snapshot
-        net = build.network_from(config, pretrained="none" if started else args.pretrained_backbone)
-    if args.snapshot and not args.checkpoint:
-        load_start(net, args, config)
+def start_network(options: TrainingOptions, config: dict[str, Any], device: torch.device) -> DeepLab:
+    """The network at the start of training; a run that goes on restores its weights later."""
+    run = options.run
+    random = run.checkpoint or run.snapshot
+    with distributed.first_on_machine():  # the first process may download the backbone
+        net = build.network_from(config, pretrained="none" if random else options.network.pretrained_backbone)
+    if run.snapshot and not run.checkpoint:
+        load_start(
+            net,
+            run.snapshot,
+            config,
+            arch=options.network.arch,
+            wt_layer=options.network.wt_layer,
+            image_in=options.network.image_in,
+        )
     net = net.to(device).train()
-    if args.checkpoint_activations:
-        net.encoder.backbone.recompute = True
-    if args.compile:
+    net.encoder.backbone.recompute = options.step.recompute
+    if options.step.compile:
         machine.compile_network(net)
     return join_batch_norms(net, device) if world_size() > 1 else net
 
 
-def flags_to_keep(args: Namespace) -> dict[str, Any]:
-    """The flags that belong to the run, as ``flags.json`` and checkpoints hold them."""
-    flags = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
-    return {key: value for key, value in flags.items() if key not in NOT_KEPT}
-
-
-def restore(args: Namespace, method: Aggregate, facts: dict[str, Any]) -> Progress:
-    """Put ``method`` where it was when ``args.checkpoint`` was written."""
-    content = load_checkpoint(args.checkpoint, "--resume")
-    check_classes(content["network"], facts["network"], f"--resume {args.checkpoint}")
+def restore(checkpoint: Path, method: Method, facts: dict[str, Any]) -> Progress:
+    """Put ``method`` into the state in which it was when ``checkpoint`` was written."""
+    name = f"--resume {checkpoint}"
+    content = load_checkpoint(checkpoint, "--resume")
+    check_classes(content["network"], facts["network"], name)
+    whitening = method.objective.whitening
     try:
-        load_weights(method.net, content["weights"], f"--resume {args.checkpoint}")
+        load_weights(method.net, content["weights"], name)
         method.optimizer.load_state_dict(content["optimizer"])
         method.scheduler.load_state_dict(content["scheduler"])
-        if method.whitening is not None:
-            method.whitening.load_state_dict(content["whitening"], next(method.net.parameters()).device)
-        progress = Progress(**{field.name: ({"bad_files": {}} | content)[field.name] for field in fields(Progress)})
+        if whitening is not None:
+            whitening.load_state_dict(content["whitening"], next(method.net.parameters()).device)
+        stored = {"bad_files": {}} | content  # older checkpoints have no bad files
+        progress = Progress(**{field.name: stored[field.name] for field in fields(Progress)})
     except (KeyError, ValueError) as error:
-        raise UsageError(f"--resume {args.checkpoint}: not the state of a training run ({error})") from error
+        raise UsageError(f"{name}: not the state of a training run ({error})") from error
+    for key in ("code", "processes"):
+        if (before := content.get(key)) != facts[key]:
+            log.info(f"note: {key} {before} before, {facts[key]} now: the run may not end as it would have")
     if rank() == 0:
-        for what in ("code", "processes"):
-            if (before := content.get(what)) != facts[what]:
-                print(f"note: {what} {before} before, {facts[what]} now: the run may not end as it would have")
-        publish(args.checkpoint, best=progress.best_iteration == progress.iteration)  # a kill may have come in between
+        publish(checkpoint, best=progress.best_iteration == progress.iteration)  # a kill may have prevented it
     return progress
 
 
-def run_folder(args: Namespace, facts: dict[str, Any], domains: Domains, selection: Selection) -> Path:
-    """The folder of the run, made by the first process if it is new, with ``flags.json`` in it."""
+def run_folder(
+    options: TrainingOptions, facts: dict[str, Any], domains: Domains, selection: CovarianceSelection
+) -> Path:
+    """The folder of the run, with ``flags.json`` in it; the first process makes it if the run is new."""
     folder = None
     if rank() == 0:
-        used = {row.name: data.facts(pairs) for row, pairs in domains.sources}
-        used |= {f"{row.name} (coarse)": data.facts(pairs) for row, pairs in domains.extra}
-        used |= {f"{images.spec.name} (covariances)": data.facts(images.found) for images in selection.sets}
-        if args.checkpoint:
-            folder = args.checkpoint.parent
+        used = {dataset.name: data_report.facts(pairs) for dataset, pairs in domains.sources}
+        used |= {f"{dataset.name} (coarse)": data_report.facts(pairs) for dataset, pairs in domains.extra}
+        used |= {f"{images.spec.name} (covariances)": data_report.facts(images.found) for images in selection.sets}
+        if options.run.checkpoint:
+            folder = options.run.checkpoint.parent
             check_same_images(folder, used)
             remove_partial(folder)
         else:
-            folder = create_run_folder(args.exp_root, args.exp)
+            folder = create_run_folder(options.run.exp_root, options.run.exp)
         write_json(folder / "flags.json", {**facts, "training data": used})
-    return from_first(folder)
+    return distributed.from_first(folder)
 
 
 def check_same_images(folder: Path, used: dict[str, Any]) -> None:
-    """The images must be those with which the run was started, else other ones would be drawn."""
+    """UsageError if the images are not those with which the run was started: other samples would be drawn."""
     before = json.loads((folder / "flags.json").read_text()).get("training data", {})
-    for name, found in used.items():
-        if any(found[key] != before.get(name, {}).get(key) for key in ("images", "hash")):
+    for name, now in used.items():
+        if any(now[key] != before.get(name, {}).get(key) for key in ("images", "hash")):
             raise UsageError(
-                f"--resume {folder}: the run was started with other images of {name} ({before.get(name)}, now {found})"
-                "; put these back, or start a new run"
+                f"--resume {folder}: the run was started with other images of {name} ({before.get(name)}, now {now}); "
+                "put these back, or start a new run"
             )
 
 
-def check_images(args: Namespace, domains: Domains, validation: Iterable[list[LabelledImages]]) -> None:
-    """Stop before the first iteration if images or labels would spoil the run; the first process looks for all."""
-    sets = [(row, "train", pairs) for row, pairs in domains.sources]
-    sets += [(row, "train_extra", pairs) for row, pairs in domains.extra]
-    sets += [(images.spec, images.split, images.found) for images in chain.from_iterable(validation)]
-    if told := from_first(data.fault(args, sets) if rank() == 0 else ""):
-        raise UsageError(told)
-
-
-def announce(
-    args: Namespace, method: Aggregate, folder: Path, domains: Domains, validation: Iterable[list[LabelledImages]]
-) -> None:
-    sources = ", ".join(f"{row.name} ({len(pairs):,} images)" for row, pairs in domains.sources)
+def announce(options: TrainingOptions, method: Method, folder: Path, domains: Domains, validation: Sets) -> None:
+    sources = ", ".join(f"{dataset.name} ({len(pairs):,} images)" for dataset, pairs in domains.sources)
     parameters = sum(param.numel() for param in method.net.parameters())
-    print(f"{type(method).__name__} on {sources}: {args.max_iter:,} iterations, recipe {args.recipe}")
-    scored = [(images.spec, images.found) for images in chain.from_iterable(validation)]
-    print(data.report([(row.name, pairs) for row, pairs in (*domains.sources, *domains.extra, *scored)]))
+    log.info(f"{type(method).__name__} on {sources}: {options.run.max_iter:,} iterations, recipe {options.run.recipe}")
+    scored = [(images.spec, images.found) for images in chain.from_iterable(validation.values())]
+    sets = (*domains.sources, *domains.extra, *scored)
+    log.info(data_report.report([(dataset.name, pairs) for dataset, pairs in sets]))
     if domains.copies:
-        print(f"packed copies of {len(domains.copies):,} images are read in their place")
-    print(f"{args.arch}: {parameters:,} parameters; everything is written to {folder}")
-    for line in whitening(args):
-        print(line)
+        log.info(f"packed copies of {len(domains.copies):,} images are read in their place")
+    log.info(f"{options.network.arch}: {parameters:,} parameters; everything is written to {folder}")
+    for line in whitening_lines(options):
+        log.info(line)
 
 
-def start_memory(args: Namespace, method: Aggregate, feed: Feed, device: torch.device, precision: str) -> None:
-    batches = (batch.ready(device, image_in=args.image_in) for batch in feed)
-    progress = tqdm(batches, "first memory", total=args.mem_init_batches, leave=False, disable=rank() > 0)
-    with closing(feed), build.autocast(precision, device):
-        method.initialise_memory(progress)
+def start_memory(options: TrainingOptions, net: DeepLab, feed: BatchFeed, device: torch.device, precision: str) -> None:
+    """Write the first memory."""
+    batches = (batch.ready(device, image_in=options.network.image_in) for batch in feed)
+    total = options.run.first_memory_batches
+    progress = tqdm(batches, "first memory", total=total, leave=False, disable=rank() > 0)
+    with closing(feed), machine.autocast(precision, device):
+        write_first_memory(net, progress)
+
+
+def begin_log(folder: Path, progress: Progress) -> RunLog:
+    """The log of a new run, with the bad files of the first memory, or the log of a run that goes on."""
+    run_log = RunLog(folder, start=progress.iteration, validated=progress.validated)
+    if not progress.iteration:
+        run_log.write_bad_files(0, progress.bad_files)
+    return run_log

@@ -1,4 +1,4 @@
-"""``--dump_augmentation_images``: what the network is trained on, as pictures."""
+"""``--dump_augmentation_images``: the samples that the network is trained on, as pictures."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -13,19 +13,19 @@ from utils.pictures import contact_sheet, save_picture
 FOLDER, BATCHES, COLUMNS = "augmentation", 4, 4
 
 
-def dumped(
+def with_sheets(
     batches: Iterable[Batch], folder: Path, *, domains: Sequence[str], start: int, classes: ClassSet
 ) -> Iterator[Batch]:
-    """The same batches, which begin with iteration ``start``; of the first ones a picture each is written."""
+    """The same batches, the first of iteration ``start``; each of the first four is also written as a picture."""
     batches = iter(batches)
     for iteration, batch in enumerate(islice(batches, BATCHES), start):
-        save_picture(folder / FOLDER / f"iteration_{iteration:07d}.png", picture(batch, domains, classes))
+        save_picture(folder / FOLDER / f"iteration_{iteration:07d}.png", sheet_of(batch, domains, classes))
         yield batch
     yield from batches
 
 
-def picture(batch: Batch, domains: Sequence[str], classes: ClassSet) -> np.ndarray:
-    """Every image of a batch, with its labels in colours beside it, in full size: H,W,3 uint8."""
+def sheet_of(batch: Batch, domains: Sequence[str], classes: ClassSet) -> np.ndarray:
+    """Every image of a batch beside its coloured labels, in full size: H,W,3 uint8."""
     tiles = {}
     for name, role, images, labels in zip(domains, batch.meta_test.tolist(), batch.images, batch.labels, strict=True):
         for image, label in zip(images, labels, strict=True):

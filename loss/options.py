@@ -1,0 +1,92 @@
+"""Options of the losses.  Imports no torch."""
+
+from dataclasses import dataclass
+
+from utils.options import ANY, COUNT, WEIGHT, class_ids, number, option
+
+WHITENED_KINDS = (1, 2)  # the numbers of ``--wt_layer`` whose layers a whitening loss sees
+SELECTIVE_KIND = 2  # the number whose layers it whitens in selected entries only
+
+
+@dataclass(frozen=True)
+class SegmentationOptions:
+    """Options of the segmentation loss."""
+
+    class_weights: bool = option(False, "weight the classes, as for Cityscapes", flag="cls_wt_loss")
+    image_weights: bool = option(
+        False, "weight the classes: more weight for classes that an image shows little", flag="img_wt_loss"
+    )
+    bound: float = option(
+        1.0, "the largest amount that --img_wt_loss adds to a weight", flag="wt_bound", type=WEIGHT, metavar="W"
+    )
+    joint: bool = option(False, "compute these weights on the whole batch, not on each image", flag="batch_weighting")
+    relaxed: bool = option(
+        False, "at borders, accept the class of any neighbouring pixel as right", flag="jointwtborder"
+    )
+    strict: tuple[int, ...] | None = option(
+        None,
+        'classes whose pixels are never relaxed, e.g. "5,6,7"',
+        flag="strict_bdr_cls",
+        type=class_ids,
+        metavar="A,B,...",
+    )
+    relaxed_until: int = option(
+        -1, "stop relaxing at this iteration; -1: never", flag="rlx_off_iter", type=number(int, -1), metavar="N"
+    )
+
+
+@dataclass(frozen=True)
+class WhiteningOptions:
+    """Options of RobustNet's whitening loss (Choi et al., CVPR 2021)."""
+
+    weight: float = option(0.0, "weight of the whitening loss", flag="wt_reg_weight", type=WEIGHT, metavar="W")
+    relax_denom: float = option(
+        0.0,
+        "--wt_layer 1 tolerates covariances of 1/D on average, --wt_layer 2 spares one entry in D; 0: neither",
+        type=WEIGHT,
+        metavar="D",
+    )
+    clusters: int = option(
+        50,
+        "k-means clusters of the covariance entries by their change under colour jitter; --wt_layer 2 spares the "
+        "lowest cluster",
+        type=ANY,
+        metavar="K",
+    )
+    first_epoch: int = option(
+        0,
+        "the epoch, counted from 0, at whose end --wt_layer 2 selects covariance entries; it whitens from then on",
+        flag="cov_stat_epoch",
+        type=ANY,
+        metavar="N",
+    )
+    dynamic: bool = option(False, "select anew after every N + 1 epochs, N as in --cov_stat_epoch")
+    trials: int = option(
+        10, "passes over the images of each data set; whitened is what all passes select", type=ANY, metavar="N"
+    )
+    datasets: tuple[str, ...] = option(
+        None,
+        "data sets whose images select the entries (default: the sources)",
+        flag="covstat_val_dataset",
+        nargs="+",
+        metavar="NAME",
+    )
+    images: int = option(
+        500, "validation images of each of these data sets", flag="covstat_images", type=COUNT, metavar="N"
+    )
+    wt_layer: tuple[int, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a whitening loss."""
+        return self.weight > 0 and any(kind in WHITENED_KINDS for kind in self.wt_layer)
+
+    @property
+    def selective(self) -> bool:
+        """Whether the loss needs statistics to select covariance entries."""
+        return self.active and SELECTIVE_KIND in self.wt_layer
+
+    @property
+    def clustered(self) -> bool:
+        """Whether k-means selects the entries; otherwise a fixed share of them is selected."""
+        return self.selective and not self.relax_denom

@@ -1,0 +1,103 @@
+"""What all methods share: the parts that they train, gradients, and the update."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, autograd, nn
+from torch.func import functional_call
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from datasets.sampling.loaders import Batch
+from methods.objective import Objective, Terms
+from utils.distributed import all_sums
+
+
+class Method:
+    """A way to train a network.  A subclass writes ``step``.
+
+    ``step`` takes one ``Batch`` (images D,N,3,H,W and labels D,N,H,W of D domains), updates the network once,
+    advances the schedule, and returns its weighted loss terms by name.  The terms are detached tensors, one share per
+    process: the loop reads their values later, since reading makes a GPU wait.
+
+    ``options`` is the method's dataclass in ``METHODS``.  ``objective`` is the loss of a network's output.  ``parts``
+    splits each pass over a batch into smaller passes, which need less memory.  The gradients are those of the whole
+    batch, except that batch norm sees one part at a time.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler,
+        *,
+        options: Any,
+        objective: Objective | None = None,
+        parts: int = 1,
+    ):
+        self.net, self.optimizer, self.scheduler = net, optimizer, scheduler
+        self.options, self.objective, self.parts = options, objective or Objective(), parts
+        self.params = {name: param for name, param in net.named_parameters() if param.requires_grad}
+
+    def step(self, batch: Batch) -> Terms:
+        raise NotImplementedError
+
+    def gradients(self, terms: Terms) -> list[Tensor]:
+        """The gradient of the sum of ``terms`` for every parameter, over all processes; zero where none arrives."""
+        return self.sum_over_processes(self.own_gradients(terms))
+
+    def own_gradients(self, terms: Terms) -> list[Tensor]:
+        """The gradient of this process's share of the terms."""
+        total = sum(terms.values())
+        return list(autograd.grad(total, self.params.values(), allow_unused=True, materialize_grads=True))
+
+    def sum_over_processes(self, grads: list[Tensor]) -> list[Tensor]:
+        return all_sums(grads, like=self.params.values())
+
+    def accumulate(self, batch: Batch, losses: Callable[[Batch], Terms]) -> tuple[Terms, list[Tensor]]:
+        """The terms of ``losses`` (detached) and their gradients, summed over the parts of a flat batch."""
+        first, *others = batch.parts(self.parts)
+        terms = losses(first)
+        grads = self.own_gradients(terms)
+        terms = detached(terms)
+        for part in others:
+            more = losses(part)
+            for total, grad in zip(grads, self.own_gradients(more), strict=True):
+                total.add_(grad)
+            terms = {name: term + more[name].detach() for name, term in terms.items()}
+        return terms, self.sum_over_processes(grads)
+
+    def apply(self, grads: list[Tensor]) -> None:
+        """One step of the optimizer along ``grads``, one gradient per parameter."""
+        for param, grad in zip(self.params.values(), grads, strict=True):
+            param.grad = grad
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def look_ahead(self, grads: list[Tensor], rate: float) -> dict[str, Tensor]:
+        """The state of the network after one plain gradient step: w - rate * g for every parameter, by name.
+
+        Buffers are cloned, so that a forward pass with this state leaves the running statistics as they are.
+        """
+        stepped = {
+            name: torch.sub(param, grad, alpha=rate)
+            for (name, param), grad in zip(self.params.items(), grads, strict=True)
+        }
+        return {name: buffer.clone() for name, buffer in self.net.named_buffers()} | stepped
+
+    def look_ahead_rate(self) -> float:
+        """The step of the look-ahead: with ``inner_lr_anneal`` lr / 4 from the second iteration on, as published."""
+        if self.options.inner_lr_anneal and self.scheduler.last_epoch > 0:
+            return self.scheduler.get_last_lr()[0] / 4
+        return self.options.inner_lr
+
+
+def call_with(module: nn.Module, state: Mapping[str, Tensor], *args: Any, prefix: str = "", **kwargs: Any) -> Any:
+    """What ``module`` returns with the weights and buffers in ``state``, whose names begin with ``prefix``."""
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return functional_call(module, own, args, kwargs)
+
+
+def detached(terms: Terms, prefix: str = "") -> Terms:
+    return {prefix + name: term.detach() for name, term in terms.items()}
