@@ -5,17 +5,15 @@ import torch
 from torch.optim import SGD
 
 from datasets.sampling.loaders import Batch
-from engine.build import autocast
-from engine.machine import choose_algorithms, compile_network
+from engine.machine import autocast, choose_algorithms, compile_network
+from support.methods import NAMES
 from support.tiny_network import tiny_method
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
-KINDS = [(False, False), (True, False), (False, True), (True, True)]
 
 
-def steps(device: str, precision: str, mldg: bool, memory: bool, compiled: bool = False) -> list[dict[str, float]]:
-    options = {"gumbel": False} if memory else {}
-    method = tiny_method(mldg=mldg, memory=memory, device=device, **options)
+def steps(device: str, precision: str, name: str, compiled: bool = False) -> list[dict[str, float]]:
+    method = tiny_method(name, device=device, gumbel=False)
     if compiled:
         compile_network(method.net)
     generator = torch.Generator().manual_seed(0)
@@ -30,25 +28,25 @@ def steps(device: str, precision: str, mldg: bool, memory: bool, compiled: bool 
     return rows
 
 
-@pytest.mark.parametrize(("mldg", "memory"), KINDS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("precision", "tolerance"), [("off", 1e-4), ("bf16", 2e-2)])
-def test_steps_equal_those_of_the_cpu(mldg: bool, memory: bool, precision: str, tolerance: float) -> None:
-    expected, found = steps("cpu", "off", mldg, memory), steps("cuda", precision, mldg, memory)
+def test_steps_equal_those_of_the_cpu(name: str, precision: str, tolerance: float) -> None:
+    expected, found = steps("cpu", "off", name), steps("cuda", precision, name)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=tolerance)
 
 
-@pytest.mark.parametrize(("mldg", "memory"), KINDS)
-def test_compiled_steps_equal_others(mldg: bool, memory: bool) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_steps_equal_others(name: str) -> None:
     torch.compiler.reset()
-    expected, found = (steps("cuda", "off", mldg, memory, compiled) for compiled in (False, True))
+    expected, found = (steps("cuda", "off", name, compiled) for compiled in (False, True))
     for ours, theirs in zip(found, expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-@pytest.mark.parametrize(("mldg", "memory"), KINDS)
-def test_nothing_in_a_step_waits(mldg: bool, memory: bool) -> None:
-    method = tiny_method(mldg=mldg, memory=memory, device="cuda")
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_in_a_step_waits(name: str) -> None:
+    method = tiny_method(name, device="cuda")
     images = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8).pin_memory()
     labels = torch.randint(0, 19, (2, 2, 32, 32), dtype=torch.uint8).pin_memory()
     batch = Batch(images, labels, torch.tensor([True, False]))
@@ -65,7 +63,7 @@ def test_deterministic_steps_repeat_in_every_bit() -> None:
     try:
         weights = []
         for _ in range(2):
-            method = tiny_method(mldg=True, memory=True, device="cuda", gumbel=False)
+            method = tiny_method("pinmem", device="cuda", gumbel=False)
             generator = torch.Generator().manual_seed(0)
             images = torch.randn(2, 2, 3, 64, 64, generator=generator).to("cuda")
             labels = torch.randint(0, 19, (2, 2, 64, 64), generator=generator)
@@ -79,7 +77,7 @@ def test_deterministic_steps_repeat_in_every_bit() -> None:
 
 
 def test_the_single_kernel_steps_as_many_do() -> None:
-    method = tiny_method(mldg=False, memory=False, device="cuda")
+    method = tiny_method("baseline", device="cuda")
     assert method.optimizer.defaults["fused"]
     many = [param.detach().clone().requires_grad_() for param in method.net.parameters()]
     other = SGD(many, lr=0.01, momentum=0.9, weight_decay=0, foreach=True)

@@ -10,12 +10,14 @@ from test_parity import iteration_batch, seeded_network
 from torch import Tensor
 
 from checkpoints.release_names import to_ours
-from methods import choose_method
+from methods.first_memory import write_first_memory
+from methods.method import Method
 from network.deeplab import DeepLab
-from optimizer.sgd import build_optimizer
 from support.golden import assert_close, assert_norms, hold, load, probe
+from support.methods import method_on
 
 pytestmark = pytest.mark.parity
+CALLED = {"agg": "baseline", "mldg": "mldg", "memory_agg": "memory", "memory_mldg": "pinmem"}  # as the goldens do
 NOISE = "module.dsn.0.bias"  # a bias in front of a batch norm: its gradient is rounding noise around zero
 
 
@@ -37,8 +39,7 @@ def test_memory_initialisation(dtype: torch.dtype) -> None:
     golden = load("d_meminit_r18v3p_f64" if dtype == torch.float64 else "d_meminit_r18v3p")
     net = seeded_network("r18v3p_mem", dtype)
     before = net.memory.items.clone()
-    method = build_method("memory_agg", net)
-    method.initialise_memory(iteration_batch(k, dtype, [False, False], 2) for k in range(3))
+    write_first_memory(net, (iteration_batch(k, dtype, [False, False], 2) for k in range(3)))
     seen = golden["classes_seen"] > 0
     assert list(golden["zero_rows"]) == [3]
     rows = [k for k in range(19) if k != 3]
@@ -49,13 +50,8 @@ def test_memory_initialisation(dtype: torch.dtype) -> None:
     assert net.training and seen.sum() >= 18
 
 
-def build_method(kind: str, net: DeepLab, anneal: bool = False):
-    sgd, schedule = build_optimizer(
-        net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000
-    )
-    chosen = choose_method(mldg="mldg" in kind, memory="memory" in kind)
-    extra = ({"anneal": anneal} if "mldg" in kind else {}) | ({"gumbel": False} if "memory" in kind else {})
-    return chosen(net, sgd, schedule, **extra)
+def build_method(kind: str, net: DeepLab, anneal: bool = False) -> Method:
+    return method_on(net, CALLED[kind], inner_lr_anneal=anneal, gumbel=False)
 
 
 CASES = [
@@ -93,7 +89,7 @@ def test_iterations(kind: str, iterations: int, dtype: torch.dtype, threads: Cal
     check_update(net, start, golden, tolerance)
     assert method.scheduler.get_last_lr()[0] == pytest.approx(golden["lr_after_each_iteration"][-1], rel=1e-12)
     if "mldg" in kind and iterations == 2:
-        assert method.inner_lr == pytest.approx(float(golden["inner_lr_after"]), rel=1e-12)
+        assert method.look_ahead_rate() == pytest.approx(float(golden["inner_lr_after"]), rel=1e-12)
     if "memory" in kind:
         difference = (net.memory.items.double() - torch.from_numpy(golden["m_items_after"])).abs()
         hold(golden["m_items_after"], "items, of rows of length one", difference.max(), tolerance.items)

@@ -5,17 +5,20 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from test_methods import KINDS, random_batch
+from test_methods import random_batch
 from torch import Tensor
 
 from datasets.labels import IGNORE
-from engine.objective import pixel_losses
-from engine.options.train_flags import parse_training
+from engine.options.training_command import parse_training
 from loss import resized
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy, nearest
 from loss.weighting import CITYSCAPES_WEIGHTS, class_weights, image_weights
+from methods import METHODS
+from methods.objective import Objective, build_objective, segmentation_loss
 from network.deeplab import resize
+from support.methods import NAMES
+from support.mistakes import training_mistake
 from support.tiny_network import tiny_method
 
 FLAGS = [
@@ -66,9 +69,10 @@ def by_hand(logits: Tensor, labels: Tensor, flags: str) -> float:
     return total / valid
 
 
-def losses(flags: str, **options: object) -> dict:
-    args = parse_training(flags.split())
-    return pixel_losses(args, tiny_method(mldg=False, memory=False, **options).scheduler, classes=19)
+def losses(flags: str) -> Objective:
+    options = parse_training(flags.split())
+    method = tiny_method("baseline")
+    return build_objective(method.net, method.scheduler, segmentation=options.segmentation, whitening=options.whitening)
 
 
 SIZES = [
@@ -107,9 +111,9 @@ def test_coarse_logits_as_if_they_were_resized(
 @pytest.mark.parametrize("flags", ["", *FLAGS])
 def test_losses_are_those_of_the_papers(flags: str) -> None:
     logits, labels = example()
-    found = losses(flags)["segmentation"](logits, labels)
+    found = losses(flags).segmentation(logits, labels)
     assert found.item() == pytest.approx(by_hand(logits, labels, flags), rel=1e-6)
-    auxiliary = losses(flags)["auxiliary"](logits[..., ::2, ::2], labels)
+    auxiliary = losses(flags).auxiliary(logits[..., ::2, ::2], labels)
     weigh = class_weights if "--cls" in flags else None
     assert auxiliary == auxiliary_cross_entropy(logits[..., ::2, ::2], labels, weigh=weigh)
 
@@ -117,7 +121,7 @@ def test_losses_are_those_of_the_papers(flags: str) -> None:
 @pytest.mark.parametrize("flags", FLAGS)
 def test_nothing_but_ignored_pixels(flags: str) -> None:
     logits = torch.randn(2, 19, 4, 4, requires_grad=True)
-    loss = losses(flags)["segmentation"](logits, torch.full((2, 4, 4), IGNORE))
+    loss = losses(flags).segmentation(logits, torch.full((2, 4, 4), IGNORE))
     loss.backward()
     assert loss == 0 and logits.grad.eq(0).all()
 
@@ -126,7 +130,7 @@ def test_nothing_but_ignored_pixels(flags: str) -> None:
 def test_gradients(flags: str) -> None:
     """They are right, reach no ignored pixel, and half precision stops before the sums."""
     logits, labels = example()
-    chosen = losses(flags)["segmentation"]
+    chosen = losses(flags).segmentation
     logits.requires_grad_()
     corner = logits[:1, :, :3, :3].detach().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: chosen(x, labels[:1, :3, :3]), corner)
@@ -157,8 +161,8 @@ def test_weights_of_images_and_batches() -> None:
     torch.testing.assert_close(joint, torch.tensor([[1 + 4 / 7, 1 + 4 / 7, 1 + 6 / 7, 1]]).expand(2, -1))
 
 
-@pytest.mark.parametrize(("mldg", "memory"), KINDS)
-def test_every_method_minimises_the_chosen_loss(mldg: bool, memory: bool) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_minimises_the_chosen_loss(name: str) -> None:
     batch = random_batch()
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -167,10 +171,11 @@ def test_every_method_minimises_the_chosen_loss(mldg: bool, memory: bool) -> Non
         seen.append((logits, labels, relaxed_cross_entropy(logits, labels, weigh=class_weights)))
         return seen[-1][2]
 
-    method = tiny_method(mldg=mldg, memory=memory, segmentation=chosen)
+    mldg = METHODS[name].mldg
+    method = tiny_method(name, objective=Objective(chosen))
     terms = method.step(batch)
     names = ["inner/seg", "outer/seg"] if mldg else ["seg"]
-    assert [terms[name].item() for name in names] == [loss.item() for _, _, loss in seen]
+    assert [terms[each].item() for each in names] == [loss.item() for _, _, loss in seen]
     assert all(torch.equal(labels, batch.labels[i if mldg else slice(None)].flatten(0, -3))
                for i, (_, labels, _) in enumerate(seen))  # fmt: skip
     first = sum(terms.values()).item()
@@ -179,9 +184,9 @@ def test_every_method_minimises_the_chosen_loss(mldg: bool, memory: bool) -> Non
 
 def test_relaxation_ends_with_its_iteration() -> None:
     logits, labels = example()
-    method = tiny_method(mldg=False, memory=False)
-    args = parse_training(["--jointwtborder", "--rlx_off_iter", "2"])
-    chosen = pixel_losses(args, method.scheduler, classes=19)["segmentation"]
+    method = tiny_method("baseline")
+    options = parse_training(["--jointwtborder", "--rlx_off_iter", "2"])
+    chosen = segmentation_loss(options.segmentation, method.scheduler, classes=19)
     found = []
     for _ in range(3):
         found.append(chosen(logits, labels))
@@ -193,7 +198,7 @@ def test_relaxation_ends_with_its_iteration() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("--cls_wt_loss --img_wt_loss", "both weigh the classes"),
+        ("--cls_wt_loss --img_wt_loss", "both weight the classes"),
         ("--wt_bound 2", "--wt_bound changes nothing without --img_wt_loss"),
         ("--batch_weighting --cls_wt_loss", "--batch_weighting changes nothing without --img_wt_loss"),
         ("--strict_bdr_cls 5", "--strict_bdr_cls changes nothing without --jointwtborder"),
@@ -204,15 +209,12 @@ def test_relaxation_ends_with_its_iteration() -> None:
     ],
 )
 def test_flags_that_contradict(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        parse_training(line.split())
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2 and told in printed and printed.count("\n") == 1
+    assert told in training_mistake(line, capsys)
 
 
 def test_flags_in_their_usual_form() -> None:
-    args = parse_training(["--jointwtborder", "--strict_bdr_cls", "5, 7,6", "--rlx_off_iter", "-1"])
-    assert args.strict_bdr_cls == [5, 6, 7] and args.rlx_off_iter == -1 and args.wt_bound == 1
+    loss = parse_training(["--jointwtborder", "--strict_bdr_cls", "5, 7,6", "--rlx_off_iter", "-1"]).segmentation
+    assert loss.strict == (5, 6, 7) and loss.relaxed_until == -1 and loss.bound == 1
 
 
 @pytest.mark.parametrize(("source", "target"), [(768, 48), (240, 15), (100, 13), (7, 33), (713, 90), (5, 1)])

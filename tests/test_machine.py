@@ -9,23 +9,26 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
-from test_methods import KINDS, random_batch
+from test_methods import random_batch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 from torch._subclasses import FakeTensorMode
 
+from datasets.shared_classes import shared_classes
 from engine import machine
-from engine.build import choose_precision, network_config
-from engine.data_report import classes_of
-from engine.options.train_flags import parse_training
-from engine.plan import numbers
+from engine.build import network_config
+from engine.machine import choose_precision
+from engine.options.training_command import parse_training
+from engine.plan import number_lines
 from engine.program import run_program
 from engine.training import run as training
+from optimizer.schedules import OptimizerOptions
 from optimizer.sgd import build_optimizer
+from support.methods import NAMES
 from support.tiny_network import tiny_method
-from utils.errors import UsageError
+from utils.errors import CommonError, UsageError
 
-SCHEDULE = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0, "schedule": "exp", "exponent": 9, "horizon": 100}
+SCHEDULE = OptimizerOptions(exponent=9, horizon=100)
 
 
 @pytest.fixture(autouse=True)
@@ -86,20 +89,20 @@ def test_float32_is_true_unless_asked_otherwise(amp: str, device: str, precision
 
 def test_the_optimizer_is_one_kernel_on_cuda_only() -> None:
     with FakeTensorMode():
-        assert build_optimizer(nn.Linear(2, 2, device="cuda"), **SCHEDULE)[0].defaults["fused"]
-    sgd, _ = build_optimizer(nn.Linear(2, 2), **SCHEDULE)
+        assert build_optimizer(nn.Linear(2, 2, device="cuda"), SCHEDULE)[0].defaults["fused"]
+    sgd, _ = build_optimizer(nn.Linear(2, 2), SCHEDULE)
     state = sgd.state_dict()
     state["param_groups"][0]["fused"] = True  # as saved on another device
     sgd.load_state_dict(state)
     assert not sgd.param_groups[0]["fused"]
 
 
-@pytest.mark.parametrize(("mldg", "memory"), KINDS)
-def test_compiled_steps_equal_others(mldg: bool, memory: bool) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_compiled_steps_equal_others(name: str) -> None:
     torch.compiler.reset()
     found = []
     for compiled in (False, True):
-        method = tiny_method(mldg=mldg, memory=memory, **({"gumbel": False} if memory else {}))
+        method = tiny_method(name, gumbel=False)
         method.net.double()
         if compiled:
             machine.compile_network(method.net, backend="aot_eager")
@@ -113,16 +116,17 @@ def test_compiled_steps_equal_others(mldg: bool, memory: bool) -> None:
 
 
 def test_flags_reach_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    args = parse_training(["--deterministic", "--compile", "--arch", "DeepR18V3PlusD", "--pretrained_backbone", "none"])
+    line = "--deterministic --compile --arch DeepR18V3PlusD --pretrained_backbone none --device nowhere"
+    options = parse_training(line.split())
     told = []
     monkeypatch.setattr(machine, "choose_algorithms", lambda *, deterministic: told.append(deterministic))
     monkeypatch.setattr(machine, "compile_network", told.append)
-    args.device = "nowhere"
     with pytest.raises(UsageError, match="nowhere"):
-        training.train(args)
-    net = training.start_network(args, network_config(args, classes_of(args)), torch.device("cpu"))
+        training.train(options)
+    config = network_config(options.network, shared_classes(options.run.sources), memory=False)
+    net = training.start_network(options, config, torch.device("cpu"))
     assert told[0] is True and told[1] is net
-    assert list(numbers(args)) == ["numbers     bf16 on a GPU, else float32; TF32 off, compiled, deterministic"]
+    assert list(number_lines(options)) == ["numbers     bf16 on a GPU, else float32; TF32 off, compiled, deterministic"]
 
 
 def test_what_cannot_be_compiled_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -134,10 +138,9 @@ def test_what_cannot_be_compiled_is_told(monkeypatch: pytest.MonkeyPatch, capsys
     told = capsys.readouterr().err
     assert end.value.code == 2 and "(no compiler); give --no-compile" in told and told.count("\n") == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(CommonError, match="--compile: works for a single process only"):
         parse_training(["--compile"])
-    assert end.value.code == 2 and "single process, whose batch norms" in capsys.readouterr().err
-    assert not parse_training(["--compile", "--no-compile"]).compile
+    assert not parse_training(["--compile", "--no-compile"]).step.compile
 
 
 def test_validation_is_not_compiled() -> None:

@@ -11,10 +11,9 @@ from torch import Tensor
 from datasets.registry import Sample, spec
 from datasets.sampling.loaders import Batch, Domains, train_loader
 from datasets.transforms import Augmentation
+from support.methods import NAMES
 from support.tiny_network import CLASSES, tiny_method
 from utils.errors import UsageError
-
-KINDS = [(False, False), (True, False), (False, True), (True, True)]
 
 
 def random_batch(domains: int = 2, seed: int = 0) -> Batch:
@@ -24,9 +23,9 @@ def random_batch(domains: int = 2, seed: int = 0) -> Batch:
     return Batch(images, labels, torch.arange(domains) > 0)
 
 
-@pytest.mark.parametrize(("mldg", "memory"), KINDS)
-def test_every_method_learns(mldg: bool, memory: bool) -> None:
-    method = tiny_method(mldg=mldg, memory=memory)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_learns(name: str) -> None:
+    method = tiny_method(name)
     batch = random_batch()
     before = [param.clone() for param in method.net.parameters()]
     losses = [sum(method.step(batch).values()).item() for _ in range(60)]
@@ -35,9 +34,9 @@ def test_every_method_learns(mldg: bool, memory: bool) -> None:
     assert all(moved)
 
 
-@pytest.mark.parametrize(("mldg", "memory"), KINDS)
-def test_pixels_without_a_label_do_no_harm(mldg: bool, memory: bool) -> None:
-    method = tiny_method(mldg=mldg, memory=memory)
+@pytest.mark.parametrize("name", NAMES)
+def test_pixels_without_a_label_do_no_harm(name: str) -> None:
+    method = tiny_method(name)
     batch = random_batch()
     batch = batch._replace(labels=torch.full_like(batch.labels, 255))
     terms = method.step(batch)
@@ -56,10 +55,10 @@ def flat_domain(folder: Path, split: bool) -> tuple:
 
 
 @pytest.mark.parametrize("meta_aug", ["role", "first_domain"])
-@pytest.mark.parametrize("memory", [False, True])
-def test_strong_jitter_follows_the_role(tmp_path: Path, meta_aug: str, memory: bool) -> None:
+@pytest.mark.parametrize("name", ["mldg", "pinmem"])
+def test_strong_jitter_follows_the_role(tmp_path: Path, meta_aug: str, name: str) -> None:
     """From what the network receives: the domain by its stripes, jitter by its colours, the role by the pass."""
-    method = tiny_method(mldg=True, memory=memory)
+    method = tiny_method(name)
     received: list[Tensor] = []
     method.net.register_forward_pre_hook(lambda module, inputs: received.append(inputs[0]))
     plain = [flat_domain(tmp_path / "flat", False), flat_domain(tmp_path / "striped", True)]
@@ -88,7 +87,7 @@ def untouched_colours() -> set[tuple[float, ...]]:
 def test_meta_test_images_never_reach_memory_or_running_statistics() -> None:
     stored = []
     for seed in (0, 1):
-        method = tiny_method(mldg=True, memory=True, gumbel=False)
+        method = tiny_method("pinmem", gumbel=False)
         batch = random_batch()
         batch.images[1] = random_batch(seed=seed).images[1] * (1 + seed)
         grads = [torch.zeros_like(param) for param in method.net.parameters()]
@@ -102,10 +101,10 @@ def test_meta_test_images_never_reach_memory_or_running_statistics() -> None:
 
 
 def test_items_stay_unit_vectors() -> None:
-    method = tiny_method(mldg=True, memory=True)
+    method = tiny_method("pinmem")
     for seed in range(5):
         method.step(random_batch(seed=seed))
-    torch.testing.assert_close(method.memory.items.norm(dim=1), torch.ones(CLASSES))
+    torch.testing.assert_close(method.net.memory.items.norm(dim=1), torch.ones(CLASSES))
 
 
 def test_meta_learning_with_one_domain_is_told(tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def test_meta_learning_with_one_domain_is_told(tmp_path: Path) -> None:
 
 
 def test_one_domain_without_meta_learning(tmp_path: Path) -> None:
-    method = tiny_method(mldg=False, memory=True)
+    method = tiny_method("memory")
     domains = Domains([flat_domain(tmp_path / "flat", False)], Augmentation(crop_size=16), seed=5)
     for batch in train_loader(domains, batch_size=2, start=0, stop=2):
         assert method.step(batch.ready("cpu"))["seg"].isfinite()
@@ -124,7 +123,7 @@ def test_one_domain_without_meta_learning(tmp_path: Path) -> None:
 def test_bf16_steps_are_close_to_single_precision() -> None:
     terms = []
     for half in (False, True):
-        method = tiny_method(mldg=True, memory=True, gumbel=False)
+        method = tiny_method("pinmem", gumbel=False)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half, cache_enabled=False):
             terms.append(method.step(random_batch()))
     for name in terms[0]:

@@ -1,26 +1,32 @@
 """A batch in parts equals the whole one, and activations that are computed again equal those that were kept."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from test_ranks import IMAGES, KINDS, LOSSES, joint_batch, part
+from test_ranks import IMAGES, LOSSES, joint_batch, part
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from engine import build
-from engine.objective import pixel_losses
 from engine.options.resuming import refuse_changes
-from engine.options.train_flags import parse_training, training_parser
-from engine.plan import footprint
+from engine.options.training_command import parse_training
+from engine.options.training_parser import training_parser
+from engine.plan import step_lines
 from engine.training.run import start_network
-from methods import choose_method
+from loss.segmentation import auxiliary_cross_entropy
+from loss.weighting import class_weights
+from methods import METHODS
+from methods.objective import Objective, segmentation_loss
 from methods.whitening_term import Whitening
 from network.backbones import Backbone
 from network.deeplab import SegOutput
 from network.layer_norms import WhiteningNorm
-from optimizer.sgd import build_optimizer
+from optimizer.schedules import OptimizerOptions
+from support.methods import NAMES, method_on
+from support.mistakes import training_mistake
 from support.ranks import run_ranks, small_method
 from support.tiny_network import CLASSES, DIM
 from utils.distributed import all_sum
@@ -56,16 +62,18 @@ class WhitenedNet(nn.Module):
         return SegOutput(self.heads[1](last), images.shape[-2:], self.heads[0](middle), last, whitened=whitened)
 
 
-def train(line: str, mldg: bool, parts: int) -> dict[str, Tensor]:
+def train(line: str, name: str, parts: int) -> dict[str, Tensor]:
     """The state and the losses of two iterations in which batch norms go by their running statistics."""
     torch.manual_seed(0)
     net = WhitenedNet().double()
-    losses = pixel_losses(parse_training(line.split()), SimpleNamespace(last_epoch=0), classes=CLASSES)
     term = Whitening([True, False], weight=2.0, relax_denom=4)
     term.select([torch.rand(DIM, DIM).triu(1) > 0.5], 1, CPU)
-    sgd = build_optimizer(net, lr=0.1, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100)
-    inner = {"inner_lr": 0.1} if mldg else {}
-    method = choose_method(mldg=mldg, memory=False)(net, *sgd, whitening=term, parts=parts, **losses, **inner)
+    loss = parse_training(line.split()).segmentation
+    schedule = SimpleNamespace(last_epoch=0)
+    auxiliary = partial(auxiliary_cross_entropy, weigh=class_weights if loss.class_weights else None, reduce=all_sum)
+    objective = Objective(segmentation_loss(loss, schedule, classes=CLASSES), auxiliary, term)
+    optimizer = OptimizerOptions(lr=0.1, exponent=9, horizon=100)
+    method = method_on(net, name, optimizer=optimizer, objective=objective, parts=parts, inner_lr=0.1)
     own = slice(rank() * PER_RANK, (rank() + 1) * PER_RANK) if world_size() > 1 else slice(None)
     found = {}
     for iteration in range(2):
@@ -75,17 +83,17 @@ def train(line: str, mldg: bool, parts: int) -> dict[str, Tensor]:
     return net.state_dict() | found
 
 
-@pytest.mark.parametrize("mldg", [False, True])
+@pytest.mark.parametrize("name", ["baseline", "mldg"])
 @pytest.mark.parametrize("line", LINES)
-def test_parts_equal_the_whole_batch(line: str, mldg: bool) -> None:
-    whole = train(line, mldg, parts=1)
-    assert {name.rpartition("/")[2].split()[-1] for name in whole if name[0] in "01"} == {"seg", "aux", "whitening"}
+def test_parts_equal_the_whole_batch(line: str, name: str) -> None:
+    whole = train(line, name, parts=1)
+    assert {key.rpartition("/")[2].split()[-1] for key in whole if key[0] in "01"} == {"seg", "aux", "whitening"}
     for parts in (2, 3, 6):
-        assert differences(train(line, mldg, parts), whole) < 1e-9
+        assert differences(train(line, name, parts), whole) < 1e-9
 
 
 def train_all(parts: int) -> list[dict[str, Tensor]]:
-    return [train("--img_wt_loss --batch_weighting", mldg, parts) for mldg in (False, True)]
+    return [train("--img_wt_loss --batch_weighting", name, parts) for name in ("baseline", "mldg")]
 
 
 def test_parts_of_ranks_equal_one_process(tmp_path: Path) -> None:
@@ -105,7 +113,7 @@ def test_every_domain_is_in_every_part() -> None:
 WT_LAYER = (0, 0, 0, 2, 5, 1, 0)
 
 
-def step_once(mldg: bool, memory: bool, recompute: bool) -> tuple[dict[str, Tensor], int, int]:
+def step_once(name: str, recompute: bool) -> tuple[dict[str, Tensor], int, int]:
     """State and losses after an iteration, how many numbers its graphs kept, and how often the backbone ran."""
 
     def backbone() -> Backbone:
@@ -115,8 +123,7 @@ def step_once(mldg: bool, memory: bool, recompute: bool) -> tuple[dict[str, Tens
 
     term = Whitening([True, False], weight=2.0)
     term.select([torch.ones(64, 64, dtype=torch.bool).triu(1)], 1, CPU)
-    inner = {"inner_lr": 0.1} if mldg else {}
-    method = small_method(backbone, mldg=mldg, memory=memory, whitening=term, **inner)
+    method = small_method(backbone, name, whitening=term, inner_lr=0.1)
     runs: list[int] = []
     method.net.encoder.backbone.stages[0].register_forward_pre_hook(lambda *_: runs.append(1))
     kept: list[int] = []
@@ -132,17 +139,18 @@ def step_once(mldg: bool, memory: bool, recompute: bool) -> tuple[dict[str, Tens
     return method.net.state_dict() | terms, sum(kept), len(runs)
 
 
-@pytest.mark.parametrize(("mldg", "memory"), KINDS)
-def test_recomputed_activations_equal_kept_ones(mldg: bool, memory: bool) -> None:
-    expected, much, passes = step_once(mldg, memory, False)
-    found, little, all_passes = step_once(mldg, memory, True)
+@pytest.mark.parametrize("name", NAMES)
+def test_recomputed_activations_equal_kept_ones(name: str) -> None:
+    expected, much, passes = step_once(name, False)
+    found, little, all_passes = step_once(name, True)
     assert differences(found, expected) < 1e-12
-    assert all_passes - passes == 1 + mldg  # those with a gradient, and none of those that write the memory
+    # The passes with a gradient run again, those that write the memory do not.
+    assert all_passes - passes == 1 + METHODS[name].mldg
     assert little < much / 2
 
 
 def recompute_in_ranks() -> float:
-    return differences(*(step_once(True, False, recompute)[0] for recompute in (True, False)))
+    return differences(*(step_once("mldg", recompute)[0] for recompute in (True, False)))
 
 
 def test_recomputed_activations_in_ranks(tmp_path: Path) -> None:
@@ -151,16 +159,16 @@ def test_recomputed_activations_in_ranks(tmp_path: Path) -> None:
 
 def test_flags_reach_their_places() -> None:
     line = "--accumulate 2 --bs_mult 4 --checkpoint_activations --arch DeepR18V3PlusD --pretrained_backbone none"
-    args = parse_training(line.split())
-    config = {"arch": args.arch, "num_classes": 19, "memory": None}
-    net = start_network(args, config, CPU)
-    assert net.encoder.backbone.recompute and build.method_from(args, net).parts == 2
-    assert "2 per batch, of 2 images per domain" in "\n".join(footprint(args))
-    assert "computed again" in "\n".join(footprint(args))
-    args = parse_training(line.split()[5:])
-    net = start_network(args, config, CPU)
-    assert not net.encoder.backbone.recompute and build.method_from(args, net).parts == 1
-    assert not list(footprint(args))
+    options = parse_training(line.split())
+    config = {"arch": options.network.arch, "num_classes": 19, "memory": None}
+    net = start_network(options, config, CPU)
+    assert net.encoder.backbone.recompute and build.build_method(options, net).parts == 2
+    assert "2 per batch, each of 2 images per domain" in "\n".join(step_lines(options))
+    assert "computed again" in "\n".join(step_lines(options))
+    options = parse_training(line.split()[5:])
+    net = start_network(options, config, CPU)
+    assert not net.encoder.backbone.recompute and build.build_method(options, net).parts == 1
+    assert not list(step_lines(options))
 
 
 @pytest.mark.parametrize(
@@ -173,15 +181,12 @@ def test_flags_reach_their_places() -> None:
     ],
 )
 def test_parts_that_are_refused(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        parse_training(line.split())
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2 and told in printed and printed.count("\n") == 1
+    assert told in training_mistake(line, capsys)
 
 
 def test_a_run_keeps_its_parts(tmp_path: Path) -> None:
-    before = vars(parse_training([])) | {"checkpoint": tmp_path / "iteration_000002.pth"}
+    before = {**parse_training([]).flags, "checkpoint": tmp_path / "iteration_000002.pth"}
     defaults = training_parser().get_default
-    refuse_changes(parse_training(["--checkpoint_activations"]), before, defaults)
+    refuse_changes(parse_training(["--checkpoint_activations"]).flags, before, defaults)
     with pytest.raises(UsageError, match=r"--accumulate: .* was started with 1, not 2"):
-        refuse_changes(parse_training(["--accumulate", "2", "--bs_mult", "4"]), before | {"bs_mult": 4}, defaults)
+        refuse_changes(parse_training(["--accumulate", "2"]).flags, before, defaults)

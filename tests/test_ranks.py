@@ -7,14 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from datasets.sampling.loaders import Batch
-from engine.objective import pixel_losses
-from engine.options.train_flags import parse_training
+from engine.options.training_command import parse_training
+from methods import METHODS
+from methods.first_memory import write_first_memory
+from methods.objective import segmentation_loss
 from network.deeplab import conv_norm
+from support.methods import NAMES
 from support.ranks import run_ranks, small_method
 from utils.distributed import all_sum, any_rank
 from utils.processes import rank, world_size
 
-KINDS = [(mldg, memory) for mldg in (False, True) for memory in (False, True)]
 LOSSES = [
     "--cls_wt_loss",
     "--img_wt_loss",
@@ -57,13 +59,13 @@ class FourStages(nn.Module):
         return maps
 
 
-def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
+def train(name: str, per_rank: int) -> dict[str, Tensor]:
     """The state after three iterations, and the sums of the losses over the ranks."""
-    method = small_method(FourStages, mldg=mldg, memory=memory)
+    method = small_method(FourStages, name)
     own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
     found = {}
-    if memory:
-        method.initialise_memory([part(joint_batch(9, per_rank), own)])
+    if METHODS[name].memory:
+        write_first_memory(method.net, [part(joint_batch(9, per_rank), own)])
         found["first memory"] = method.net.memory.items.clone()
     for iteration in range(3):
         terms = method.step(part(joint_batch(iteration, per_rank), own))
@@ -81,7 +83,7 @@ def chosen_losses(per_rank: int) -> dict[str, Tensor]:
     batch, found = joint_batch(0, per_rank), {}
     for flags in LOSSES:
         logits = batch.images.repeat(1, 1, 7, 1, 1)[:, :, :19].requires_grad_()
-        chosen = pixel_losses(parse_training(flags.split()), scheduler=None, classes=19)["segmentation"]
+        chosen = segmentation_loss(parse_training(flags.split()).segmentation, scheduler=None, classes=19)
         loss = chosen(logits[:, own].flatten(0, 1), batch.labels[:, own].flatten(0, 1))
         found[flags] = all_sum(loss.detach())
         found[f"gradient of {flags}"] = all_sum(torch.autograd.grad(loss, logits)[0])
@@ -89,7 +91,7 @@ def chosen_losses(per_rank: int) -> dict[str, Tensor]:
 
 
 def train_all(per_rank: int) -> list[dict[str, Tensor]]:
-    return [*(train(mldg, memory, per_rank) for mldg, memory in KINDS), chosen_losses(per_rank)]
+    return [*(train(name, per_rank) for name in NAMES), chosen_losses(per_rank)]
 
 
 @pytest.mark.parametrize("world", [3, pytest.param(2, marks=pytest.mark.slow)])
@@ -101,7 +103,7 @@ def test_ranks_equal_one_process(world: int, tmp_path: Path) -> None:
             for key, value in expected.items():
                 # A bias in front of a batch norm has no gradient but rounding noise: hence the least scale.
                 difference = (results[kind][key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
-                assert difference < 1e-9, f"{[*KINDS, 'losses'][kind]} {key}: {difference:.1e}"
+                assert difference < 1e-9, f"{[*NAMES, 'losses'][kind]} {key}: {difference:.1e}"
 
 
 def somewhere() -> tuple[bool, bool, bool]:

@@ -1,6 +1,5 @@
 """What a step costs, counted and not timed, at the size of a real one; nothing of it may come back unseen."""
 
-from argparse import Namespace
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,23 +12,24 @@ from torch.nn import functional as F
 from datasets.sampling.loaders import Batch
 from engine.build import network_from
 from engine.evaluating.prediction import Inference, Predictor
-from engine.training.batch_feed import Feed
+from engine.options.training_command import parse_training
+from engine.training.batch_feed import BatchFeed
 from engine.training.trainer import Progress, Trainer
-from methods import Aggregate, choose_method
+from methods import METHODS
+from methods.method import Method
 from methods.whitening_term import Whitening
-from optimizer.sgd import build_optimizer
 from support.costs import Costs
+from support.methods import method_on
 from utils.metrics import ConfusionMatrix
 
 CROP = 768
 ISW = [0, 0, 2, 2, 2, 0, 0]
-PASSES = {  # (--mldg, --memory) -> images in each pass of the network, and of the encoder
-    (False, False): ([4], [4]),
-    (True, False): ([2, 2], [2, 2]),
-    (False, True): ([4], [4, 4]),  # one more to write the memory
-    (True, True): ([2, 2], [2, 2, 2, 2]),  # one more at the stepped weights, one to write the memory
+PASSES = {  # images in each pass of the network, and of the encoder
+    "baseline": ([4], [4]),
+    "mldg": ([2, 2], [2, 2]),
+    "memory": ([4], [4, 4]),  # one more to write the memory
+    "pinmem": ([2, 2], [2, 2, 2, 2]),  # one more at the stepped weights, one to write the memory
 }
-KINDS = [(*kind, whitened) for kind in PASSES for whitened in (False, True)]
 
 
 @pytest.fixture(autouse=True)
@@ -38,27 +38,24 @@ def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
 
 
-def real_method(mldg: bool, memory: bool, whitened: bool = False, *, device: str = "meta") -> Aggregate:
-    config = {"arch": "DeepR18V3PlusD", "num_classes": 19, "memory": {"slots": 19} if memory else None}
+def real_method(name: str, whitened: bool = False, *, device: str = "meta") -> Method:
+    slots = {"slots": 19} if METHODS[name].memory else None
+    config = {"arch": "DeepR18V3PlusD", "num_classes": 19, "memory": slots}
     net = network_from(config | ({"wt_layer": ISW} if whitened else {})).to(device).train()
-    sgd, schedule = build_optimizer(
-        net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100
-    )
     whitening = None
     if whitened:
         norms = net.encoder.whitening
         whitening = Whitening([True] * len(norms), weight=0.6)
         masks = [torch.ones(norm.num_features, norm.num_features, dtype=torch.bool) for norm in norms]
         whitening.select(masks, 0, torch.device("meta"))
-    return choose_method(mldg=mldg, memory=memory)(net, sgd, schedule, whitening=whitening)
+    return method_on(net, name, whitening=whitening)
 
 
-def costs_of_a_step(method: Aggregate, tmp_path: Path, domains: int = 2) -> tuple[Costs, int]:
+def costs_of_a_step(method: Method, tmp_path: Path, domains: int = 2) -> tuple[Costs, int]:
     """The second step, and its steps of the optimizer: the first one may prepare what is kept."""
-    args = Namespace(seed=1, val_interval=1, max_iter=10)
-    device = torch.device("meta")
-    trainer = Trainer(args, method, {}, None, tmp_path, device, "off", Progress(), selection=None)
-    trainer.feed = Feed([], {}, 0)
+    options, parts = parse_training([]), {"progress": Progress(), "selection": None, "validation": {}}
+    trainer = Trainer(options, method, {}, None, tmp_path, device=torch.device("meta"), precision="off", **parts)
+    trainer.feed = BatchFeed([], {}, 0)
     roles = torch.arange(domains) % 2 == 1
     shape = domains, 2, CROP, CROP
     images = torch.empty(*shape[:2], 3, *shape[2:], dtype=torch.uint8)
@@ -73,10 +70,11 @@ def costs_of_a_step(method: Aggregate, tmp_path: Path, domains: int = 2) -> tupl
     return costs, len(updates)
 
 
-@pytest.mark.parametrize(("mldg", "memory", "whitened"), KINDS)
-def test_a_step_costs_its_passes(mldg: bool, memory: bool, whitened: bool, tmp_path: Path) -> None:
-    costs, updates = costs_of_a_step(real_method(mldg, memory, whitened), tmp_path)
-    network, encoder = PASSES[mldg, memory]
+@pytest.mark.parametrize("whitened", [False, True])
+@pytest.mark.parametrize("name", PASSES)
+def test_a_step_costs_its_passes(name: str, whitened: bool, tmp_path: Path) -> None:
+    costs, updates = costs_of_a_step(real_method(name, whitened), tmp_path)
+    network, encoder = PASSES[name]
     assert (costs.network, costs.encoder) == (network, encoder)
     assert costs.network_backward == costs.encoder_backward == network
     assert updates == 1
@@ -85,13 +83,13 @@ def test_a_step_costs_its_passes(mldg: bool, memory: bool, whitened: bool, tmp_p
 
 def test_domains_that_are_not_neighbours_are_copied_once(tmp_path: Path) -> None:
     """Of three domains the first and the third are meta-train."""
-    costs, _ = costs_of_a_step(real_method(True, True), tmp_path, domains=3)
+    costs, _ = costs_of_a_step(real_method("pinmem"), tmp_path, domains=3)
     assert costs.network == [4, 2] and costs.label_copies == ["aten.cat.default torch.int64"]
 
 
 def test_maps_stay_in_the_layout_of_the_weights() -> None:
     """Channels last, also at the stepped weights: those of 1x1 convolutions have no layout of their own."""
-    method = real_method(True, True, device="cpu")
+    method = real_method("pinmem", device="cpu")
     plain = []
 
     def look(module: nn.Module, _: tuple, out: object) -> None:
@@ -105,46 +103,48 @@ def test_maps_stay_in_the_layout_of_the_weights() -> None:
     assert plain == []
 
 
-def with_item(method: Aggregate, batch: Batch) -> None:
+def with_item(method: Method, batch: Batch) -> None:
     next(iter(method.net.parameters())).sum().item()
 
 
-def with_choice(method: Aggregate, batch: Batch) -> None:
+def with_choice(method: Method, batch: Batch) -> None:
     batch.images[batch.labels.flatten(1)[:, 0] < 19]
 
 
-def with_host_mask(method: Aggregate, batch: Batch) -> None:
+def with_host_mask(method: Method, batch: Batch) -> None:
     batch.images[torch.tensor([True, False])]  # two images are meta-train
 
 
-def with_constant(method: Aggregate, batch: Batch) -> None:
+def with_constant(method: Method, batch: Batch) -> None:
     torch.tensor([1.0, 2.0]).to(batch.images.device)
 
 
 @pytest.mark.parametrize("mutation", [with_item, with_choice, with_host_mask, with_constant])
-def test_waiting_for_the_device_is_seen(mutation: Callable[[Aggregate, Batch], None], tmp_path: Path) -> None:
-    method, steps = real_method(True, True), []
-    method.after_update = lambda batch: mutation(method, batch) if steps else steps.append(1)
+def test_waiting_for_the_device_is_seen(mutation: Callable[[Method, Batch], None], tmp_path: Path) -> None:
+    method, steps = real_method("pinmem"), []
+    absorb, twice = method.absorb, lambda batch: mutation(method, batch) if steps else steps.append(1)
+    method.absorb = lambda batch: (absorb(batch), twice(batch))
     with pytest.raises(AssertionError, match="the host waits"):
         costs_of_a_step(method, tmp_path)
 
 
-def with_pass(method: Aggregate, batch: Batch) -> None:
+def with_pass(method: Method, batch: Batch) -> None:
     method.net(batch.images)
 
 
-def with_one_hot(method: Aggregate, batch: Batch) -> None:
+def with_one_hot(method: Method, batch: Batch) -> None:
     torch.zeros(*batch.labels.shape, 19, device="meta").scatter_(-1, batch.labels[..., None], 1.0)
 
 
-def with_float_labels(method: Aggregate, batch: Batch) -> None:
+def with_float_labels(method: Method, batch: Batch) -> None:
     F.interpolate(batch.labels[:, None].float(), (48, 48))
 
 
 @pytest.mark.parametrize("mutation", [with_pass, with_one_hot, with_float_labels])
-def test_more_work_is_seen(mutation: Callable[[Aggregate, Batch], None], tmp_path: Path) -> None:
-    method = real_method(False, False)
-    method.after_update = lambda batch: mutation(method, batch)
+def test_more_work_is_seen(mutation: Callable[[Method, Batch], None], tmp_path: Path) -> None:
+    method = real_method("baseline")
+    losses = method.losses
+    method.losses = lambda batch: (losses(batch), mutation(method, batch))[0]
     costs, _ = costs_of_a_step(method, tmp_path)
     more = {with_pass: ([4, 4], 0), with_one_hot: ([4], 1), with_float_labels: ([4], 1)}
     assert (costs.network, len(costs.label_copies)) == more[mutation]
@@ -152,11 +152,10 @@ def test_more_work_is_seen(mutation: Callable[[Aggregate, Batch], None], tmp_pat
 
 @pytest.mark.parametrize("mode", ["whole", "sliding", "pooling"])
 def test_labelling_a_picture_waits_for_nothing(mode: str) -> None:
-    net = real_method(False, True).net
+    net = real_method("memory").net
     scales = (1.0,) if mode == "whole" else (0.5, 1.0)
     inference = Inference(mode, scales, flip=mode != "whole", crop_size=384)
-    args = Namespace(gumbel_eval=0, image_in=False, amp="off")
-    predict = Predictor(net, args, device=torch.device("meta"), inference=inference)
+    predict = Predictor(net, device=torch.device("meta"), inference=inference)
     image, labels = torch.empty(3, 512, 1024, dtype=torch.uint8), torch.empty(512, 1024, dtype=torch.uint8)
     smaller = [image[:, ::2, ::2]] * (len(scales) - 1)
     matrix = ConfusionMatrix(19, "meta")

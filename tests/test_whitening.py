@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from checkpoints.release_names import to_ours
 from loss.covariance import covariance, relaxation, sensitive_entries, upper_triangle, whitening_loss
-from methods import Aggregate, choose_method
 from methods.whitening_term import Whitening, mean_variances
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
-from optimizer.sgd import build_optimizer
 from support.golden import assert_close, load, make_images, probe
+from support.methods import method_on
 
 KINDS = [torch.float64, torch.float32]
 SINGLE = 1e-5  # relative, of single modules in single precision
@@ -84,11 +83,6 @@ def test_a_number_of_entries_without_clusters() -> None:
             assert (mask.numpy() == golden["isw_relax2/mask"]).all()
 
 
-def aggregate(net: nn.Module, term: Whitening | None, *, mldg: bool = False, memory: bool = False) -> Aggregate:
-    sgd = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000)
-    return choose_method(mldg=mldg, memory=memory)(net, *sgd, whitening=term)
-
-
 def view_pairs(dtype: torch.dtype) -> list[Tensor]:
     """The golden's three images in two views each, the changed one first."""
     pairs = []
@@ -137,8 +131,8 @@ def test_an_iteration(kind: str, dtype: torch.dtype, threads: Callable[[int], No
     term = Whitening([kind == "isw"] * 3, weight=0.6, relax_denom=2 if kind == "irw" else 0)
     if kind == "isw":
         term.select(selected(net, golden, exact), 1, torch.device("cpu"))
-    method = aggregate(net.train(), term)
-    terms = method.observe(iteration_batch(0, dtype, [True, False], count=2).pool())
+    method = method_on(net.train(), "baseline", whitening=term)
+    terms = method.losses(iteration_batch(0, dtype, [True, False], count=2).pool())
     found = torch.stack([terms["seg"], terms["aux"] / 0.4, terms["whitening"] / 0.6]).detach()
     assert_close(found, golden["losses"][0, :3], 1e-8 if exact else 5e-6, "losses")
     assert sum(terms.values()).item() == pytest.approx(golden["losses"][0, 3], rel=1e-6)  # kept in single precision
@@ -203,7 +197,7 @@ def test_every_family_in_half_precision(arch: str) -> None:
     selective = [kind == 2 for kind in LAYERS if kind]
     term = Whitening(selective, weight=0.6)
     widths = [n.num_features for n, chosen in zip(net.encoder.whitening, selective, strict=True) if chosen]
-    method = aggregate(net.train(), term, mldg=True, memory=True)
+    method = method_on(net.train(), "pinmem", whitening=term)
     batch = random_batch()
     batch = batch._replace(images=nn.functional.interpolate(batch.images.flatten(0, 1), size=64).unflatten(0, (2, 2)))
     batch = batch._replace(labels=batch.labels.repeat_interleave(4, -1).repeat_interleave(4, -2))

@@ -1,18 +1,20 @@
 """Several processes whiten as one that has all of their images: the loss in every method, and what is selected."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import torch
-from test_ranks import IMAGES, KINDS, SIDE, FourStages, joint_batch, part
+from test_ranks import IMAGES, SIDE, FourStages, joint_batch, part
 from torch import Tensor
 
-from engine.options.train_flags import parse_training
-from engine.training.covariance_selection import Selection
+from engine.options.training_command import parse_training
+from engine.options.training_options import TrainingOptions
+from engine.training.covariance_selection import CovarianceSelection
 from loss.covariance import sensitive_entries
-from methods import Aggregate
+from methods import METHODS
+from methods.method import Method
 from methods.whitening_term import Whitening, mean_variances
 from network.layer_norms import WhiteningNorm
+from support.methods import NAMES
 from support.ranks import run_ranks, small_method
 from utils.distributed import all_sum, from_first
 from utils.processes import rank, world_size
@@ -29,9 +31,9 @@ class WhitenedStages(FourStages):
             stage.append(WhiteningNorm(channels))
 
 
-def method_of(mldg: bool, memory: bool) -> Aggregate:
+def method_of(name: str) -> Method:
     term = Whitening(SELECTIVE, weight=2.0, relax_denom=4)
-    return small_method(WhitenedStages, mldg=mldg, memory=memory, whitening=term)
+    return small_method(WhitenedStages, name, whitening=term)
 
 
 def view_pairs() -> list[Tensor]:
@@ -42,9 +44,9 @@ def view_pairs() -> list[Tensor]:
     return list(pairs[rank() :: world_size()])
 
 
-def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
+def train(name: str, per_rank: int) -> dict[str, Tensor]:
     """The variances and masks after one iteration, and the state and the losses after three."""
-    method = method_of(mldg, memory)
+    method = method_of(name)
     own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
     found = {}
     for iteration in range(3):
@@ -53,7 +55,7 @@ def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
         if iteration == 0:
             variances = mean_variances(method.net.eval().encoder, view_pairs(), SELECTIVE)
             masks = from_first([sensitive_entries(variance, clusters=3) for variance in variances])
-            method.whitening.select(masks, 1, torch.device("cpu"))
+            method.objective.whitening.select(masks, 1, torch.device("cpu"))
             method.net.train()
             for k, (variance, mask) in enumerate(zip(variances, masks, strict=True)):
                 found |= {f"variance {k}": variance, f"mask {k}": mask.double()}
@@ -61,40 +63,40 @@ def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
 
 
 def train_all(per_rank: int) -> list[dict[str, Tensor]]:
-    return [train(mldg, memory, per_rank) for mldg, memory in KINDS]
+    return [train(name, per_rank) for name in NAMES]
 
 
 def test_ranks_whiten_as_one_process(tmp_path: Path) -> None:
     ranks = run_ranks(train_all, 2, tmp_path, IMAGES // 2)
-    for kind, expected in zip(KINDS, train_all(IMAGES // 2), strict=True):
-        whitening = [value for name, value in expected.items() if name.endswith("whitening")]
-        assert len(whitening) == (6 if kind[0] else 3) and min(whitening) > 0
+    for name, expected in zip(NAMES, train_all(IMAGES // 2), strict=True):
+        whitening = [value for key, value in expected.items() if key.endswith("whitening")]
+        assert len(whitening) == (6 if METHODS[name].mldg else 3) and min(whitening) > 0
         assert [0 < expected[f"mask {k}"].sum() < full for k, full in enumerate((8 * 7 / 2, 16 * 15 / 2))] == [True] * 2
-        for results in (found[KINDS.index(kind)] for found in ranks):
+        for results in (found[NAMES.index(name)] for found in ranks):
             assert results.keys() == expected.keys()
             for key, value in expected.items():
                 difference = (results[key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
-                assert difference < 1e-9, f"{kind} {key}: {difference:.1e}"
+                assert difference < 1e-9, f"{name} {key}: {difference:.1e}"
 
 
-def selection(args: Namespace) -> list[Tensor]:
-    """What is selected among the demo's images, of which the processes have unlike numbers."""
-    method = method_of(False, False)
+def selection(options: TrainingOptions) -> list[Tensor]:
+    """The masks selected by the demo's images; the processes have unlike numbers of these."""
+    method = method_of("baseline")
     method.net.float()
     calls: list[int] = []
-    Selection(args).take(
+    CovarianceSelection(options).take(
         method, 3, torch.device("cpu"), between=lambda: calls.append(0), within=lambda: calls.append(1)
     )
     passes, own = 4, len(range(rank(), 2, world_size()))
     assert calls.count(0) == passes and calls.count(1) == passes * own
-    assert method.whitening.taken == 3 and method.net.training
-    return method.whitening.masks
+    assert method.objective.whitening.taken == 3 and method.net.training
+    return method.objective.whitening.masks
 
 
 def test_ranks_select_the_same(data: Path, tmp_path: Path) -> None:
     line = f"--data_root {data} --covstat_val_dataset gtav mapillary --trials 2 --clusters 3 --crop_size 48"
-    args = parse_training([*line.split(), "--num_workers", "0", "--wt_reg_weight", "1", "--wt_layer", *"0020000"])
-    expected = selection(args)
+    options = parse_training([*line.split(), "--num_workers", "0", "--wt_reg_weight", "1", "--wt_layer", *"0020000"])
+    expected = selection(options)
     assert all(0 < mask.sum() < len(mask) * (len(mask) - 1) / 2 for mask in expected)
-    for masks in run_ranks(selection, 3, tmp_path, args):  # one of them has no image
+    for masks in run_ranks(selection, 3, tmp_path, options):  # one of them has no image
         assert all(torch.equal(a, b) for a, b in zip(masks, expected, strict=True))

@@ -20,14 +20,15 @@ from datasets.sampling.view_pairs import view_pair_loader
 from datasets.transforms import Augmentation
 from engine.build import training_domains
 from engine.data_report import validation_sets
-from engine.options.train_flags import parse_training
-from engine.options.whitening_flags import first_selection, selections_due
+from engine.options.training_command import parse_training
 from engine.plan import plan
-from engine.training.covariance_selection import Selection
+from engine.timetable import timetable_of
+from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interrupted
 from engine.training.run import announce
 from engine.training.trainer import Trainer
 from network.deeplab import Encoder
+from support.mistakes import training_mistake
 from support.tiny_network import tiny_method
 from utils.errors import UsageError
 
@@ -60,21 +61,23 @@ def test_a_run_that_was_stopped_whitens_the_same(
     data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once between two selections, whose masks it needs again, and once while it selects, which it does again."""
-    step, pairs = Trainer.step, Selection.pairs
+    step, pairs = Trainer.step, CovarianceSelection.pairs
 
     def stopping_step(trainer: Trainer, batch: object) -> None:
         step(trainer, batch)
         if trainer.progress.iteration == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def stopping_pairs(selection: Selection, images: LabelledImages, seeds: tuple, *rest: object) -> Iterator[Tensor]:
+    def stopping_pairs(
+        selection: CovarianceSelection, images: LabelledImages, seeds: tuple, *rest: object
+    ) -> Iterator[Tensor]:
         for number, pair in enumerate(pairs(selection, images, seeds, *rest)):
             if seeds[1:] == (6, 1, 1) and number == 0:  # of mapillary
                 os.kill(os.getpid(), signal.SIGTERM)
             yield pair
 
     monkeypatch.setattr(Trainer, "step", stopping_step)
-    monkeypatch.setattr(Selection, "pairs", stopping_pairs)
+    monkeypatch.setattr(CovarianceSelection, "pairs", stopping_pairs)
     for moment in (4, 6):
         with pytest.raises(Interrupted, match=f"after iteration {moment} of 8"):
             training.main(flags(data, tmp_path, *ISW) if moment == 4 else ["--resume", str(run_of(tmp_path))])
@@ -96,7 +99,7 @@ def test_images_normalised_by_themselves(data: Path, tmp_path: Path, monkeypatch
     """All that --image_in trains with: the first memory, every iteration, the statistics and the validation."""
     seen: dict[str, list[Tensor]] = {}
     stages = ["first memory"]
-    forward, run, take, validate = Encoder.forward, Trainer.run, Selection.take, Trainer.validate
+    forward, run, take, validate = Encoder.forward, Trainer.run, CovarianceSelection.take, Trainer.validate
 
     def recording(encoder: Encoder, images: Tensor, *rest: object) -> object:
         seen.setdefault(stages[-1], []).extend(images.detach().flatten(1).unbind())
@@ -114,7 +117,7 @@ def test_images_normalised_by_themselves(data: Path, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Encoder, "forward", recording)
     monkeypatch.setattr(Trainer, "run", staged("iterations", run))
-    monkeypatch.setattr(Selection, "take", staged("statistics", take))
+    monkeypatch.setattr(CovarianceSelection, "take", staged("statistics", take))
     monkeypatch.setattr(Trainer, "validate", staged("validation", validate))
     training.main(flags(data, tmp_path, *ISW, "--image_in", "--max_iter", "4", "--trials", "1"))
     assert seen.keys() == {"first memory", "iterations", "statistics", "validation"}
@@ -125,12 +128,11 @@ def test_images_normalised_by_themselves(data: Path, tmp_path: Path, monkeypatch
 
 def test_when_entries_are_selected() -> None:
     line = [*LAYERS.split(), "--max_iter", "5000", "--cov_stat_epoch", "1"]
-    args = parse_training(line)
-    assert first_selection(args) == 2 * 743  # the release's epochs: 2975 images, four at once
-    due = [selections_due(args, iteration) for iteration in (0, 1485, 1486, 2972, 5000)]
-    assert due == [0, 0, 1, 1, 1]
-    args = parse_training([*line, "--dynamic", "--max_iter", "2972"])
-    assert [selections_due(args, iteration) for iteration in (1486, 2971, 2972)] == [1, 1, 1]  # never at the end
+    times = timetable_of(parse_training(line))
+    assert times.first_selection == 2 * 743  # the release's epochs: 2975 images, four at once
+    assert [times.selections(iteration) for iteration in (0, 1485, 1486, 2972, 5000)] == [0, 0, 1, 1, 1]
+    times = timetable_of(parse_training([*line, "--dynamic", "--max_iter", "2972"]))
+    assert [times.selections(iteration) for iteration in (1486, 2971, 2972)] == [1, 1, 1]  # never at the end
 
 
 def test_views_differ_in_colour_and_are_drawn_by_trial_and_image(data: Path) -> None:
@@ -171,10 +173,7 @@ def test_the_release_s_zeros_are_silent(zeros: str, layers: str, capsys: pytest.
     ],
 )
 def test_mistakes(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        parse_training(line.split())
-    (error,) = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 2 and told in error
+    assert told in training_mistake(line, capsys)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +221,7 @@ def test_the_plan_tells_it(data: Path, tmp_path: Path) -> None:
     assert "selected after iteration 12, and again after every 12 more, which is past the end" in told(
         "--cov_stat_epoch", "3"
     )
-    assert "all entries, as far as they exceed 1/32 on average" in told("--relax_denom", "32")
+    assert "all entries, where they exceed 1/32 on average" in told("--relax_denom", "32")
 
 
 @pytest.mark.parametrize(("layers", "named"), [("0022000", "2"), ("0021000", "1 and 2"), ("0044400", "")])
@@ -230,9 +229,10 @@ def test_norms_without_a_loss_are_told_once(
     layers: str, named: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """In the plan and at the start of training, and only where there is something to tell."""
-    args = parse_training(flags(data, tmp_path, "--wt_layer", *layers))
-    announce(args, tiny_method(mldg=True, memory=True), tmp_path, training_domains(args), validation_sets(args))
-    for told in (plan(args), capsys.readouterr().out):
+    options = parse_training(flags(data, tmp_path, "--wt_layer", *layers))
+    sets = validation_sets(options.data, options.run)
+    announce(options, tiny_method("pinmem"), tmp_path, training_domains(options), sets)
+    for told in (plan(options), capsys.readouterr().out):
         lines = [line for line in told.splitlines() if "whitening" in line]
         expected = f"whitening   none: --wt_layer {named} normalises only, since --wt_reg_weight is 0"
         assert lines == ([expected] if named else [])

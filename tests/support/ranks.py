@@ -14,12 +14,14 @@ import torch
 from torch import multiprocessing, nn
 
 from engine.evaluating.assessment import evaluate
-from engine.options.eval_flags import parse_evaluation
-from methods import Aggregate, choose_method
+from engine.options.evaluation_options import parse_evaluation
+from methods import METHODS
+from methods.method import Method
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab
 from network.norms import join_batch_norms
-from optimizer.sgd import build_optimizer
+from optimizer.schedules import OptimizerOptions
+from support.methods import method_on
 from utils import distributed
 from utils.processes import world_size
 
@@ -47,19 +49,17 @@ def _rank(rank: int, world: int, port: int, folder: Path, function: Callable[...
         distributed.stop()
 
 
-def small_method(backbone: Callable[[], nn.Module], *, mldg: bool, memory: bool, **options: Any) -> Aggregate:
+def small_method(backbone: Callable[[], nn.Module], name: str, **options: Any) -> Method:
     """The method on a network in double precision, without drop-out and noise: the same in every process."""
     torch.manual_seed(0)
-    net = DeepLab(backbone(), 19, memory=CategoricalMemory(19) if memory else None)
+    net = DeepLab(backbone(), 19, memory=CategoricalMemory(19) if METHODS[name].memory else None)
     for module in net.modules():
         if isinstance(module, nn.Dropout2d):
             module.p = 0.0
     net = net.double().train()
     if world_size() > 1:
         net = join_batch_norms(net, torch.device("cpu"))
-    options |= {"gumbel": False} if memory else {}
-    sgd = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=100)
-    return choose_method(mldg=mldg, memory=memory)(net, *sgd, **options)
+    return method_on(net, name, optimizer=OptimizerOptions(exponent=9, horizon=100), gumbel=False, **options)
 
 
 def evaluate_and_tell(lines: list[list[str]]) -> str:

@@ -1,12 +1,16 @@
 """A network of a few hundred parameters with the interface of the real ones."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from methods import Aggregate, choose_method
+from methods import METHODS
+from methods.method import Method
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import Encoding, SegOutput
-from optimizer.sgd import build_optimizer
+from optimizer.schedules import OptimizerOptions
+from support.methods import method_on
 
 DIM, CLASSES = 8, 19
 
@@ -39,8 +43,8 @@ class TinyNet(nn.Module):
         return SegOutput(x, images.shape[-2:], None, features, reading)
 
 
-def tiny_method(*, mldg: bool, memory: bool, device: str = "cpu", **options) -> Aggregate:
+def tiny_method(name: str, *, device: str = "cpu", **options: Any) -> Method:
     torch.manual_seed(0)
-    net = TinyNet(memory).to(device).train()
-    sgd, schedule = build_optimizer(net, lr=0.01, momentum=0.9, weight_decay=0, schedule="exp", exponent=9, horizon=100)
-    return choose_method(mldg=mldg, memory=memory)(net, sgd, schedule, **options)
+    net = TinyNet(METHODS[name].memory).to(device).train()
+    optimizer = OptimizerOptions(weight_decay=0, exponent=9, horizon=100)
+    return method_on(net, name, optimizer=optimizer, **options)
