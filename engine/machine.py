@@ -36,7 +36,7 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(amp: str, device: torch.device) -> str:
     """The meaning of ``--amp`` on ``device``: 'bf16', 'tf32' or 'off'.
 
-    Also tells torch: from now on float32 products are rounded to TF32 with 'tf32', which only CUDA devices have, and
+    It also sets torch's precision: from now on float32 products are rounded to TF32 with 'tf32', which only CUDA devices have, and
     are true float32 otherwise.
     """
     on_cuda = device.type == "cuda"

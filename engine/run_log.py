@@ -58,12 +58,12 @@ class RunLog:
         self.rows = path.open("a", buffering=1)
         (folder / "tensorboard").mkdir(exist_ok=True)
         self.events = EventsWriter(str(folder / "tensorboard" / "events"), f".{os.getpid()}")
-        if start:  # readers forget the events from this step on, which other files of the folder may hold
+        if start:  # readers drop later events, which other files in the folder may hold
             purge = {"step": start + 1, "wall_time": time.time()}
             self.events.write_event(Event(session_log=SessionLog(status=SessionLog.START), **purge))
 
     def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
-        """A row of ``kind`` ('train', 'validation', 'pace', ...) about what ``facts`` tell; values are curves too."""
+        """A row of ``kind`` ('train', 'validation', 'pace', ...) with ``facts`` and ``values``; the values are curves too."""
         row = without_nan({"kind": kind, "iteration": iteration, **facts, **values})
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])
@@ -71,7 +71,7 @@ class RunLog:
             self.event(iteration, scalar(f"{curve}/{name}", value))
 
     def write_bad_files(self, iteration: int, faults: Mapping[str, str]) -> None:
-        """A row for each image that was replaced by another in an iteration, 0 being before the first."""
+        """A row for each image that another one replaced; iteration 0 is before the first iteration."""
         for name, fault in faults.items():
             self.write("bad_file", iteration, {}, image=name, fault=fault)
 
@@ -94,7 +94,7 @@ class RunLog:
 
 
 def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:
-    """The lines of a log up to ``iteration``; a last line that was not written in full is left out."""
+    """The lines of a log up to ``iteration``, without a last line that was not written in full."""
     for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
         try:
             row = json.loads(line)

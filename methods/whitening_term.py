@@ -1,4 +1,4 @@
-"""Whitening as one more term of any method's losses."""
+"""Whitening (RobustNet, Choi et al., CVPR 2021) as one more term of any method's losses."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,21 +13,23 @@ from utils.precision import at_least_single
 
 
 class Whitening:
-    """The mean whitening loss of the layers that normalise for it, times ``weight``.
+    """The mean whitening loss of the whitened layers, times ``weight``.
 
-    ``selective`` tells of each layer, in their order in the network, whether it whitens selected entries only, those in
-    its mask; until there are masks, such a layer's loss is 0 and costs nothing.  The others whiten all entries, as
-    far as they exceed 1 / ``relax_denom`` on average.
+    ``selective`` has an entry per layer, in their order in the network.  A selective layer whitens the entries in its
+    mask; before there are masks its loss is 0 and costs nothing.  The other layers whiten all entries, where these
+    exceed 1 / ``relax_denom`` on average.
     """
 
     def __init__(self, selective: Sequence[bool], *, weight: float, relax_denom: float = 0) -> None:
         self.selective, self.weight, self.relax_denom = selective, weight, relax_denom
         self.masks: list[Tensor] | None = None  # C,C bool for every selective layer
-        self.taken = 0  # the iteration after which they were last chosen
+        self.taken = 0  # the iteration of the last selection
 
     def __call__(self, maps: Sequence[Tensor], *, images: int | None = None) -> Tensor:
-        """This process's share of the loss for the normalised ``maps`` (N,c,y,x each) of the layers, which may be those
-        of a part of its ``images``."""
+        """This process's share of the loss for the normalised ``maps`` (N,c,y,x) of the layers.
+
+        ``images`` is the number of this process's images if the maps are those of a part of them.
+        """
         shared, masks = {"images": images, "reduce": all_sum}, iter(self.masks or ())
         total = at_least_single(maps[0].new_zeros(()))
         for x, selective in zip(maps, self.selective, strict=True):
@@ -39,7 +41,7 @@ class Whitening:
         return self.weight * total / len(self.selective)
 
     def select(self, masks: Sequence[Tensor], iteration: int, device: torch.device) -> None:
-        """Whiten what ``masks`` (C,C bool each) say from now on; they were chosen after so many iterations."""
+        """Whiten the entries in ``masks`` (C,C bool each) from now on; they were selected after ``iteration``."""
         self.masks, self.taken = [mask.to(device) for mask in masks], iteration
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,8 +56,8 @@ class Whitening:
 def mean_variances(encoder: Encoder, pairs: Iterable[Tensor], selective: Sequence[bool]) -> list[Tensor]:
     """The variance of each covariance entry between the views of an image, averaged over the images of all processes.
 
-    C,C for each of the ``selective`` layers; ``pairs`` (V,3,H,W, normalised) are this process's images, of which there
-    may be none.  The encoder must be in evaluation mode: its batch norms would mix the views.
+    Returns C,C for each ``selective`` layer.  ``pairs`` (V,3,H,W, normalised) are this process's images; there may be
+    none.  The encoder must be in evaluation mode: otherwise its batch norms would mix the views.
     """
     one = next(encoder.parameters())
     layers = [norm for norm, chosen in zip(encoder.whitening, selective, strict=True) if chosen]

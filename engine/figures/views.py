@@ -1,4 +1,4 @@
-"""The images of which figures are drawn, one by one, as the network sees them."""
+"""The images of the figures, one by one, as the network sees them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
