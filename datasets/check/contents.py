@@ -170,13 +170,12 @@ def with_train_ids(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> list[Pai
     """The pairs whose labels hold train ids, but are read as the data set's own ids, most of which are higher."""
     if dataset.classes is not STANDARD:
         return []
-    usual = [
-        pair for pair in pairs if pair.ids and not pair.has_error and has_high_ids(dataset.table_of(pair.sample.label))
-    ]
+    readable = [pair for pair in pairs if pair.ids and not pair.has_error]
+    usual = [pair for pair in readable if has_high_ids(dataset.table_of(pair.sample.label))]
     low = [pair for pair in usual if len(pair.ids) > 1 and max({*pair.ids} - {IGNORE}) < len(CLASSES)]
     if len(low) == len(usual) > 2:
         return low
-    return [pair for pair in low if IGNORE in pair.ids]  # a single label may have low ids by chance, but then no 255
+    return [pair for pair in low if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
 
 
 def has_high_ids(table: np.ndarray) -> bool:
@@ -193,8 +192,9 @@ def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:
     groups: dict[object, list[tuple[Split, Path]]] = defaultdict(list)
     for split in splits:
         for sample in split.pairs:
-            key = sample.image.name if quick else sample.image.is_file() and sample.image.stat().st_size
-            groups[split.dataset.name, key].append((split, sample.image))
+            path = sample.image
+            size = path.stat().st_size if not quick and path.is_file() else 0
+            groups[split.dataset.name, path.name if quick else size].append((split, path))
     suspects: list[tuple[Split, Path]] = []
     for group in groups.values():
         if len({split.name for split, _ in group}) > 1:

@@ -8,7 +8,7 @@ from utils.errors import UsageError
 ERROR, NOTE = "error", "note"
 PUT_BACK = "put back the file as it was downloaded"
 FETCH = "fetch the file again"
-LOOK = f"look at it; a few such labels are natural, else {PUT_BACK}"
+LOOK = f"look at it, as a few such labels are natural; if it is wrong, {PUT_BACK}"
 
 
 class Fault(NamedTuple):
@@ -29,7 +29,7 @@ FAULTS = {  # docs/check.md explains each code
     "wrong_format": Fault(ERROR, "is not read: the images of {dataset} are .{suffix} files", PUT_BACK),
     "bdd_100k": Fault(ERROR, "holds the 100k images, which have no labels", "fetch the 10k images into images/10k"),
     "refused_labels": Fault(ERROR),
-    "no_images": Fault(ERROR, "has no image of {split}: {reason}", "complete or divide them as docs/datasets.md says"),
+    "no_images": Fault(ERROR, "has no image of {split}: {reason}", "complete them or divide them in another way"),
     "misnamed_folder": Fault(NOTE, "holds {dataset}, but has another name", "rename it to {wanted}"),
     "archive": Fault(NOTE, "is left over", "delete it if its content is unzipped"),
     "hidden_files": Fault(NOTE, "is a file of macOS, one of {number:,}", "nothing to do, such files are not read"),
@@ -55,9 +55,7 @@ FAULTS = {  # docs/check.md explains each code
         NOTE, "is {size}, but the images of {dataset} are {usual}", f"{PUT_BACK} for comparable scores"
     ),
     "image_depth": Fault(ERROR),
-    "turned": Fault(
-        ERROR, "has an EXIF rotation, which is not applied", "remove the tag; turn it if its label is upright"
-    ),
+    "turned": Fault(ERROR, "has an EXIF rotation that is ignored", "turn the pixels to fit the label; remove the tag"),
     "grey_image": Fault(NOTE, "has no colours (mode {mode})", FETCH),
     # Contents of labels
     "label_8_bit": Fault(ERROR),

@@ -32,7 +32,7 @@ class Split:
 
 
 def list_splits(target: Target, name: str | None) -> list[Split]:
-    """The split of that name, or all; of all splits some may be missing, as users fetch only what they need."""
+    """The split of that name, or all splits; some may then be missing, as users fetch only what they need."""
     if name:
         return [list_split(target, name)]
     splits = [list_split(target, name) for name in target.dataset.splits]
@@ -85,7 +85,7 @@ def load(split: Split, target: Target, pairing: Pairing) -> None:
     for note in pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :]:
         split.add([Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: "))])
     if demo := demo_note(target):
-        pairs.expected = None if "rule" in pairs.split_by else demo[split.name]
+        pairs.expected = None if "rule" in pairs.split_by else demo.get(split.name)
     if pairs.expected not in (None, len(pairs)):
         facts = {"images": len(pairs), "split": split.name, "expected": pairs.expected}
         split.add([Finding.of("count", pairs.home, **facts)])
@@ -134,7 +134,7 @@ def why_missing(target: Target, split: str, error: UsageError) -> Finding:
 
 
 def split_name(target: Target, split: str) -> Iterator[Finding]:
-    """Folders with a similar name, such as ``validation`` for ``val``."""
+    """Folders of images with a similar name, such as ``validation`` for ``val``."""
     for home, layout in target.places(split):
         folders = layout.images.split("/")
         if "{split}" not in folders:
