@@ -1,6 +1,7 @@
-"""The data doctor: what is wrong with a folder of data, told before a training would suffer from it."""
+"""The data doctor: it finds faults in a folder of data before a training suffers from them."""
 
-from datasets.check.findings import KINDS, Finding
-from datasets.check.run import Report, check, check_sources
+from datasets.check.doctor import check, check_sources
+from datasets.check.findings import FAULTS, Finding
+from datasets.check.report import Report
 
-__all__ = ["KINDS", "Finding", "Report", "check", "check_sources"]
+__all__ = ["FAULTS", "Finding", "Report", "check", "check_sources"]

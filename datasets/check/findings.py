@@ -1,72 +1,80 @@
-"""What can be wrong with data, and how it is told."""
+"""Every fault that the doctor knows, in one table, and a finding: a fault of one file."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.errors import UsageError
+
 ERROR, NOTE = "error", "note"
+PUT_BACK = "put back the file as it was downloaded"
+FETCH = "fetch the file again"
+LOOK = f"look at it, as a few such labels are natural; if it is wrong, {PUT_BACK}"
 
 
-class Kind(NamedTuple):
-    """A kind of fault; docs/check.md explains each."""
+class Fault(NamedTuple):
+    """What is wrong with a file and what to do; {names} are filled in.  Without texts: the loader's words."""
 
-    severity: str
-    meaning: str
+    severity: str  # the usual one
+    message: str = ""
+    fix: str = ""
 
 
-KINDS = {
+FAULTS = {  # docs/check.md explains each code
     # Folders
-    "not_unzipped": Kind(ERROR, "there are archives where the images should be"),
-    "nested_folder": Kind(ERROR, "the images lie deeper than they should"),
-    "split_name": Kind(ERROR, "the folder of a split has another name"),
-    "wrong_format": Kind(ERROR, "the images have another file format"),
-    "bdd_100k": Kind(ERROR, "BDD100K's 100k images, which have no labels of this kind, instead of its 10k images"),
-    "refused_labels": Kind(ERROR, "only labels that cannot be used, such as those of Mapillary v2.0"),
-    "no_images": Kind(ERROR, "no image of a split was found"),
-    "misnamed_folder": Kind(NOTE, "a data set under a name by which it is not found"),
-    "archive": Kind(NOTE, "an archive beside the unzipped data"),
-    "hidden_files": Kind(NOTE, "files that macOS puts into archives"),
-    "ignored_image": Kind(NOTE, "an image file whose name the layout does not know"),
+    "not_unzipped": Fault(ERROR, "is not unzipped, and there is no image of {split}", "unzip it in {home}"),
+    "nested_folder": Fault(
+        ERROR, "has its images too deep ({image})", "move the content of {folder} up into this folder"
+    ),
+    "split_name": Fault(ERROR, "is not read: the split is called {wanted}", "rename it and the folder of its labels"),
+    "wrong_format": Fault(ERROR, "is not read: the images of {dataset} are .{suffix} files", PUT_BACK),
+    "bdd_100k": Fault(ERROR, "holds the 100k images, which have no labels", "fetch the 10k images into images/10k"),
+    "refused_labels": Fault(ERROR),
+    "no_images": Fault(ERROR, "has no image of {split}: {reason}", "complete them or divide them in another way"),
+    "misnamed_folder": Fault(NOTE, "holds {dataset}, but has another name", "rename it to {wanted}"),
+    "archive": Fault(NOTE, "is left over", "delete it if its content is unzipped"),
+    "hidden_files": Fault(NOTE, "is a file of macOS, one of {number:,}", "nothing to do, such files are not read"),
+    "ignored_image": Fault(NOTE, "is not read: the layout does not know its name", f"{PUT_BACK}, or take it away"),
     # Numbers, pairs, splits
-    "count": Kind(NOTE, "more or fewer images than expected"),
-    "missing_label": Kind(ERROR, "an image without label; a note where they are few"),
-    "other_labels": Kind(ERROR, "an image with labels of another kind only; a note where they are few"),
-    "orphan_label": Kind(NOTE, "a label without image"),
-    "split_source": Kind(ERROR, "split.mat or a list of names that cannot be used"),
-    "loader": Kind(NOTE, "what the loader itself tells about a split"),
-    "double": Kind(ERROR, "the same picture in two splits"),
+    "count": Fault(NOTE, "has {images:,} images of {split}, not {expected:,}", "complete them for comparable scores"),
+    "missing_label": Fault(ERROR, "has no label {label}", "unzip the labels again, or take the image away"),
+    "other_labels": Fault(ERROR, "has no label {label}, only {others}", "fetch or make {label} (docs/datasets.md)"),
+    "orphan_label": Fault(NOTE, "belongs to no image", "unzip the images again, or take the label away"),
+    "split_source": Fault(ERROR),
+    "loader": Fault(NOTE, "{note}", "nothing to do if this is intended (docs/datasets.md)"),
+    "double": Fault(ERROR, "is the same picture as {other} of {split}", "take one away, or unzip both splits again"),
     # Files
-    "empty_file": Kind(ERROR, "a file of zero bytes"),
-    "lfs_pointer": Kind(ERROR, "a pointer of Git LFS instead of the file"),
-    "html_page": Kind(ERROR, "a web page saved under the name of a file"),
-    "dangling_link": Kind(ERROR, "a link to a file that is not there"),
-    "truncated": Kind(ERROR, "a picture that ends too early or is broken"),
-    "unreadable": Kind(ERROR, "a file that is no picture"),
-    "broken_polygons": Kind(ERROR, "polygons that cannot be drawn"),
-    "size_mismatch": Kind(ERROR, "an image and a label of different sizes"),
-    "other_size": Kind(NOTE, "images that do not have the size in which the owners ship them"),
-    "image_depth": Kind(ERROR, "an image of floats, or of integers of an unknown scale"),
-    "turned": Kind(ERROR, "a photograph that is to be turned, which labels cannot know; a note in sets of others"),
-    "grey_image": Kind(NOTE, "an image without colours"),
+    "empty_file": Fault(ERROR, "is empty", FETCH),
+    "lfs_pointer": Fault(ERROR, "is a pointer of Git LFS, not the file itself", "run `git lfs pull`"),
+    "html_page": Fault(ERROR, "is a web page, as a failed download leaves it", f"log in and {FETCH}"),
+    "dangling_link": Fault(ERROR, "is a link to a file that does not exist", "mend the link"),
+    "truncated": Fault(ERROR),
+    "unreadable": Fault(ERROR),
+    "broken_polygons": Fault(ERROR),
+    "size_mismatch": Fault(ERROR),
+    "other_size": Fault(
+        NOTE, "is {size}, but the images of {dataset} are {usual}", f"{PUT_BACK} for comparable scores"
+    ),
+    "image_depth": Fault(ERROR),
+    "turned": Fault(ERROR, "has an EXIF rotation that is ignored", "turn the pixels to fit the label; remove the tag"),
+    "grey_image": Fault(NOTE, "has no colours (mode {mode})", FETCH),
     # Contents of labels
-    "label_8_bit": Kind(ERROR, "a SYNTHIA label converted to 8 bits, by which its classes are lost"),
-    "label_mode": Kind(ERROR, "a label of another depth, such as 16-bit instance ids"),
-    "colour_label": Kind(ERROR, "a coloured picture instead of class ids"),
-    "lossy_label": Kind(ERROR, "a label stored with losses (JPEG), by which ids blur"),
-    "unknown_ids": Kind(ERROR, "ids that the data set does not have: labels of another kind or version"),
-    "train_ids": Kind(ERROR, "train ids where the data set's own ids are read"),
-    "other_palette": Kind(ERROR, "a palette in another order, by which indices mean other classes"),
-    "unknown_colours": Kind(ERROR, "colours that the data set does not have, which would be ignored"),
-    "stored_as_colours": Kind(NOTE, "colours instead of indices, which are read by the palette"),
-    "zero_channel": Kind(ERROR, "a SYNTHIA label whose class channel is zero everywhere"),
-    "void_label": Kind(NOTE, "a label without any class; an error where they are many"),
-    "one_class": Kind(NOTE, "a label of one class only; an error where they are many"),
+    "label_8_bit": Fault(ERROR),
+    "label_mode": Fault(ERROR),
+    "colour_label": Fault(ERROR),
+    "lossy_label": Fault(ERROR, "is compressed with losses ({format}), which change ids", PUT_BACK),
+    "unknown_ids": Fault(ERROR),
+    "train_ids": Fault(ERROR, "holds train ids ({ids}) instead of the ids of {dataset}", PUT_BACK),
+    "other_palette": Fault(ERROR, "has another palette than {dataset} (index {index} is {colour})", PUT_BACK),
+    "unknown_colours": Fault(ERROR, "has colours of no class of {dataset}, in {share:.0%} of its pixels", PUT_BACK),
+    "stored_as_colours": Fault(NOTE, "stores colours, which some classes share", PUT_BACK),
+    "zero_channel": Fault(ERROR, "has only zeros in its first channel, which holds the classes", PUT_BACK),
+    "void_label": Fault(NOTE, "holds no class that is used", LOOK),
+    "one_class": Fault(NOTE, "is {name} everywhere", LOOK),
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A fault: the file, what is wrong with it, and what mends it."""
+class Finding(NamedTuple):
+    """A fault of a file."""
 
     code: str
     file: str
@@ -76,17 +84,13 @@ class Finding:
     dataset: str = ""
     split: str = ""
 
-    def of(self, dataset: str, split: str = "") -> "Finding":
-        """The same, of a data set and split."""
-        return replace(self, dataset=dataset, split=split)
-
-
-def found(code: str, file: Path | str, message: str, fix: str, *, severity: str = "") -> Finding:
-    """A fault of a kind, in the severity of its kind unless another is given."""
-    return Finding(code, str(file), message, fix, severity or KINDS[code].severity)
-
-
-def told_by_loader(code: str, file: Path | str, error: Exception, *, hint: str = "") -> Finding:
-    """A fault in the words of the loader, whose errors read '<file>: <what is wrong>: <remedy>'."""
-    message, _, fix = str(error).removeprefix(f"{file}: ").rpartition(": ")
-    return found(code, file, f"{message}{hint}", fix)
+    @classmethod
+    def of(
+        cls, code: str, file: Path | str, *, error: UsageError | None = None, severity: str = "", **facts: object
+    ) -> "Finding":
+        """A finding in the words of the table, or of a loader's ``error`` ('<file>: <message>: <fix>')."""
+        fault = FAULTS[code]
+        message, fix = fault.message.format(**facts), fault.fix.format(**facts)
+        if error:
+            message, _, fix = str(error).removeprefix(f"{file}: ").rpartition(": ")
+        return cls(code, str(file), message, fix, severity or fault.severity)

@@ -1,150 +1,177 @@
-"""What the names of files tell: splits, numbers, pairs, what lies about.  No picture is opened here."""
+"""The pairs of a split and the faults that names of files show.  No picture is opened here."""
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
-from datasets.check.findings import ERROR, NOTE, Finding, found, told_by_loader
-from datasets.check.heads import damage
-from datasets.check.missing import why_missing
+from datasets.check.findings import ERROR, NOTE, Finding
 from datasets.check.recognise import Target, archives_in
-from datasets.disk.layouts import Pairing, Pairs, Part, Sample
+from datasets.disk.layouts import Pairing, Pairs, Part, Sample, visible
 from datasets.disk.splits import FEW
 from datasets.images import IMAGE_SUFFIXES
+from datasets.own.custom import CustomSpec
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
 
 @dataclass
 class Split:
-    """A split of a data set and what was found of it."""
+    """A split of a data set, and its faults."""
 
-    row: DatasetSpec
+    dataset: DatasetSpec
     name: str
-    samples: Sequence[Sample] = ()
-    layout: str = ""
-    split_by: str = ""
-    expected: int | None = None
-    size: tuple[int, int] | None = None  # width and height that all images should have
-    checked: int = 0  # how many pairs were opened
+    pairs: Sequence[Sample] = field(default_factory=Pairs)
+    image_size: tuple[int, int] | None = None  # width and height that all images should have
+    opened: int = 0  # pairs
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, findings: Iterator[Finding] | Sequence[Finding]) -> None:
-        self.findings += [finding.of(self.row.name, self.name) for finding in findings]
+    def add(self, findings: Iterable[Finding]) -> None:
+        self.findings += [finding._replace(dataset=self.dataset.name, split=self.name) for finding in findings]
 
 
-def list_split(target: Target, split: str) -> Split:
-    """The pairs of a split, with all that their names tell."""
-    row = target.row
-    demo = demo_of(target)
-    state = Split(row, split, size=tuple(demo["size"][::-1]) if demo else row.size)
+def list_splits(target: Target, name: str | None) -> list[Split]:
+    """The split of that name, or all splits; some may then be missing, as users fetch only what they need."""
+    if name:
+        return [list_split(target, name)]
+    splits = [list_split(target, name) for name in target.dataset.splits]
+    if not any(split.pairs for split in splits):
+        return splits[:1]
+    faulty = [split for split in splits if any(finding.code != "no_images" for finding in split.findings)]
+    return [split for split in splits if split.pairs or (split in faulty and split.name in ("train", "val"))]
+
+
+def list_split(target: Target, name: str) -> Split:
+    """A split with the pairs that the loader takes, or with the reason why it stops."""
+    demo = demo_note(target)
+    size = tuple(demo["size"][::-1]) if demo else target.dataset.size
+    split = Split(target.dataset, name, image_size=size)
     try:
-        parts = row.find(target.root, split)
+        parts = target.dataset.find(target.root, name)
     except UsageError as error:
-        state.add([why_missing(target, split, error)])
-        return state
-    pairing = row.pairing(parts, split)
-    state.samples, state.layout = pairing.samples, " and ".join(dict.fromkeys(part.layout.name for part in parts))
-    unpaired = [*without_label(pairing)]
-    state.add([*unpaired, *without_image(pairing), *ignored(parts, split)])
-    if all(finding.severity == NOTE for finding in unpaired):
-        _divide(state, target, parts, pairing)
-    return state
-
-
-def _divide(state: Split, target: Target, parts: list[Part], pairing: Pairing) -> None:
-    """Leave the pairs that the loader takes."""
+        split.add([why_missing(target, name, error)])
+        return split
+    pairing = target.dataset.pairing(parts, name)
+    split.pairs = Pairs(pairing.samples)
+    unlabelled = list(images_without_label(pairing))
+    split.add(unlabelled)
+    split.add(Finding.of("orphan_label", label) for label in pairing.orphans)
+    split.add(ignored_images(parts, name))
+    if any(finding.severity == ERROR for finding in unlabelled):
+        return split
     try:
-        division = state.row.divide(pairing.samples, parts, state.name)
+        division = target.dataset.divide(pairing.samples, parts, name)
     except UsageError as error:
         file = str(error).removeprefix("--split_file ").partition(": ")[0]
-        state.add([told_by_loader("split_source", file, error)])
-        return
-    state.samples, state.split_by = division.samples, division.told
-    if not division.samples:
-        fix = "complete the images or divide them in another way"
-        state.add([found("no_images", parts[0].home, f"{division.told} leaves no image of {state.name}", fix)])
-        return
+        split.add([Finding.of("split_source", file, error=error)])
+        return split
+    split.pairs = Pairs(division.samples, split_by=division.told)
+    if division.samples:
+        load(split, target, pairing)
+    else:
+        reason = f"{division.told} leaves none of {len(pairing.samples):,}"
+        split.add([Finding.of("no_images", parts[0].home, split=name, reason=reason)])
+    return split
+
+
+def load(split: Split, target: Target, pairing: Pairing) -> None:
+    """Take the pairs that the loader takes, with its notes, and compare their number with the expected one."""
     try:
-        pairs = state.row.pairs(target.root, state.name)
-    except UsageError:  # many differ in size from their labels, which is told pair by pair
+        split.pairs = pairs = target.dataset.pairs(target.root, split.name)
+    except UsageError:  # many images differ in size from their labels: a finding for each pair follows
         return
-    _take(state, target, pairs)
+    # The first notes are about images and labels without a partner, which have their own findings.
+    for note in pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :]:
+        split.add([Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: "))])
+    if demo := demo_note(target):
+        pairs.expected = None if "rule" in pairs.split_by else demo.get(split.name)
+    if pairs.expected not in (None, len(pairs)):
+        facts = {"images": len(pairs), "split": split.name, "expected": pairs.expected}
+        split.add([Finding.of("count", pairs.home, **facts)])
 
 
-def _take(state: Split, target: Target, pairs: Pairs) -> None:
-    """Keep what the loader found, with its notes."""
-    demo = demo_of(target)
-    state.samples, state.expected = pairs, pairs.expected
-    if demo:
-        state.expected = None if "rule" in pairs.split_by else demo.get(state.name)
-    told = [note for note in pairs.notes if "have no label" not in note and "have no image" not in note]
-    state.add([found("loader", pairs.home, note.removeprefix(f"{state.row.name}: "), _ADVICE) for note in told])
-    state.add(count(pairs.home, len(pairs), state.expected))
-
-
-_ADVICE = "nothing to do if that is meant; docs/datasets.md tells more"
-
-
-def demo_of(target: Target) -> dict:
-    """What a demo folder should hold, as its note tells; {} for real data."""
+def demo_note(target: Target) -> dict:
+    """The note of a demo folder on its own content; {} for real data."""
     try:
         return json.loads((target.homes[0] / "demo.json").read_text())
     except (OSError, ValueError):
         return {}
 
 
-def count(home: str, images: int, expected: int | None) -> Iterator[Finding]:
-    if expected not in (None, images):
-        message = f"{images:,} images where {expected:,} are expected"
-        yield found("count", home, message, "complete them, else scores cannot be compared with others' on all of them")
-
-
-def without_label(pairing: Pairing) -> Iterator[Finding]:
-    """Images without label, which the loader leaves out if they are few."""
+def images_without_label(pairing: Pairing) -> Iterator[Finding]:
+    """Images without label; the loader leaves out a few and stops at many."""
     total = len(pairing.samples) + len(pairing.bare)
     severity = ERROR if len(pairing.bare) > FEW * total else NOTE
     for sample in pairing.bare:
-        others = _other_labels(sample)
+        stem = sample.image.stem.removesuffix("_leftImg8bit").removesuffix("_rgb_anon")
+        others = sorted(path.name for path in sample.label.parent.glob(f"{stem}[_.]*"))
         if others:
-            message = f"has no label {sample.label.name}, but {', '.join(others[:3])}, which are of another kind"
-            fix = f"fetch or make {sample.label.name}; docs/datasets.md tells how"
+            facts = {"label": sample.label.name, "others": ", ".join(others[:3])}
+            yield Finding.of("other_labels", sample.image, severity=severity, **facts)
         else:
-            message, fix = f"has no label {sample.label}", "unzip the labels again, or take the image away"
-        yield found("other_labels" if others else "missing_label", sample.image, message, fix, severity=severity)
+            yield Finding.of("missing_label", sample.image, severity=severity, label=sample.label)
 
 
-def _other_labels(sample: Sample) -> list[str]:
-    """Files beside the place of the label that belong to the image too."""
-    stem = sample.image.stem.removesuffix("_leftImg8bit").removesuffix("_rgb_anon")
-    folder = sample.label.parent
-    return sorted(path.name for path in folder.glob(f"{stem}[_.]*")) if folder.is_dir() else []
-
-
-def without_image(pairing: Pairing) -> Iterator[Finding]:
-    for label in pairing.orphans:
-        yield found("orphan_label", label, "belongs to no image", "unzip the images again, or take the label away")
-
-
-def ignored(parts: Sequence[Part], split: str) -> Iterator[Finding]:
-    """Image files beside the images that the layout passes over, such as 00001.PNG."""
+def ignored_images(parts: Sequence[Part], split: str) -> Iterator[Finding]:
+    """Image files beside the images whose names the layout does not know, such as 00001.PNG."""
     images = {image for part in parts for image in part.images(split)[1]}
     for folder in sorted({image.parent for image in images}):
         for path in sorted(folder.iterdir()):
             if path not in images and path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".":
-                fix = "give it the name and format in which it was downloaded, or take it away"
-                yield found("ignored_image", path, "is not looked at: its name is not of this layout", fix)
+                yield Finding.of("ignored_image", path)
 
 
-def lying_about(target: Target) -> Iterator[Finding]:
-    """Archives and hidden files in the folders of a data set."""
+def why_missing(target: Target, split: str, error: UsageError) -> Finding:
+    """The most likely reason for the loader's error."""
+    if isinstance(target.dataset, CustomSpec):
+        return Finding.of("split_source", str(error).partition(": ")[0], error=error)
+    for part in target.places(split):
+        if part.layout.refused and part.first(split):
+            return Finding.of("refused_labels", part.home, error=error)
+    reasons = (split_name, wrong_format, nested_folder, without_images)
+    return next(chain.from_iterable(reason(target, split) for reason in reasons))
+
+
+def split_name(target: Target, split: str) -> Iterator[Finding]:
+    """Folders of images with a similar name, such as ``validation`` for ``val``."""
+    for home, layout in target.places(split):
+        folders = layout.images.split("/")
+        if "{split}" not in folders:
+            continue
+        depth, wanted = folders.index("{split}"), layout.splits[split][0]
+        for image in visible(home.glob(layout.images.format(split="*"))):
+            parts = image.relative_to(home).parts[: depth + 1]
+            if parts[-1][:3].lower() == wanted[:3] and parts[-1] not in (*layout.splits[split], "train_extra"):
+                yield Finding.of("split_name", home.joinpath(*parts), wanted=wanted)
+
+
+def wrong_format(target: Target, split: str) -> Iterator[Finding]:
+    for home, layout in target.places(split):
+        for name in layout.splits[split]:
+            stem, _, suffix = layout.images.format(split=name).rpartition(".")
+            for image in sorted(visible(home.glob(f"{stem}.*"))):
+                if image.suffix.lower() in IMAGE_SUFFIXES:
+                    yield Finding.of("wrong_format", image, dataset=target.dataset.name, suffix=suffix)
+
+
+def nested_folder(target: Target, split: str) -> Iterator[Finding]:
+    """Folders of an archive that was unzipped one to three folders too deep."""
     for home in target.homes:
+        deeper = chain.from_iterable(sorted(visible(home.glob(depth))) for depth in ("*", "*/*", "*/*/*"))
+        for folder in filter(Path.is_dir, deeper):
+            for _, layout in target.places(split):
+                if first := Part(folder, layout).first(split):
+                    image, below = first[1].relative_to(home), folder.relative_to(home)
+                    yield Finding.of("nested_folder", home, image=image, folder=below)
+
+
+def without_images(target: Target, split: str) -> Iterator[Finding]:
+    """What a folder without images of the split holds instead."""
+    for home in target.homes:
+        if target.dataset.name == "bdd100k" and (folder := home / "images" / "100k").is_dir():
+            yield Finding.of("bdd_100k", folder)
         for archive in archives_in(home):
-            if archive.name != "read_mapping.zip":
-                yield damage(archive) or found("archive", archive, "is left over", "may be deleted once it is unzipped")
-        hidden = [Path(folder, name) for folder, _, names in os.walk(home) for name in names if name[:2] == "._"]
-        if hidden:
-            fix = f"nothing to do, they are passed over; to be rid of them: find {home} -name '._*' -delete"
-            yield found("hidden_files", hidden[0], f"is of macOS, as {len(hidden):,} files here are", fix)
+            yield Finding.of("not_unzipped", archive, split=split, home=home)
+        patterns = dict.fromkeys(layout.pattern(split) for _, layout in target.places(split))
+        yield Finding.of("no_images", home, split=split, reason=f"expected {' or '.join(patterns)}")

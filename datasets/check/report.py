@@ -1,53 +1,72 @@
-"""A report as a table with a line for each fault, and as JSON."""
+"""A report as text, with a table and a line for each finding, and as JSON."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from datasets.check.findings import ERROR, Finding
 from datasets.check.listing import Split
-from datasets.check.run import Report
 
-SHOWN = 3  # faults of a kind that are told in full
-_COLUMNS = ("data set", "split", "layout", "split by", "images", "expected", "opened", "errors", "notes")
+SHOWN = 3  # findings with the same code that are shown in full
 
 
-def text(report: Report) -> str:
-    """Everything that is shown on screen."""
-    rows = [_COLUMNS, *(tuple(_row(split).values()) for split in report.splits)]
-    widths = [max(len(str(row[column])) for row in rows) for column in range(len(_COLUMNS))]
-    table = ["  ".join(f"{value!s:{width}}" for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*table, "", *lines(report.findings), summary(report)])
+@dataclass(frozen=True)
+class Report:
+    """The splits of a folder and all findings, errors first."""
+
+    root: Path
+    splits: list[Split]
+    findings: list[Finding]
+
+    @property
+    def errors(self) -> int:
+        return sum(finding.severity == ERROR for finding in self.findings)
 
 
-def lines(findings: tuple[Finding, ...]) -> Iterator[str]:
-    """A line for each fault; of many of a kind the first ones, and how many more there are."""
-    kinds: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
+def as_text(report: Report) -> str:
+    """What the screen shows."""
+    rows = [table_row(split) for split in report.splits]
+    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in rows[0]}
+    table = [{name: name for name in widths}, *rows]
+    lines = ["  ".join(str(row[name]).ljust(width) for name, width in widths.items()).rstrip() for row in table]
+    if not report.findings:
+        return "\n".join([*lines, "", f"{report.root}: nothing wrong was found"])
+    notes = len(report.findings) - report.errors
+    summary = f"errors: {report.errors:,}, notes: {notes:,}; docs/check.md explains each code"
+    return "\n".join([*lines, "", *finding_lines(report.findings), summary])
+
+
+def table_row(split: Split) -> dict[str, Any]:
+    errors = sum(finding.severity == ERROR for finding in split.findings)
+    return {
+        "data set": split.dataset.name,
+        "split": split.name,
+        "layout": split.pairs.layout,
+        "split by": split.pairs.split_by,
+        "images": len(split.pairs),
+        "expected": "" if split.pairs.expected is None else split.pairs.expected,
+        "opened": split.opened,
+        "errors": errors,
+        "notes": len(split.findings) - errors,
+    }
+
+
+def finding_lines(findings: list[Finding]) -> list[str]:
+    """A line for each of the first findings with the same code in a split, and the number of the others."""
+    groups: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
-        kinds[finding.severity, finding.dataset, finding.split, finding.code].append(finding)
-    for (severity, dataset, split, code), alike in kinds.items():
-        where = " ".join(filter(None, (dataset, split)))
-        for finding in alike[:SHOWN]:
-            yield f"{severity}  {where}  {code}  {finding.file}: {finding.message}: {finding.fix}"
-        if len(alike) > SHOWN:
-            yield f"{severity}  {where}  {code}  ... and {len(alike) - SHOWN:,} more (--json FILE lists all)"
-
-
-def summary(report: Report) -> str:
-    errors = len(report.errors)
-    told = f"errors: {errors:,}, notes: {len(report.findings) - errors:,}"
-    return f"{told}; docs/check.md explains each kind" if report.findings else f"{report.root}: nothing wrong was found"
+        where = " ".join(filter(None, (finding.dataset, finding.split)))
+        groups[f"{finding.severity}  {where}  {finding.code}"].append(finding)
+    lines = []
+    for start, group in groups.items():
+        lines += [f"{start}  {finding.file}: {finding.message}: {finding.fix}" for finding in group[:SHOWN]]
+        if len(group) > SHOWN:
+            lines.append(f"{start}  ... and {len(group) - SHOWN:,} more (--json FILE lists all)")
+    return lines
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The same for programs."""
-    rows = [_row(split) for split in report.splits]
-    return {"root": str(report.root), "splits": rows, "findings": [asdict(finding) for finding in report.findings]}
-
-
-def _row(split: Split) -> dict[str, Any]:
-    errors = sum(finding.severity == ERROR for finding in split.findings)
-    expected = "" if split.expected is None else split.expected
-    values = (split.row.name, split.name, split.layout, split.split_by, len(split.samples), expected, split.checked)
-    return dict(zip(_COLUMNS, (*values, errors, len(split.findings) - errors), strict=True))
+    """The same for programs, with all findings."""
+    findings = [finding._asdict() for finding in report.findings]
+    return {"root": str(report.root), "splits": [table_row(split) for split in report.splits], "findings": findings}

@@ -1,0 +1,217 @@
+"""The faults that the content of images and labels shows.  They are read by the code that reads them in training."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from datasets.check.findings import ERROR, NOTE, Finding
+from datasets.check.listing import Split
+from datasets.disk.layouts import Sample
+from datasets.disk.splits import FEW
+from datasets.images import ScaleError, check_sizes, read_image
+from datasets.labels import CLASSES, IGNORE, STANDARD
+from datasets.own.custom import CustomSpec
+from datasets.registry import DatasetSpec
+from utils.errors import UsageError
+
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"BM", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")  # their first bytes
+COLOURED = ("RGB", "RGBA")
+ACCEPTED_SHARE = 0.01  # of pixels with unknown colours; a label with more was changed
+
+
+class PairFacts(NamedTuple):
+    """The facts of a pair that are kept when its pixels are gone."""
+
+    sample: Sample
+    findings: list[Finding]
+    image_size: tuple[int, int] | None = None  # width and height; None if the image cannot be read
+    ids: tuple[int, ...] = ()  # stored in the label; none if it cannot be read
+    classes: tuple[int, ...] = ()  # the train ids that they mean
+
+    @property
+    def has_error(self) -> bool:
+        return any(finding.severity == ERROR for finding in self.findings)
+
+
+def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
+    """Read an image and its label, and list their faults."""
+    findings: list[Finding] = []
+    image_size = stored = None
+    try:
+        image_size = read_image(sample.image).size
+        findings += image_faults(dataset, sample.image)
+    except UsageError as error:
+        code = "image_depth" if isinstance(error.__cause__, ScaleError) else undecodable(sample.image)
+        findings.append(damage(sample.image) or Finding.of(code, sample.image, error=error))
+    try:
+        stored = dataset.stored(sample.label)
+    except UsageError as error:
+        code = refusal(dataset, sample.label)
+        findings.append(damage(sample.label) or Finding.of(code, sample.label, error=error))
+        return PairFacts(sample, findings, image_size)
+    ids = np.flatnonzero(np.bincount(stored.ravel()))
+    findings += label_faults(dataset, sample.label, stored, ids)
+    if image_size:
+        try:
+            check_sizes(sample, image_size, stored.shape)
+        except UsageError as error:
+            findings.append(Finding.of("size_mismatch", sample.image, error=error))
+    classes = set(dataset.table_of(sample.label)[ids].tolist()) - {IGNORE}
+    return PairFacts(sample, findings, image_size, tuple(ids.tolist()), tuple(classes))
+
+
+def image_faults(dataset: DatasetSpec, path: Path) -> Iterator[Finding]:
+    """The faults of an image that training would read without an error."""
+    with Image.open(path) as image:
+        mode, orientation = image.mode, image.getexif().get(ExifTags.Base.Orientation, 1)
+    if mode not in (*COLOURED, "P", "CMYK", "YCbCr"):
+        yield Finding.of("grey_image", path, mode=mode)
+    if orientation != 1:
+        # The owners of public data sets label the pixels as they are stored.
+        yield Finding.of("turned", path, severity=ERROR if isinstance(dataset, CustomSpec) else NOTE)
+
+
+def label_faults(dataset: DatasetSpec, path: Path, stored: np.ndarray, ids: np.ndarray) -> Iterator[Finding]:
+    """The faults of a label (stored: H,W; ids: those in it) that training would read without an error."""
+    if path.suffix == ".json":
+        return
+    with Image.open(path) as image:
+        mode, file_format = image.mode, image.format
+        colours = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
+    if file_format in ("JPEG", "MPO", "WEBP"):
+        yield Finding.of("lossy_label", path, format=file_format)
+    if dataset.sixteen_bit and not stored.any():
+        yield Finding.of("zero_channel", path)
+    if dataset.palette is None:
+        return
+    if mode in COLOURED:
+        share = (stored == IGNORE).mean()
+        code = "unknown_colours" if share > ACCEPTED_SHARE else "stored_as_colours"
+        yield Finding.of(code, path, dataset=dataset.name, share=share)
+    elif mode == "P":
+        shared = ids[ids < min(len(colours), len(dataset.palette))]
+        wrong = shared[(colours[shared] != dataset.palette[shared]).any(1)]
+        if len(wrong):
+            yield Finding.of("other_palette", path, dataset=dataset.name, index=wrong[0], colour=colours[wrong[0]])
+
+
+def refusal(dataset: DatasetSpec, path: Path) -> str:
+    """The code for a label that the loader refuses."""
+    if path.suffix == ".json":
+        return "broken_polygons"
+    try:
+        with Image.open(path) as image:
+            mode, stored_as = image.mode, str(image.tile[0][3]) if image.tile else ""
+            image.load()
+    except Exception:  # Pillow raises many kinds
+        return undecodable(path)
+    if dataset.sixteen_bit:
+        return "unknown_ids" if "16" in stored_as else "label_8_bit"
+    if mode not in ("L", "P", *COLOURED):
+        return "label_mode"
+    if isinstance(dataset, CustomSpec) and dataset.meaning.colours is not None:
+        return "unknown_colours"
+    return "colour_label" if mode in COLOURED and dataset.palette is None else "unknown_ids"
+
+
+def undecodable(path: Path) -> str:
+    """The code for a file that no decoder reads to its end."""
+    return "truncated" if first_bytes(path).startswith(PICTURES) else "unreadable"
+
+
+def damage(path: Path) -> Finding | None:
+    """A file that holds nothing that its name promises; None for all other files."""
+    start = first_bytes(path).lstrip()
+    if path.is_symlink() and not path.exists():
+        return Finding.of("dangling_link", path)
+    if path.is_file() and path.stat().st_size == 0:
+        return Finding.of("empty_file", path)
+    if start.startswith(b"version https://git-lfs"):
+        return Finding.of("lfs_pointer", path)
+    if start.lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return Finding.of("html_page", path)
+    return None
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first bytes of a file; none if it cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64)
+    except OSError:
+        return b""
+
+
+def split_faults(split: Split, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
+    """Labels without any class or with a single id, labels of train ids, images of another size."""
+    void = [pair for pair in pairs if pair.ids and not pair.classes and not pair.has_error]
+    one_class = [pair for pair in pairs if len(pair.ids) == 1 and pair.classes]
+    for code, plain in (("void_label", void), ("one_class", one_class)):
+        severity = ERROR if len(plain) > FEW * len(pairs) else NOTE
+        for pair in plain:
+            name = split.dataset.classes.names[pair.classes[0]] if pair.classes else ""
+            yield Finding.of(code, pair.sample.label, severity=severity, name=name)
+    for pair in with_train_ids(split.dataset, pairs):
+        ids = ", ".join(map(str, pair.ids[:8]))
+        yield Finding.of("train_ids", pair.sample.label, ids=ids, dataset=split.dataset.name)
+    for pair in pairs:
+        if split.image_size and pair.image_size and pair.image_size != split.image_size:
+            size, usual = ("{}x{}".format(*size) for size in (pair.image_size, split.image_size))
+            yield Finding.of("other_size", pair.sample.image, size=size, usual=usual, dataset=split.dataset.name)
+
+
+def with_train_ids(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> list[PairFacts]:
+    """The pairs whose labels hold train ids, but are read as the data set's own ids, most of which are higher."""
+    if dataset.classes is not STANDARD:
+        return []
+    readable = [pair for pair in pairs if pair.ids and not pair.has_error]
+    usual = [pair for pair in readable if has_high_ids(dataset.table_of(pair.sample.label))]
+    low = [pair for pair in usual if len(pair.ids) > 1 and max({*pair.ids} - {IGNORE}) < len(CLASSES)]
+    if len(low) == len(usual) > 2:
+        return low
+    return [pair for pair in low if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
+
+
+def has_high_ids(table: np.ndarray) -> bool:
+    """Whether the classes that are in almost every image have ids above all train ids."""
+    ids = [np.flatnonzero(table == CLASSES.index(name)) for name in ("vegetation", "sky")]
+    return all(len(own) and own.min() >= len(CLASSES) for own in ids)
+
+
+def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:
+    """Add the pictures that are in two splits of a data set, by their bytes.
+
+    Only files of equal size are compared, or of equal name if ``quick``.
+    """
+    groups: dict[object, list[tuple[Split, Path]]] = defaultdict(list)
+    for split in splits:
+        for sample in split.pairs:
+            path = sample.image
+            size = path.stat().st_size if not quick and path.is_file() else 0
+            groups[split.dataset.name, path.name if quick else size].append((split, path))
+    suspects: list[tuple[Split, Path]] = []
+    for group in groups.values():
+        if len({split.name for split, _ in group}) > 1:
+            suspects += group
+    with ThreadPoolExecutor(4) as threads:
+        digests = list(threads.map(digest, [path for _, path in suspects]))
+    first: dict[object, tuple[Split, Path]] = {}
+    for (split, path), content in zip(suspects, digests, strict=True):
+        before, other = first.setdefault((split.dataset.name, content), (split, path))
+        if content and before is not split and other != path:
+            split.add([Finding.of("double", path, other=other, split=before.name)])
+
+
+def digest(path: Path) -> bytes:
+    """The hash of a file; nothing for a file that is empty or cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return b""
+    return hashlib.blake2b(content).digest() if content else b""
