@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from checkpoints.adoption import as_ours, classes_in
 from checkpoints.run_files import load_weights, read_checkpoint, weights_hash
-from checkpoints.understanding import as_ours, classes_in, network_flags
 from datasets.labels import STANDARD, ClassSet
 from datasets.own.own_classes import FILE
 from engine.build import choose_device, network_from
@@ -31,7 +31,14 @@ def evaluate(args: Namespace) -> Path:
     device = choose_device(args.device)
     keep_memory(device)
     start(device)
-    content = as_ours(read_checkpoint(args.snapshot, "--snapshot"), args.snapshot, **network_flags(args))
+    content = as_ours(
+        read_checkpoint(args.snapshot, "--snapshot"),
+        args.snapshot,
+        arch=args.arch,
+        output_stride=args.output_stride,
+        wt_layer=args.wt_layer,
+        image_in=args.image_in or None,
+    )
     check_network(args, content["network"])
     args.trained_on = content["flags"].get("dataset") or []
     classes = choose_classes(args, content["network"])

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from checkpoints.adoption import check_classes, load_start
 from checkpoints.run_files import load_checkpoint, load_weights, publish, remove_partial
-from checkpoints.starting import load_start
-from checkpoints.understanding import check_classes
 from datasets.disk.layouts import some
 from datasets.images import LabelledImages
 from datasets.sampling.loaders import Domains
@@ -96,7 +95,7 @@ def start_network(args: Namespace, config: dict[str, Any], device: torch.device)
         started = args.checkpoint or args.snapshot
         net = build.network_from(config, pretrained="none" if started else args.pretrained_backbone)
     if args.snapshot and not args.checkpoint:
-        load_start(net, args, config)
+        load_start(net, args.snapshot, config, arch=args.arch, wt_layer=args.wt_layer, image_in=args.image_in)
     net = net.to(device).train()
     if args.checkpoint_activations:
         net.encoder.backbone.recompute = True
