@@ -79,7 +79,9 @@ def test_a_stem_that_may_be_whitened(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("{home}/theirs.pth x.pth --to release", "has the format of release already"),
         ("{home}/ours.pth x.pth", "has the format of ours already"),
         ("{home}/ours.pth no/x.pth --to release", "OUT no/x.pth: cannot be written"),
-        ("{home}/theirs.pth x.pth --arch DeepR50V3D", "holds a DeepR18V3PlusD"),
+        ("{home}/theirs.pth x.pth --arch DeepR50V3D", "theirs.pth holds a DeepR18V3PlusD; give --arch DeepR18V3PlusD"),
+        ("{home}/theirs.pth x.pth --arch DeepR99", "--arch DeepR99: no such network"),
+        ("{home}/theirs.pth x.pth --wt_layer 0 0 4 4 4 0 0", "other norms; give e.g. --wt_layer 0 0 0 0 0 0 0"),
     ],
 )
 def test_conversions_that_are_refused(

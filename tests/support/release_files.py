@@ -30,19 +30,14 @@ def release_memory() -> Tensor:
 
 def release_file(name: str, **others: Any) -> dict[str, Any]:
     """All that such a file holds; ``others`` replace entries."""
-    group = {
-        "lr": 0.01, "momentum": 0.9, "dampening": 0, "weight_decay": 5e-4, "nesterov": False, "maximize": False,
-        "foreach": None, "differentiable": False, "fused": None, "initial_lr": 0.01, "params": [0, 1, 2],
-    }  # fmt: skip
+    group = {"lr": 0.01, "momentum": 0.9, "nesterov": False, "foreach": None, "params": [0, 1, 2]}
     content = {
         "state_dict": release_state(name),
         "optimizer": {"state": {}, "param_groups": [group]},
-        "scheduler": {
-            "base_lrs": [0.01], "last_epoch": 0, "_step_count": 1, "_last_lr": [0.01], "lr_lambdas": [None]
-        },
+        "scheduler": {"base_lrs": [0.01], "last_epoch": 0, "lr_lambdas": [None]},
         "epoch": EPOCH,
         "mean_iu": 0,
-    }  # fmt: skip
+    }
     if name.endswith("mem"):
         content["memory"] = release_memory()
     return content | others
