@@ -1,1 +1,1 @@
-"""Checkpoint files: our own, those of the authors' release, and reading them without running code."""
+"""Checkpoints of this project and of the authors' release: write, read safely, recognise, translate."""

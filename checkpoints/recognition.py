@@ -1,11 +1,12 @@
-"""Which network a state dict belongs to, told by its names and shapes alone."""
+"""Recognise the network of a state dict by the names and shapes of its entries."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from checkpoints.release_names import ITEMS
+from checkpoints.release_format import ITEMS, to_release
 from network.archs import ARCHS, DEEP_STEMS
 from network.backbones import BACKBONES
 from network.categorical_memory import CategoricalMemory
@@ -14,93 +15,68 @@ from network.layer_norms import INSTANCE, INSTANCE_AFFINE, NAME, SELECTIVE_WHITE
 from utils.errors import UsageError
 
 Shapes = Mapping[str, torch.Size]
+Numbers = tuple[int, ...]  # of --wt_layer
+Misfits = Mapping[str, Sequence[str]]  # entries that are "missing", "unexpected" or "of another shape"
+
 STEM, STAGES = "encoder.backbone.stem", "encoder.backbone.stages"
-SILENT = (INSTANCE, WHITENING, SELECTIVE_WHITENING)  # norms that leave no entry
-SHOWN = 3  # entries that are named of those that do not fit
+NONE: Numbers = (0,)
+SILENT: Numbers = (INSTANCE, WHITENING, SELECTIVE_WHITENING)  # these norms have no entries
+LISTED = 3  # names per sort of misfit in a message
 
 
 class Recognised(NamedTuple):
-    """A network; its output stride and the kinds of some norms leave no trace in a state dict."""
+    """What the entries say about a network.  They do not say its output stride, nor which of some norms it has."""
 
-    archs: tuple[str, ...]  # names of --arch, the standard one first; they differ in the output stride
+    archs: tuple[str, ...]  # the names of --arch that fit, the usual one first; they differ in the output stride
     num_classes: int
     aux: bool
     dim: int
     slots: int | None  # of the memory; None without one
-    norms: tuple[tuple[int, ...], ...]  # for each place of --wt_layer the numbers that fit, the likeliest first
+    norms: tuple[Numbers, ...]  # for each place of --wt_layer the numbers that fit, the likeliest first
 
     @property
     def wt_layer(self) -> list[int]:
-        return [kinds[0] for kinds in self.norms]
-
-    @property
-    def may_hold_silent_norms(self) -> bool:
-        """Whether there are places where a norm, or none, would leave the same entries."""
-        return any(len(kinds) > 1 for kinds in self.norms)
-
-    @property
-    def may_hide_whitening(self) -> bool:
-        """The same of the stem, which RobustNet always whitens too: a ResNet's tells, that of small networks not."""
-        return len(self.norms[2]) > 1
-
-    def fits(self, wt_layer: Sequence[int]) -> bool:
-        return all(asked in kinds for asked, kinds in zip(wt_layer, self.norms, strict=True))
+        """The likeliest ``--wt_layer``."""
+        return [numbers[0] for numbers in self.norms]
 
 
-class Misfit(NamedTuple):
-    """What keeps a state dict from being that of a network."""
+def recognise(weights: Mapping[str, Tensor], source: object) -> Recognised:
+    """Return the network that has exactly these entries.
 
-    arch: str
-    missing: list[str]
-    unexpected: list[str]
-    reshaped: list[str]
-
-    @property
-    def entries(self) -> int:
-        return len(self.missing) + len(self.unexpected) + len(self.reshaped)
-
-    def describe(self, name: Callable[[str], str]) -> str:
-        sorts = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": self.reshaped}
-        return ", ".join(f"{len(keys)} {what} ({shown(keys, name)})" for what, keys in sorts.items() if keys)
-
-
-def shown(keys: Sequence[str], name: Callable[[str], str]) -> str:
-    return ", ".join(map(name, keys[:SHOWN])) + (", ..." if len(keys) > SHOWN else "")
-
-
-def recognise(shapes: Shapes, *, source: str, name: Callable[[str], str] = str) -> Recognised:
-    """The network whose entries are exactly ``shapes``; UsageError, which begins with ``source`` and calls entries by
-    their ``name``, if there is none."""
-    recognised = read_off(shapes)
-    nearest: Misfit | None = None
+    UsageError if there is none.  It begins with ``source`` and calls the entries by their names in the release.
+    """
+    shapes = {key: value.shape for key, value in weights.items()}
+    options = read_options(shapes)
+    misfits: dict[tuple[str, ...], Misfits] = {}
     for archs in candidates(shapes):
-        misfit = compare(shapes, archs[0], recognised)
-        if not misfit.entries:
-            return recognised._replace(archs=archs)
-        nearest = min(nearest or misfit, misfit, key=lambda each: each.entries)
+        misfits[archs] = compare(shapes, expected_shapes(archs[0], options))
+        if not any(misfits[archs].values()):
+            return options._replace(archs=archs)
+    nearest = min(misfits, key=lambda archs: sum(map(len, misfits[archs].values())))
     raise UsageError(
-        f"{source}: fits no network that is known here; against {nearest.arch}, the nearest, its entries are "
-        f"{nearest.describe(name)}; give a checkpoint of one of the networks of --arch"
+        f"{source}: fits no network of --arch; compared with the nearest one, {nearest[0].rpartition('.')[2]}, its "
+        f"entries are {describe(misfits[nearest])}; give another checkpoint"
     )
 
 
-def read_off(shapes: Shapes) -> Recognised:
-    """All but the backbone; of a foreign file, what would be usual."""
-
-    def size(key: str, axis: int, usual: int) -> int:
-        shape = shapes.get(key, ())
-        return shape[axis] if axis < len(shape) else usual
-
-    summed = head_of(shapes) == "v2"
+def read_options(shapes: Shapes) -> Recognised:
+    """Read all but the backbone, with the usual values where the expected entries are absent."""
+    sums_branches = head_of(shapes) == "v2"
     has_memory = any(key.startswith("memory.") for key in shapes)
+    slots = size(shapes, ITEMS, 0) or size(shapes, "memory.classifier.weight", 0) or 19
     return Recognised(
         archs=(),
-        num_classes=size("classifier.weight", 0, 19),
+        num_classes=size(shapes, "classifier.weight", 0) or 19,
         aux=any(key.startswith("aux.") for key in shapes),
-        dim=size("encoder.aspp.branches.0.0.weight" if summed else "encoder.project.0.weight", 0, 256),
-        slots=size(ITEMS, 0, size("memory.classifier.weight", 0, 19)) if has_memory else None,
+        dim=size(shapes, "encoder.aspp.branches.0.0.weight" if sums_branches else "encoder.project.0.weight", 0) or 256,
+        slots=slots if has_memory else None,
         norms=norms_of(shapes),
     )
+
+
+def size(shapes: Shapes, key: str, axis: int) -> int | None:
+    shape = shapes.get(key, ())
+    return shape[axis] if axis < len(shape) else None
 
 
 def head_of(shapes: Shapes) -> str:
@@ -109,61 +85,76 @@ def head_of(shapes: Shapes) -> str:
     return "v3plus" if any(key.startswith("shallow.") for key in shapes) else "v3"
 
 
-def norms_of(shapes: Shapes) -> tuple[tuple[int, ...], ...]:
-    def added(part: str) -> tuple[int, ...]:
-        """The norm at the end of a part of the backbone."""
-        entries = {key.rpartition(".")[2] for key in shapes if key.startswith(f"{part}.") and f"{NAME}." in key}
-        return kinds(entries, without=(0, *SILENT))
-
-    def replaced(index: int) -> tuple[int, ...]:
-        """What stands in the stem of a ResNet where batch norm usually does."""
-        prefix = f"{STEM}.{index}."
-        entries = {key.removeprefix(prefix) for key in shapes if key.startswith(prefix)}
-        return (0,) if "running_var" in entries else kinds(entries, without=SILENT)
-
-    if f"{STAGES}.0.0.conv1.weight" not in shapes:  # no ResNet
-        stem = [(0,), (0,), added(STEM)]
-    elif f"{STEM}.3.weight" in shapes:
-        stem = [replaced(1), replaced(4), replaced(7)]
+def norms_of(shapes: Shapes) -> tuple[Numbers, ...]:
+    """Return for each place of ``--wt_layer`` the numbers that fit, the likeliest first."""
+    if f"{STAGES}.0.0.conv1.weight" not in shapes:  # not a ResNet: the stem ends with its norm
+        stem = [NONE, NONE, added_norm(shapes, STEM)]
+    elif f"{STEM}.3.weight" in shapes:  # a stem of three convolutions
+        stem = [stem_norm(shapes, place) for place in (1, 4, 7)]
     else:
-        stem = [(0,), (0,), replaced(1)]
-    return (*stem, *(added(f"{STAGES}.{k}") for k in range(4)))
+        stem = [NONE, NONE, stem_norm(shapes, 1)]
+    return (*stem, *(added_norm(shapes, f"{STAGES}.{stage}") for stage in range(4)))
 
 
-def kinds(entries: set[str], *, without: tuple[int, ...]) -> tuple[int, ...]:
-    """The numbers of ``--wt_layer`` whose norm has these entries."""
-    if not entries:
-        return without
+def added_norm(shapes: Shapes, part: str) -> Numbers:
+    """Read the norm at the end of a part of the backbone, which may have none."""
+    entries = {key.rpartition(".")[2] for key in shapes if key.startswith(f"{part}.") and f"{NAME}." in key}
+    return norm_with(entries) if entries else NONE + SILENT
+
+
+def stem_norm(shapes: Shapes, place: int) -> Numbers:
+    """Read the norm in the stem of a ResNet, which replaces a batch norm."""
+    prefix = f"{STEM}.{place}."
+    entries = {key.removeprefix(prefix) for key in shapes if key.startswith(prefix)}
+    if "running_var" in entries:
+        return NONE
+    return norm_with(entries) if entries else SILENT
+
+
+def norm_with(entries: set[str]) -> Numbers:
     return (SWITCHABLE,) if "running_covariance" in entries else (INSTANCE_AFFINE,)
 
 
 def candidates(shapes: Shapes) -> list[tuple[str, ...]]:
-    """The names of all networks with this head and so many channels, those with the same backbone together."""
+    """Return the names of the networks with this head, grouped by backbone.
+
+    Backbones with another number of channels are left out, unless all have another one.
+    """
     head = head_of(shapes)
-    first = "encoder.aspp.branches.0.0.weight" if head == "v2" else "encoder.aspp.convs.0.0.weight"
-    channels = shapes[first][1] if len(shapes.get(first, ())) == 4 else None
-    groups: dict[str, list[str]] = {}
+    channels = size(shapes, "encoder.aspp.branches.0.0.weight" if head == "v2" else "encoder.aspp.convs.0.0.weight", 1)
+    groups: dict[str, tuple[str, ...]] = {}
     for arch, row in ARCHS.items():
         if row.head == head:
-            groups.setdefault(row.backbone, []).append(arch)
+            groups[row.backbone] = (*groups.get(row.backbone, ()), arch)
     fitting = [archs for backbone, archs in groups.items() if BACKBONES[backbone].channels[3] == channels]
-    return [tuple(archs) for archs in fitting or groups.values()]
+    return fitting or list(groups.values())
 
 
-def compare(shapes: Shapes, arch: str, like: Recognised) -> Misfit:
-    """What differs from the entries of the network ``arch`` that is otherwise ``like`` another one."""
-    deep_stem = ARCHS[arch].backbone in DEEP_STEMS
-    wt_layer = like.wt_layer if deep_stem else [0, 0, *like.wt_layer[2:]]  # other stems have the third place alone
+def expected_shapes(arch: str, options: Recognised) -> Shapes:
+    """Return the entries of the network ``arch`` with these options."""
+    wt_layer = options.wt_layer
+    if ARCHS[arch].backbone not in DEEP_STEMS:
+        wt_layer[:2] = 0, 0  # other stems have only the third place
     with torch.device("meta"):  # without values
-        memory = CategoricalMemory(like.slots, dim=like.dim) if like.slots else None
-        options = {"dim": like.dim, "aux": like.aux, "wt_layer": wt_layer}
-        expected = {
-            key: value.shape
-            for key, value in build_network(arch, like.num_classes, memory=memory, **options).state_dict().items()
-        }
-    return Misfit(
-        arch.rpartition(".")[2],
-        missing=[key for key in expected if key not in shapes],
-        unexpected=[key for key in shapes if key not in expected],
-        reshaped=[key for key in expected if key in shapes and expected[key] != shapes[key]],
-    )
+        memory = CategoricalMemory(options.slots, dim=options.dim) if options.slots else None
+        net = build_network(
+            arch, options.num_classes, memory=memory, dim=options.dim, aux=options.aux, wt_layer=wt_layer
+        )
+    return {key: value.shape for key, value in net.state_dict().items()}
+
+
+def compare(shapes: Shapes, expected: Shapes) -> Misfits:
+    return {
+        "missing": [key for key in expected if key not in shapes],
+        "unexpected": [key for key in shapes if key not in expected],
+        "of another shape": [key for key in expected if key in shapes and expected[key] != shapes[key]],
+    }
+
+
+def describe(misfits: Misfits) -> str:
+    parts = []
+    for sort, keys in misfits.items():
+        names = ["memory" if key == ITEMS else to_release(key) for key in keys[:LISTED]]
+        if keys:
+            parts.append(f"{len(keys)} {sort} ({', '.join(names)}{', ...' if len(keys) > LISTED else ''})")
+    return ", ".join(parts)

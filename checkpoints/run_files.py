@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code that is inside them."""
+"""The checkpoint files of a run: written whole or not at all, read without running code from them."""
 
 import hashlib
 import os
@@ -13,75 +13,62 @@ from torch import Tensor, nn
 
 from checkpoints.safe_loading import Unreadable, load_safely
 from utils.errors import UsageError, first_line
+from utils.files import PARTIAL, whole_file
 
-ENTRIES = {"network", "weights", "iteration", "flags", "code"}  # what every checkpoint holds, and readers rely on
-WEIGHTS = ("weights", "state_dict")  # where checkpoints, ours and the authors', hold theirs; bare ones are all weights
-NAME = "iteration_{:07d}.pth"
+ENTRIES = {"network", "weights", "iteration", "flags", "code"}  # readers rely on these in every checkpoint of ours
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write to a temporary file beside ``path`` and rename it, so that ``path`` is never half a file; raises OSError or
-    RuntimeError, by which torch tells a full disk."""
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError):
-        partial.unlink(missing_ok=True)
-        raise
+    """Write a checkpoint to the disk.  Raises OSError, or RuntimeError, which torch raises when the disk is full."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """``write_checkpoint`` for a run, which can go on if there is no room."""
+def save_numbered(folder: Path, content: dict[str, Any], *, keep: int, best: bool) -> None:
+    """Save a run under the number of its iteration and as ``last.pth``, with ``best`` also as ``best.pth``.
+
+    Only the newest ``keep`` numbered checkpoints stay.  UsageError if there is no space.
+    """
+    path = folder / f"iteration_{content['iteration']:07d}.pth"
     try:
         write_checkpoint(path, content)
     except (OSError, RuntimeError) as error:
         raise UsageError(
-            f"{path}: cannot be written ({first_line(error)}); what was saved before is whole; make room, then go on "
-            f"with --resume {path.parent}"
+            f"{path}: cannot be written ({first_line(error)}); earlier checkpoints are intact; free some space, then "
+            f"continue with --resume {folder}"
         ) from error
-
-
-def save_numbered(folder: Path, content: dict[str, Any], *, keep: int, best: bool) -> None:
-    """Save into ``folder`` under the iteration's number, the newest ``keep`` of which stay, and as ``last.pth``; with
-    ``best`` as ``best.pth`` too."""
-    path = folder / NAME.format(content["iteration"])
-    save_checkpoint(path, content)
     publish(path, best=best)
     for old in numbered(folder)[:-keep]:
         old.unlink()
 
 
+def numbered(folder: Path) -> list[Path]:
+    """Return the numbered checkpoints in ``folder``, the oldest first."""
+    return sorted(folder.glob("iteration_*.pth"))
+
+
 def publish(path: Path, *, best: bool) -> None:
-    """Let ``last.pth``, and with ``best`` also ``best.pth``, be the file ``path``; it takes no room twice."""
-    for name in ("best", "last") if best else ("last",):
-        link = path.with_name(f"{name}.partial")
-        link.unlink(missing_ok=True)
-        try:
-            os.link(path, link)
-        except OSError:  # not every file system has hard links
-            shutil.copyfile(path, link)
-        os.replace(link, path.with_name(f"{name}.pth"))
-        link.unlink(missing_ok=True)  # renaming does nothing where both are the same file already
+    """Make the file ``path`` available as ``last.pth``, with ``best`` also as ``best.pth``, without a second copy."""
+    for name in ("best.pth", "last.pth") if best else ("last.pth",):
+        with whole_file(path.with_name(name)) as link:
+            link.unlink(missing_ok=True)  # a killed process with the same id may have left one
+            try:
+                os.link(path, link)
+            except OSError:  # not every file system has hard links
+                shutil.copyfile(path, link)
 
 
 def remove_partial(folder: Path) -> None:
-    """Take away what a killed process had begun to write."""
-    for path in folder.glob("*.partial"):
+    """Delete the unfinished files of a killed process."""
+    for path in folder.glob(f"*{PARTIAL}"):
         path.unlink()
 
 
-def numbered(folder: Path) -> list[Path]:
-    """The numbered checkpoints in ``folder``, oldest first."""
-    return sorted(folder.glob(NAME.format(0).replace("0000000", "*")))
-
-
 def read_checkpoint(path: Path, flag: str) -> Any:
-    """The content of the file that ``flag`` names, whoever wrote it; nothing in it is executed.  UsageError also where
-    weights are not numbers."""
+    """Return the content of any checkpoint.  UsageError, which begins with ``flag``, if it cannot be read or holds a
+    weight that is NaN or infinite."""
     if not path.is_file():
         raise UsageError(f"{flag} {path}: no such file; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
@@ -94,36 +81,29 @@ def read_checkpoint(path: Path, flag: str) -> Any:
     return content
 
 
-def check_finite(content: Any, called: str) -> None:
-    """UsageError, which begins with ``called``, if a weight in the content of a checkpoint of either kind is NaN or
-    infinite; entries are called as the file calls them."""
-    if not isinstance(content, Mapping):
-        return
-    parts = [content, *(content[key] for key in WEIGHTS if isinstance(content.get(key), Mapping))]
-    for name, value in chain.from_iterable(part.items() for part in parts):
-        dense = isinstance(value, Tensor) and value.layout is torch.strided
-        if dense and value.is_floating_point() and not value.isfinite().all():
+def check_finite(content: Any, source: str) -> None:
+    """UsageError with the name of the first weight that is NaN or infinite.
+
+    Our files hold their weights in "weights", those of the authors in "state_dict" and "memory"; a bare state dict
+    consists of weights.
+    """
+    parts = [content] + [content.get(key) for key in ("weights", "state_dict")] if isinstance(content, Mapping) else []
+    for name, value in chain.from_iterable(part.items() for part in parts if isinstance(part, Mapping)):
+        is_dense = isinstance(value, Tensor) and value.layout is torch.strided
+        if is_dense and value.is_floating_point() and not value.isfinite().all():
             raise UsageError(
-                f"{called}: {name} holds NaN or infinite numbers, as a training that failed leaves behind; give an "
-                "earlier or another checkpoint"
+                f"{source}: {name} holds NaN or infinite numbers, as after a training that diverged; give an earlier "
+                "or another checkpoint"
             )
 
 
-def weights_hash(weights: Mapping[str, Tensor]) -> str:
-    """A short hash of all numbers, which tells whether a file of the same name still holds the same network."""
-    found = hashlib.sha256()
-    for tensor in weights.values():
-        found.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()[:16]
-
-
 def missing_entries(content: Any) -> list[str]:
-    """What ``content`` lacks to be a checkpoint of ``train.py``."""
+    """Return the entries that ``content`` lacks to be a checkpoint of ``train.py``."""
     return sorted(ENTRIES - content.keys() if isinstance(content, dict) else ENTRIES)
 
 
 def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:
-    """The checkpoint of ``train.py`` that ``flag`` names."""
+    """Return the content of a checkpoint of ``train.py``, which ``flag`` names."""
     content = read_checkpoint(path, flag)
     if missing := missing_entries(content):
         raise UsageError(
@@ -133,8 +113,16 @@ def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:
 
 
 def load_weights(net: nn.Module, weights: dict[str, Any], source: str) -> None:
-    """Load strictly from ``source``, a flag and its file; what is missing, unexpected or of another shape is listed."""
+    """Load ``weights``, which must fit exactly.  ``source`` begins the error message: a flag and its file."""
     try:
         net.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise UsageError(f"{source}: does not fit the network: {' '.join(str(error).split())}") from error
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """Return a short hash of all weights, which identifies a network whatever its file is called."""
+    digest = hashlib.sha256()
+    for tensor in weights.values():
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Reading what ``torch.save`` wrote without running anything that is inside: tensors, plain data, NumPy's numbers."""
+"""Read files of ``torch.save`` without running code from them.  Tensors, plain data and NumPy's numbers are loaded."""
 
 import re
 import struct
@@ -8,40 +8,45 @@ from typing import Any
 
 import torch
 
+STRUCT_CODES = {"f4": "f", "f8": "d", "i4": "i", "i8": "q"}  # by NumPy's codes of the number types
+
+
+class Unreadable(Exception):  # noqa: N818 (the caller turns it into an error that names the file)
+    """The file is broken, has another format, or holds more than data."""
+
 
 class NumberType:
-    """Stands in for ``numpy.dtype``, of which files of the release hold one, for their mean IoU."""
+    """A stand-in for ``numpy.dtype``.  Files of the release hold one, because their mean IoU is a NumPy number."""
 
     def __init__(self, code: str, *_options: object) -> None:
-        if code not in ("f4", "f8", "i4", "i8"):
-            raise ValueError(f"holds numbers of the type {code}")
-        self.format = "<" + {"f4": "f", "f8": "d", "i4": "i", "i8": "q"}[code]
+        self.code, self.byte_order = STRUCT_CODES[code], "<"
 
     def __setstate__(self, state: tuple) -> None:
-        """The state says in which order the bytes are: <, >, or | where there is one."""
-        self.format = ("!" if state[1] == ">" else "<") + self.format[1:]
+        """Take the byte order from NumPy's pickled state: '<', '>', or '|' if there is none."""
+        self.byte_order = ">" if state[1] == ">" else "<"
 
 
 def number(kind: NumberType, content: bytes) -> float | int:
-    """Stands in for the function that makes a NumPy number again."""
-    return struct.unpack(kind.format, content)[0]
+    """A stand-in for the function that restores a NumPy number."""
+    return struct.unpack(kind.byte_order + kind.code, content)[0]
 
 
-# By the names that NumPy 1 and 2 write.  Nothing of NumPy itself is called, whatever a file says.
-NUMPY = [(NumberType, "numpy.dtype"), *((number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core"))]
-
-
-class Unreadable(Exception):  # noqa: N818 (said by the caller, with what was to be read)
-    """A file that is broken, of another kind, or holds more than data."""
+# A file names these functions as NumPy 1 or 2 writes them.  The stand-ins run in their place, never NumPy's own code.
+STAND_INS = [
+    (NumberType, "numpy.dtype"),
+    (number, "numpy.core.multiarray.scalar"),
+    (number, "numpy._core.multiarray.scalar"),
+]
 
 
 def load_safely(path: Path) -> Any:
-    """What the file holds, on the CPU; raises ``Unreadable``."""
+    """Return the content of the file, on the CPU.  Raises ``Unreadable``."""
     try:
-        with torch.serialization.safe_globals(NUMPY), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about how the file was written
+        with torch.serialization.safe_globals(STAND_INS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are about how the file was written
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds, and goes on to advise how to run the file nevertheless
-        held = re.search(r"GLOBAL ([\w.]+)", str(error))
-        told = "no file of torch.save, or only a part of one: fetch it again"
-        raise Unreadable(f"it holds {held[1]}, which is more than data and is not loaded" if held else told) from error
+    except Exception as error:  # torch raises many types, and its messages advise to run the code in the file
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused:
+            raise Unreadable(f"it holds {refused[1]}, which is more than data and is not loaded") from error
+        raise Unreadable("it is incomplete, or torch.save did not write it: fetch it again") from error

@@ -1,4 +1,4 @@
-"""The training scripts that test_script_runs.py leaves out; what they ask Python for is done in this process."""
+"""The training scripts that test_script_runs.py leaves out, run in this process."""
 
 import shutil
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from support.commands import ROBUSTNET, TRAIN
 from support.scripts import ROBUSTNET as COMPARISONS
 from support.scripts import SMALL_TRAINING, TRAINING, Copy
 
-# One of each kind; the others are slow.
+# One of each sort; the others are slow.
 KINDS = ["train_GSI_pinmem_DR50V3P.sh", "train_GSI_robustnet_DR50V3P.sh", "train_mobile_gtav_isw.sh",
          "train_r50os16_cty_irw.sh", "train_r50os16_gtav_iw.sh", "train_r50os16_gtav_switchable.sh",
          "train_shuffle_gtav_ibn.sh"]  # fmt: skip
@@ -46,4 +46,4 @@ def test_training(
     training.main(given)
     (last,) = tmp_path.glob("runs/*/*/last.pth")
     assert torch.load(last, weights_only=True)["iteration"] == 2
-    shutil.rmtree(tmp_path / "runs")  # which takes half a gigabyte
+    shutil.rmtree(tmp_path / "runs")  # half a gigabyte

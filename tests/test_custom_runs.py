@@ -121,10 +121,10 @@ def test_a_run_goes_on_and_refuses_other_classes(home: Path) -> None:
         for path, text in zip(other, before, strict=True):
             path.write_text(text.replace("thing", "object"))
         with pytest.raises(
-            UsageError, match=r"--resume .*: tells apart ground, thing, the sky, and .* now have ground"
+            UsageError, match=r"--resume .*: was trained on the classes ground, thing, the sky, .* now have ground"
         ):
             training.main(flags(home, "--max_iter", "4", "--resume", str(run)))
-        with pytest.raises(UsageError, match=r"--snapshot .*: tells apart ground, thing, the sky, and"):
+        with pytest.raises(UsageError, match=r"--snapshot .*: was trained on the classes ground, thing, the sky, but"):
             training.main(flags(home, "--max_iter", "1", "--snapshot", str(run / "last.pth"), "--exp", "other"))
         with pytest.raises(UsageError, match=r"has 3 classes of its own .*object.* tells apart 3 classes of its own"):
             score(home, home / "out", "--dataset", "custom:a/city")
@@ -183,7 +183,7 @@ def test_a_network_of_the_authors_takes_names_from_the_data(
     content = torch.load(next(home.glob("runs/run/*/last.pth")), weights_only=True)
     path = tmp_path / "theirs.pth"
     torch.save(released({**content, "flags": {}}), path)
-    assert "and what its classes are" in capsys.readouterr().out
+    assert "the names of the classes" in capsys.readouterr().out
     line = ["--snapshot", str(path), "--device", "cpu", "--num_workers", "0", "--out", str(tmp_path / "out")]
     evaluation.main([*line, "--dataset", f"custom:{home}/b/city"])
     domain = json.loads((tmp_path / "out" / "results.json").read_text())["domains"]["city"]

@@ -1,77 +1,66 @@
-"""Checkpoints with weights that are no numbers: refused by whoever reads them, with the entry's name."""
+"""Checkpoints with NaN or infinite weights: every reader refuses them and names the entry."""
 
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from checkpoints.adoption import load_start
 from checkpoints.run_files import load_checkpoint, read_checkpoint
-from checkpoints.starting import load_start
 from engine.evaluating.assessment import evaluate
 from engine.options.eval_flags import parse_evaluation
-from engine.options.train_flags import parse_training
 from tools import convert
 from utils.errors import UsageError
 
-Content = dict[str, Any]
-Form = tuple[str, Callable[[Content], Content], str, float]
-FORMS: dict[str, Form] = {  # the file, the part of it, a weight there, its value
-    "ours": ("ours", lambda content: content["weights"], "classifier.bias", float("nan")),
-    "our memory": ("ours", lambda content: content["weights"], "memory.items", float("inf")),
-    "theirs": ("theirs", lambda content: content["state_dict"], "module.final2.0.bias", -float("inf")),
-    "their memory": ("theirs", lambda content: content, "memory", float("nan")),
-}
+NAN, INF = float("nan"), float("inf")
 
 
-def evaluated(path: Path) -> None:
-    evaluate(parse_evaluation(["--snapshot", str(path), "--device", "cpu"]))
-
-
-def started(path: Path) -> None:
-    load_start(nn.Module(), parse_training(["--snapshot", str(path)]), {})  # the network is not asked yet
-
-
-def converted(path: Path) -> None:
-    convert.main([str(path), str(path.with_name("out.pth"))])
-
-
-resumed = partial(load_checkpoint, flag="--resume")
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("read", [evaluated, started, converted, resumed])
-def test_one_weight_that_is_no_number(
-    read: Callable[[Path], object], form: str, checkpoints: Path, tmp_path: Path
-) -> None:
-    source, part, name, value = FORMS[form]
-    content = read_checkpoint(checkpoints / f"{source}.pth", "")
-    part(content)[name].view(-1)[-1] = value
+@pytest.mark.parametrize(
+    ("file", "part", "name", "value"),
+    [
+        ("ours", "weights", "classifier.bias", NAN),
+        ("ours", "weights", "memory.items", INF),
+        ("theirs", "state_dict", "module.final2.0.bias", -INF),
+        ("theirs", None, "memory", NAN),
+        ("bare", None, "module.layer0.0.weight", INF),
+    ],
+)
+def test_every_format(file: str, part: str | None, name: str, value: float, checkpoints: Path, tmp_path: Path) -> None:
+    content = read_checkpoint(checkpoints / f"{'ours' if file == 'ours' else 'theirs'}.pth", "")
+    content = content["state_dict"] if file == "bare" else content
+    (content[part] if part else content)[name].view(-1)[-1] = value
     torch.save(content, tmp_path / "x.pth")
-    told = f"{re.escape(str(tmp_path))}/x.pth: {name} holds NaN or infinite numbers, .*; give an earlier or another"
-    with pytest.raises(UsageError, match=told) as error:
+    message = f"--resume {tmp_path}/x.pth: {name} holds NaN or infinite numbers, "
+    with pytest.raises(UsageError, match=re.escape(message)) as error:
+        read_checkpoint(tmp_path / "x.pth", "--resume")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: evaluate(parse_evaluation(["--snapshot", str(path), "--device", "cpu"])),
+        lambda path: load_start(nn.Module(), path, {}, arch="", wt_layer=[], image_in=False),
+        lambda path: convert.main([str(path), str(path.with_name("out.pth"))]),
+        load_checkpoint,
+    ],
+)
+def test_every_reader(read: Callable[[Path], object], tmp_path: Path) -> None:
+    torch.save({"state_dict": {"x": torch.tensor(NAN)}}, tmp_path / "x.pth")
+    with pytest.raises(UsageError, match=r"x.pth: x holds NaN"):
         read(tmp_path / "x.pth")
-    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == [tmp_path / "x.pth"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.pth"]
 
 
-def test_a_bare_state_dict(checkpoints: Path, tmp_path: Path) -> None:
-    state = read_checkpoint(checkpoints / "theirs.pth", "")["state_dict"]
-    torch.save(state | {"module.layer0.0.weight": torch.full((64, 3, 7, 7), torch.inf)}, tmp_path / "x.pth")
-    with pytest.raises(UsageError, match=r"x.pth: module.layer0.0.weight holds NaN"):
-        read_checkpoint(tmp_path / "x.pth", "--snapshot")
-
-
-def test_what_is_no_weight_may_be_anything(tmp_path: Path) -> None:
-    """Whole numbers, numbers beside the weights, and the state of an optimizer."""
-    nan = float("nan")
+def test_other_numbers_may_be_anything(tmp_path: Path) -> None:
+    """Integer weights, numbers beside the weights, and the state of an optimizer."""
     content = {
         "weights": {"steps": torch.tensor([-(2**63), 2**63 - 1]), "mask": torch.tensor([True]), "x": torch.ones(0)},
-        "mean_iu": nan,
-        "optimizer": {"state": {0: {"momentum_buffer": torch.tensor([nan])}}},
+        "mean_iu": NAN,
+        "optimizer": {"state": {0: {"momentum_buffer": torch.tensor([NAN])}}},
     }
     torch.save(content, tmp_path / "x.pth")
     assert read_checkpoint(tmp_path / "x.pth", "--snapshot").keys() == content.keys()

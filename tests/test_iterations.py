@@ -9,7 +9,7 @@ import torch
 from test_parity import iteration_batch, seeded_network
 from torch import Tensor
 
-from checkpoints.release_names import to_ours
+from checkpoints.release_format import to_ours
 from methods.first_memory import write_first_memory
 from methods.method import Method
 from network.deeplab import DeepLab

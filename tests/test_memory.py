@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import network.categorical_memory
-from checkpoints.release_names import to_ours
+from checkpoints.release_format import to_ours
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
 from network.categorical_memory import CategoricalMemory, class_masks
 from support.golden import assert_close, load, make_labels, seed_weights

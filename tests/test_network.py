@@ -7,8 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from checkpoints.release_files import parse_release
-from checkpoints.release_names import ITEMS, as_release, to_ours, to_release
+from checkpoints.release_format import ITEMS, parse_release, release_content, to_ours, to_release
 from network.archs import ARCHS, check_norms
 from network.backbones import NO_NORMS
 from network.categorical_memory import CategoricalMemory
@@ -71,9 +70,9 @@ def test_names_of_the_release(name: str) -> None:
     ours = {key: "x".join(map(str, value.shape)) or "scalar" for key, value in state.items() if key != ITEMS}
     assert {to_ours(key): shape for key, shape in theirs.items()} == ours
     assert {to_release(key): shape for key, shape in ours.items()} == theirs
-    exported, items = as_release(state)
-    assert (items is not None) == name.endswith("mem")
-    assert parse_release({"state_dict": exported, "memory": items}).weights.keys() == state.keys()
+    content = release_content(state)
+    assert ("memory" in content) == name.endswith("mem")
+    assert parse_release(content, Path("x.pth")).weights.keys() == state.keys()
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from checkpoints.release_names import to_ours
+from checkpoints.release_format import to_ours
 from datasets.sampling.loaders import Batch
 from loss.covariance import covariance
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss

@@ -1,4 +1,4 @@
-"""Files of the authors' release: read without running anything, recognised by their entries, loaded."""
+"""Files of the authors' release: read without running code from them, recognised by their entries, used as ours."""
 
 import os
 import re
@@ -11,20 +11,18 @@ import pytest
 import torch
 from test_network import KEYS, PLACES
 
+from checkpoints.adoption import as_ours
 from checkpoints.recognition import Recognised, recognise
-from checkpoints.release_names import ITEMS, to_ours, to_release
+from checkpoints.release_format import ITEMS, to_ours, to_release
 from checkpoints.run_files import load_weights, read_checkpoint
 from checkpoints.safe_loading import NumberType, Unreadable, load_safely, number
-from checkpoints.understanding import as_ours
 from engine.build import network_from
 from network.archs import ARCHS
 from network.categorical_memory import CategoricalMemory
-from network.deeplab import DeepLab, build_network
+from network.deeplab import build_network
 from support.golden import assert_close, golden_path, load, make_images, net_called
 from support.release_files import EPOCH, release_file, release_state, write_release
 from utils.errors import UsageError
-
-R18 = "DeepR18V3PlusD"
 
 # Reading
 
@@ -48,7 +46,7 @@ def test_numbers_of_the_other_byte_order() -> None:
 
 
 class Call:
-    """What would run when it is read."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, function: Callable, *arguments: object) -> None:
         self.call = function, arguments
@@ -71,27 +69,40 @@ def test_anything_else_is_refused(held: object, zipped: bool, tmp_path: Path, mo
     assert not Path("marker").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>Quota exceeded</html>", b"PK\3\4cut"])
+def test_the_error_for_a_broken_file_does_not_advise_to_run_it(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    path.write_bytes(content)
+    with warnings.catch_warnings(), pytest.raises(UsageError, match=r"or torch.save did not write it.*\)") as error:
+        warnings.simplefilter("error")
+        read_checkpoint(path, "--snapshot")
+    assert "weights_only" not in str(error.value)
+
+
 # Recognition
 
 
-def shapes_of(net: DeepLab) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in net.state_dict().items()}
+def fits(recognised: Recognised, wt_layer: list[int]) -> bool:
+    return all(number in numbers for number, numbers in zip(wt_layer, recognised.norms, strict=True))
 
 
 @pytest.mark.parametrize("name", KEYS)
 def test_recognition_by_names_and_shapes(name: str) -> None:
     lines = [line.split("\t") for line in golden_path(f"keys_{name}.txt").read_text().splitlines() if line[0] != "#"]
-    shapes = {to_ours(key): torch.Size(map(int, filter(str.isdigit, size.split("x")))) for key, size, _ in lines}
     expected = net_called(name)
-    if expected.memory:
-        shapes[ITEMS] = torch.Size((19, 256))
-    found = recognise(shapes, source=name)
+    with torch.device("meta"):
+        weights = {
+            to_ours(key): torch.empty([int(n) for n in size.split("x") if n.isdigit()]) for key, size, _ in lines
+        }
+        if expected.memory:
+            weights[ITEMS] = torch.empty(19, 256)
+    recognised = recognise(weights, name)
     row = next(row for arch, row in ARCHS.items() if arch.endswith(f".{expected.arch}"))
-    assert {(ARCHS[arch].head, ARCHS[arch].backbone) for arch in found.archs} == {(row.head, row.backbone)}
-    assert any(arch.endswith(f".{expected.arch}") for arch in found.archs) and "_OS8" not in found.archs[0]
-    assert (found.num_classes, found.aux, found.dim) == (19, True, 256)
-    assert found.slots == (19 if expected.memory else None) and found.fits(expected.wt_layer)
-    assert not found.fits([5] * 7)
+    assert {(ARCHS[arch].head, ARCHS[arch].backbone) for arch in recognised.archs} == {(row.head, row.backbone)}
+    assert any(arch.endswith(f".{expected.arch}") for arch in recognised.archs) and "_OS8" not in recognised.archs[0]
+    assert (recognised.num_classes, recognised.aux, recognised.dim) == (19, True, 256)
+    assert recognised.slots == (19 if expected.memory else None)
+    assert fits(recognised, expected.wt_layer) and not fits(recognised, [5] * 7)
 
 
 def test_every_backbone_is_recognised() -> None:
@@ -99,37 +110,35 @@ def test_every_backbone_is_recognised() -> None:
     for arch, row in [*rows.values(), ("network.deepv3.DeepR18V3D", ARCHS["network.deepv3.DeepR18V3D"])]:
         with torch.device("meta"):
             net = build_network(arch, 7, memory=CategoricalMemory(9, dim=32), dim=32, aux=False)
-        found = recognise(shapes_of(net), source="x")
+        recognised = recognise(net.state_dict(), "x")
         alike = tuple(name for name, other in ARCHS.items() if other[:2] == row[:2])
-        assert found == Recognised(alike, 7, False, 32, 9, found.norms)
-        assert found.wt_layer == [0] * 7
+        assert recognised == Recognised(alike, 7, False, 32, 9, recognised.norms)
+        assert recognised.wt_layer == [0] * 7
 
 
 @pytest.mark.parametrize(("arch", "stem", "kind"), PLACES)
 def test_norms_that_leave_entries_are_recognised(arch: str, stem: int, kind: int) -> None:
     wt_layer = [kind if place >= 3 - stem else 0 for place in range(7)]
     with torch.device("meta"):
-        net = build_network(arch, 5, wt_layer=wt_layer)
-    found = recognise({to_ours(to_release(key)): shape for key, shape in shapes_of(net).items()}, source="x")
-    assert found.fits(wt_layer) and not found.fits([0 if kind > 3 else 4] * 7)
-    assert found.may_hold_silent_norms == (kind <= 3)
-    if kind > 3:
-        assert found.wt_layer == wt_layer
+        state = build_network(arch, 5, wt_layer=wt_layer).state_dict()
+    recognised = recognise({to_ours(to_release(key)): value for key, value in state.items()}, "x")
+    assert fits(recognised, wt_layer) and not fits(recognised, [0 if kind > 3 else 4] * 7)
+    assert kind <= 3 or recognised.wt_layer == wt_layer
 
 
 def test_switchable_whitening_by_the_names_of_its_authors() -> None:
     with torch.device("meta"):
-        state = build_network(R18, 19, wt_layer=[0, 0, 0, 5, 0, 0, 0]).state_dict()
+        state = build_network("DeepR18V3PlusD", 19, wt_layer=[0, 0, 0, 5, 0, 0, 0]).state_dict()
     theirs = {to_release(key) for key in state}
     added = {key.rpartition(".")[2] for key in theirs if "instance_norm_layer" in key}
     assert added == {"weight", "bias", "sw_mean_weight", "sw_var_weight", "running_mean", "running_cov"}
     assert {to_ours(key) for key in theirs} == state.keys()
 
 
-# Loading
+# Use as one of ours
 
 
-def understood(path: Path, **flags: object) -> dict:
+def adopted(path: Path, **flags: object) -> dict:
     return as_ours(read_checkpoint(path, "--snapshot"), path, **flags)
 
 
@@ -137,8 +146,8 @@ def understood(path: Path, **flags: object) -> dict:
 @pytest.mark.parametrize("name", ["r18v3p_mem", "r50v3p_mem", pytest.param("r101v2_mem", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_logits_of_a_file_of_the_release(name: str, tmp_path: Path, threads: Callable[[int], None]) -> None:
-    threads(2)  # as many as the goldens were computed with
-    content = understood(write_release(tmp_path / "x.pth", name, mean_iu=np.float64(0.0256)))
+    threads(2)  # like the computation of the goldens
+    content = adopted(write_release(tmp_path / "x.pth", name, mean_iu=np.float64(0.0256)))
     net = network_from(content["network"])
     load_weights(net, content["weights"], "--snapshot")
     net = net.eval().to(memory_format=torch.contiguous_format)  # channels-last sums in another order: off by 1.2e-5
@@ -150,17 +159,16 @@ def test_logits_of_a_file_of_the_release(name: str, tmp_path: Path, threads: Cal
     assert content["origin"] == {"format": "release", "epoch": EPOCH, "mean_iu": 0.0256, "assumed": assumed}
 
 
-def test_what_is_recognised_and_assumed_is_told_in_one_note(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_one_note_says_what_is_recognised_and_assumed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = write_release(tmp_path / "x.pth", "shuffle_mem", zipped=False)
-    stride = understood(path)["network"]["output_stride"]
+    assert adopted(path)["network"]["output_stride"] is None
     (note,) = capsys.readouterr().out.splitlines()
-    assert stride is None and "release after epoch 41: DeepShuffleNetV3PlusD, 19 classes, a memory of 19 x 256" in note
+    assert "release after epoch 41: DeepShuffleNetV3PlusD, 19 classes, a memory of 19 x 256" in note
     assert note.endswith("assumed: --output_stride 16 --wt_layer 0 0 0 0 0 0 0")
-    config = understood(path, arch="network.deepv3plus.DeepShuffleNetV3PlusD_OS32", wt_layer=[0, 0, 2, 2, 2, 0, 0])
-    assert (config["network"]["arch"], config["network"]["wt_layer"][2:5]) == (
-        "network.deepv3plus.DeepShuffleNetV3PlusD_OS32", [2, 2, 2],
-    )  # fmt: skip
-    assert understood(path, output_stride=8)["network"]["output_stride"] == 8
+    arch, wt_layer = "network.deepv3plus.DeepShuffleNetV3PlusD_OS32", [0, 0, 2, 2, 2, 0, 0]
+    config = adopted(path, arch=arch, wt_layer=wt_layer)["network"]
+    assert (config["arch"], config["wt_layer"]) == (arch, wt_layer)
+    assert adopted(path, output_stride=8)["network"]["output_stride"] == 8
     first, second = capsys.readouterr().out.splitlines()
     assert "assumed" not in first and second.endswith("assumed: --wt_layer 0 0 0 0 0 0 0")
 
@@ -169,7 +177,7 @@ def test_what_is_recognised_and_assumed_is_told_in_one_note(tmp_path: Path, caps
 def test_a_state_dict_alone(prefix: str, tmp_path: Path) -> None:
     state = {prefix + key.removeprefix("module."): value for key, value in release_state("mobile_ibn").items()}
     torch.save(state, tmp_path / "x.pth")
-    content = understood(tmp_path / "x.pth")
+    content = adopted(tmp_path / "x.pth")
     assert content["network"]["wt_layer"] == [0, 0, 4, 4, 4, 0, 0] and content["origin"]["format"] == "bare"
     load_weights(network_from(content["network"]), content["weights"], "--snapshot")
 
@@ -183,9 +191,9 @@ def more(**entries: torch.Tensor) -> Callable[[dict], object]:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (without("module.layer1.0.conv1.weight"), r"DeepR18V3PlusD, the nearest, .*1 missing \(module.layer1.0.conv1"),
+        (without("module.layer1.0.conv1.weight"), r"DeepR18V3PlusD, .*1 missing \(module.layer1.0.conv1"),
         (more(a=torch.ones(1), b=torch.ones(1)), r"2 unexpected \(a, b\)"),
         (lambda content: content.pop("memory"), r"1 missing \(memory\)"),
         (lambda content: content.update(memory=torch.ones(19, 4)), r"1 of another shape \(memory\)"),
@@ -196,28 +204,12 @@ def more(**entries: torch.Tensor) -> Callable[[dict], object]:
         (more(a=torch.ones(1, dtype=torch.complex64)), "without a state_dict of tensors"),
     ],
 )
-def test_a_file_that_fits_no_network(change: Callable, told: str, tmp_path: Path) -> None:
+def test_a_file_that_fits_no_network(change: Callable, message: str, tmp_path: Path) -> None:
     content = release_file("r18v3p_mem")
     change(content)
-    torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(UsageError, match=told) as error:
-        understood(tmp_path / "x.pth")
+    with pytest.raises(UsageError, match=message) as error:
+        as_ours(content, tmp_path / "x.pth")
     assert "\n" not in str(error.value) and str(tmp_path / "x.pth") in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"<!DOCTYPE html><html>Quota exceeded</html>", b"version https://git-lfs", b"PK\3\4cut"]
-)
-def test_what_is_no_checkpoint_is_told_without_advice_to_run_it(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "x.pth"
-    path.write_bytes(content)
-    with (
-        warnings.catch_warnings(),
-        pytest.raises(UsageError, match=r"or only a part of one: fetch it again\)") as error,
-    ):
-        warnings.simplefilter("error")
-        understood(path)
-    assert "weights_only" not in str(error.value)
 
 
 @pytest.mark.parametrize("network", [{}, [], {"arch": "DeepR18V3PlusD", "later": 1}])
@@ -227,13 +219,13 @@ def test_a_network_of_another_version(network: object) -> None:
         as_ours(content, Path("x.pth"))
 
 
-def test_whitening_in_the_stem_wants_its_flag(tmp_path: Path) -> None:
-    path = write_release(tmp_path / "x.pth", "r50v3p_isw")
+def test_whitening_in_the_stem_needs_its_flag() -> None:
+    release, path = release_file("r50v3p_isw"), Path("x.pth")
     with pytest.raises(UsageError, match="give the --wt_layer of its training"):
-        understood(path)
+        as_ours(release, path)
     with pytest.raises(
         UsageError, match=r"--wt_layer 0 0 0 2 2 0 0: .* other norms; give e.g. --wt_layer 0 0 2 2 2 0 0"
     ):
-        understood(path, wt_layer=[0, 0, 0, 2, 2, 0, 0])
-    content = understood(path, wt_layer=[0, 0, 2, 2, 2, 0, 0])
+        as_ours(release, path, wt_layer=[0, 0, 0, 2, 2, 0, 0])
+    content = as_ours(release, path, wt_layer=[0, 0, 2, 2, 2, 0, 0])
     load_weights(network_from(content["network"]), content["weights"], "--snapshot")

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 import train as training
-from checkpoints.release_files import parse_release, release_content
-from checkpoints.release_names import ITEMS
-from checkpoints.run_files import load_checkpoint, save_checkpoint
-from checkpoints.starting import load_start
+from checkpoints.adoption import load_start
+from checkpoints.release_format import ITEMS, parse_release, release_content
+from checkpoints.run_files import load_checkpoint
 from datasets.labels import STANDARD
 from engine.build import network_config, network_from
 from engine.options.train_flags import parse_training
@@ -40,7 +39,7 @@ def run_in(out: Path) -> Path:
 def test_training_from_a_file_of_the_release(
     checkpoints: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """With a learning rate of next to nothing the weights, and the memory but for its momentum, stay."""
+    """With a tiny learning rate, and a memory that keeps its old items, all weights stay."""
     snapshot = ("--memory", "--snapshot", "theirs.pth")
     monkeypatch.chdir(checkpoints)
     still = ("--lr", "1e-12", "--weight_decay", "0", "--mem_momentum", "1")
@@ -53,7 +52,7 @@ def test_training_from_a_file_of_the_release(
     run = run_in(tmp_path)
     weights = load_checkpoint(run / "last.pth")["weights"]
     torch.testing.assert_close(weights[ITEMS], release_memory(), atol=1e-6, rtol=0)
-    for key, value in parse_release(release_file("r18v3p_mem")).weights.items():
+    for key, value in parse_release(release_file("r18v3p_mem"), Path("x.pth")).weights.items():
         if "running_" not in key and "num_batches" not in key:
             torch.testing.assert_close(weights[key], value, atol=1e-6, rtol=0)
     assert json.loads((run / "flags.json").read_text())["flags"]["snapshot"] == str(checkpoints / "theirs.pth")
@@ -75,57 +74,52 @@ SELECTIVE = [0, 0, 0, 2, 2, 0, 0]  # leaves no trace in weights
 
 
 def start(path: Path, line: str) -> None:
-    """What a run does with its ``--snapshot`` before anything else."""
+    """Do what a run does first with its ``--snapshot``."""
     args = parse_training(["--arch", R18, "--no_aux_loss", "--snapshot", str(path), *line.split()])
     config = network_config(args, STANDARD)
-    load_start(network_from(config), args, config)
+    net = network_from(config)
+    load_start(net, path, config, arch=args.arch, wt_layer=args.wt_layer, image_in=args.image_in)
 
 
-def ours_with(checkpoints: Path, path: Path, **network: object) -> Path:
+def ours_with(checkpoints: Path, path: Path, network: dict) -> Path:
     content = load_checkpoint(checkpoints / "ours.pth")
-    save_checkpoint(path, content | {"network": content["network"] | network})
+    torch.save(content | {"network": content["network"] | network}, path)
     return path
 
 
 @pytest.mark.parametrize(
-    ("network", "line"),
+    ("network", "line", "message"),
     [
-        ({"image_in": True}, "--image_in"),
-        ({"image_in": False}, ""),
-        ({}, "--image_in"),  # an older file, which does not say it
-        ({"wt_layer": SELECTIVE}, "--wt_layer 0 0 0 2 2 0 0"),
-        (None, "--image_in"),
-        (None, "--wt_layer 0 0 0 2 2 0 0"),
-    ],
-)
-def test_starts_that_the_file_allows(
-    network: dict | None, line: str, checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    """Without ``network`` the file is the authors', which cannot tell any of it."""
-    path = checkpoints / "theirs.pth" if network is None else ours_with(checkpoints, tmp_path / "x.pth", **network)
-    start(path, line)
-    left_out = "memory" if network is not None else "memory and auxiliary head"
-    assert capsys.readouterr().out == f"note: starts from {path}, without its {left_out}\n"
-
-
-@pytest.mark.parametrize(
-    ("network", "line", "told"),
-    [
+        ({"image_in": True}, "--image_in", None),
+        ({"image_in": False}, "", None),
+        ({}, "--image_in", None),  # an older file, which does not hold it
+        ({"wt_layer": SELECTIVE}, "--wt_layer 0 0 0 2 2 0 0", None),
         ({"image_in": True}, "", "was trained on images normalised each by itself; add --image_in"),
         ({"image_in": False}, "--image_in", "was trained on images normalised by ImageNet; drop --image_in"),
         ({"wt_layer": SELECTIVE}, "", "--wt_layer 0 0 0 0 0 0 0: .* other norms; give --wt_layer 0 0 0 2 2 0 0"),
         ({}, "--wt_layer 0 0 0 2 2 0 0", "other norms; give --wt_layer 0 0 0 0 0 0 0"),
-        ({"later": 1}, "", "another version"),
     ],
 )
-def test_starts_that_our_file_forbids(network: dict, line: str, told: str, checkpoints: Path, tmp_path: Path) -> None:
-    path = ours_with(checkpoints, tmp_path / "x.pth", **network)
-    with pytest.raises(UsageError, match=told) as error:
+def test_flags_against_what_our_file_holds(
+    network: dict, line: str, message: str | None, checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = ours_with(checkpoints, tmp_path / "x.pth", network)
+    if message is None:
+        start(path, line)
+        assert capsys.readouterr().out == f"note: starts from {path}, without its memory\n"
+        return
+    with pytest.raises(UsageError, match=message) as error:
         start(path, line)
     assert str(path) in str(error.value)
 
 
-def test_what_goes_on_otherwise_is_noted(checkpoints: Path, capsys: pytest.CaptureFixture) -> None:
+def test_their_file_leaves_these_flags_free(checkpoints: Path, capsys: pytest.CaptureFixture) -> None:
+    path = checkpoints / "theirs.pth"
+    start(path, "--image_in --wt_layer 0 0 0 2 2 0 0")
+    assert capsys.readouterr().out == f"note: starts from {path}, without its memory and auxiliary head\n"
+
+
+def test_notes_about_what_changes(checkpoints: Path, capsys: pytest.CaptureFixture) -> None:
     path = checkpoints / "ours.pth"
     start(path, "--memory --output_stride 16 --read_temp 0.5")
     assert capsys.readouterr().out.splitlines() == [
@@ -138,7 +132,7 @@ def test_what_goes_on_otherwise_is_noted(checkpoints: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("name", "line", "told"),
+    ("name", "line", "message"),
     [
         ("theirs", "--arch DeepR50V3PlusD", "holds a DeepR18V3PlusD; give --arch DeepR18V3PlusD"),
         ("theirs", "--wt_layer 0 0 4 4 4 0 0", "holds other norms; give e.g. --wt_layer 0 0 0 0 0 0 0"),
@@ -152,32 +146,25 @@ def test_what_goes_on_otherwise_is_noted(checkpoints: Path, capsys: pytest.Captu
     ],
 )
 def test_snapshots_that_training_cannot_start_from(
-    name: str, line: str, told: str, checkpoints: Path, data: Path, tmp_path: Path
+    name: str, line: str, message: str, checkpoints: Path, data: Path, tmp_path: Path
 ) -> None:
     path = (checkpoints if name in ("theirs", "ours") else tmp_path) / f"{name}.pth"
-    if name == "baseline":
-        content = release_file("r18v3p_mem")
-        del content["memory"]
-        content["state_dict"] = {key: v for key, v in content["state_dict"].items() if "memory" not in key}
-        torch.save(content, path)
-    if name == "seven":
-        torch.save(release_content(build_network(R18, 7).state_dict()), path)
+    if name in ("baseline", "seven"):
+        torch.save(release_content(build_network(R18, 7 if name == "seven" else 19).state_dict()), path)
     argv = training_flags(data, tmp_path, "--snapshot", str(path), *line.split())
-    with pytest.raises(UsageError, match=re.escape(told)) as error:
+    with pytest.raises(UsageError, match=re.escape(message)) as error:
         training.main(argv)
     assert f"{name}.pth" in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
-        ("--arch network.deepv3plus.DeepWV3Plus", "no such network"),
-        ("--memory --mem_slot 3", "--mem_slot 3"),
         ("--pretrained_backbone absent.pth", "absent.pth: no such file"),
         ("--restore_optimizer", "says nothing without --snapshot"),
     ],
 )
-def test_the_plan_tells_of_mistakes(line: str, told: str, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=re.escape(told)):
+def test_the_plan_reports_mistakes(line: str, message: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
         parse_training(training_flags(data, tmp_path, "--plan", *line.split()))

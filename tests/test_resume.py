@@ -144,14 +144,14 @@ def killed(process: subprocess.Popen, out: Path, moment: float | None) -> list[P
         time.sleep(0.01)
     begun = time.monotonic()
     while process.poll() is None:
-        if moment is None and list(out.glob("run/*/iteration_*.partial")):
+        if moment is None and list(out.glob("run/*/*.partial")):
             break
         if moment is not None and time.monotonic() > begun + moment:
             break
         time.sleep(0.001)
     process.kill()
     process.communicate()
-    return list(out.glob("run/*/iteration_*.partial"))
+    return list(out.glob("run/*/*.partial"))
 
 
 @pytest.mark.parametrize("kills", [0, pytest.param(3, marks=pytest.mark.slow)])

@@ -12,7 +12,7 @@ from PIL import Image
 
 import eval as evaluation
 import train as training
-from checkpoints.run_files import load_checkpoint, save_checkpoint
+from checkpoints.run_files import load_checkpoint, write_checkpoint
 from datasets.bilateral import bilateral
 from datasets.labels import STANDARD, colourise
 from datasets.registry import spec
@@ -193,7 +193,7 @@ def test_a_snapshot_says_how(data: Path, tmp_path: Path) -> None:
     content = load_checkpoint(silent)
     for name, image_in in (("own", True), ("imagenet", False)):
         network = content["network"] | {"image_in": image_in}
-        save_checkpoint(tmp_path / f"{name}.pth", content | {"network": network})
+        write_checkpoint(tmp_path / f"{name}.pth", content | {"network": network})
 
     def scored(name: str, *more: str) -> tuple[str, float]:
         common = f"--snapshot {tmp_path}/{name}.pth --data_root {data} --dataset gtav --device cpu --num_workers 0"

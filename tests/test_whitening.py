@@ -9,7 +9,7 @@ from test_methods import random_batch
 from test_parity import ZERO, iteration_batch, seeded_network
 from torch import Tensor, nn
 
-from checkpoints.release_names import to_ours
+from checkpoints.release_format import to_ours
 from loss.covariance import covariance, relaxation, sensitive_entries, upper_triangle, whitening_loss
 from methods.whitening_term import Whitening, mean_variances
 from network.categorical_memory import CategoricalMemory

@@ -2,16 +2,18 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.options.parser import named_folders
 from engine.program import run_program
 from utils.errors import UsageError
+from utils.files import write_text
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
 ROLES = ("seen", "unseen", "not known")
+Results = dict[str, dict[str, Any]]  # the content of results.json by the names that the user gave
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = "\n".join(line for measure in MEASURES for line in table(results, measure))
     print(text)
     if args.out:
-        args.out.write_text(text)
+        write_text(args.out, text)
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -40,43 +42,41 @@ def read_result(folder: Path) -> dict[str, Any]:
     raise UsageError(f"{path}: cannot be used ({fault}); give NAME=DIR with a folder that eval.py has written")
 
 
-def table(results: dict[str, dict[str, Any]], measure: str) -> Iterator[str]:
-    """Markdown lines: one row per domain, the seen ones first, one column per result, in percent."""
-    first = next(iter(results.values()))
-    called = {domain: found["protocol"].get("data_set", domain) for domain, found in first["domains"].items()}
-    roles = {domain: role_of(name, first["trained"]["flags"]) for domain, name in called.items()}
-    domains = sorted(roles, key=lambda domain: ROLES.index(roles[domain]))
-    rows = {domain: values(results, domain, measure) for domain in domains}
-    yield f"\n{MEASURES[measure]}, in percent\n"
-    yield "| domain | | all road | " + " | ".join(results) + " |"
-    yield "|---|---|---" + "|---" * len(results) + "|"
-    for role in ROLES:
-        group = [domain for domain in domains if roles[domain] == role]
-        for domain in group:
-            yield line(domain, role, rows[domain])
-        if len(group) > 1:
-            columns = zip(*map(rows.get, group), strict=True)
-            means = [None if None in column else sum(column) / len(group) for column in columns]
-            yield line("**mean**", role, means)
+def table(results: Results, measure: str) -> list[str]:
+    """Return Markdown lines: a row per domain, the seen ones first, and a column per result, in percent."""
+    lines = [f"\n{MEASURES[measure]}, in percent\n"]
+    lines.append("| domain | | all road | " + " | ".join(results) + " |")
+    lines.append("|---|---|---" + "|---" * len(results) + "|")
+    for role, domains in domains_by_role(next(iter(results.values()))).items():
+        rows = {domain: scores(results, domain, measure) for domain in domains}
+        lines += [row(domain, role, cells) for domain, cells in rows.items()]
+        if len(rows) > 1:
+            columns = zip(*rows.values(), strict=True)
+            means = [None if None in column else sum(column) / len(column) for column in columns]
+            lines.append(row("**mean**", role, means))
+    return lines
 
 
-def role_of(domain: str, trained: dict[str, Any]) -> str:
-    """Whether a domain was seen, by the flags of the training; the authors' files do not tell."""
-    if "dataset" not in trained:
-        return "not known"
-    return "seen" if domain in trained["dataset"] else "unseen"
+def domains_by_role(result: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the domains that were seen in training, and so on.  The authors' files do not say what they saw."""
+    seen = result["trained"]["flags"].get("dataset")
+    domains: dict[str, list[str]] = {role: [] for role in ROLES}
+    for domain, scored in result["domains"].items():
+        dataset = scored["protocol"].get("data_set", domain)
+        domains["not known" if seen is None else "seen" if dataset in seen else "unseen"].append(domain)
+    return domains
 
 
-def values(results: dict[str, dict[str, Any]], domain: str, measure: str) -> list[float | None]:
-    """The score of calling everything road, None without such a class, then that of every result."""
-    missing = [name for name, result in results.items() if domain not in result["domains"]]
-    if missing:
-        raise UsageError(f"{missing[0]}: has no result for {domain}; evaluate all with the same --dataset")
+def scores(results: Results, domain: str, measure: str) -> list[float | None]:
+    """Return the score of a prediction that is road everywhere (None if no class is road), then that of each result."""
+    for name, result in results.items():
+        if domain not in result["domains"]:
+            raise UsageError(f"{name}: has no result for {domain}; evaluate all with the same --dataset")
     scored = [result["domains"][domain] for result in results.values()]
-    return [(scored[0]["all_road"] or {}).get(measure), *(result[measure] for result in scored)]
+    return [(scored[0]["all_road"] or {}).get(measure), *(each[measure] for each in scored)]
 
 
-def line(domain: str, role: str, cells: Sequence[float | None]) -> str:
+def row(domain: str, role: str, cells: Sequence[float | None]) -> str:
     shown = ["-" if cell is None else f"{100 * cell:.1f}" for cell in cells]
     return f"| {domain} | {role} | " + " | ".join(shown) + " |"
 

@@ -1,6 +1,6 @@
 """Translate a checkpoint of the authors' release into ours, or ours into theirs.
 
-python -m tools.convert THEIRS OURS, and back with --to release: weights and memory are the same numbers afterwards.
+python -m tools.convert THEIRS OURS; the way back: --to release.  Weights and memory stay the same numbers.
 """
 
 import argparse
@@ -31,9 +31,9 @@ def converter_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m tools.convert", description=__doc__)
     parser.add_argument("source", type=user_path, metavar="IN", help="the checkpoint to read")
     parser.add_argument("target", type=user_path, metavar="OUT", help="the file to write")
-    parser.add_argument("--to", choices=("ours", "release"), default="ours", help="whose format OUT is to have")
-    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
-    group = parser.add_argument_group("what the authors' files do not tell")
+    parser.add_argument("--to", choices=("ours", "release"), default="ours", help="the format of OUT (default: ours)")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    group = parser.add_argument_group("facts that the authors' files do not hold")
     group.add_argument("--arch", metavar="NAME", help="the release's name of the network (default: as recognised)")
     group.add_argument("--output_stride", type=int, choices=(8, 16, 32), help="overrides the network's own")
     group.add_argument("--wt_layer", **NORM_FLAG, help=f"{NORM_HELP}; only 4 and 5 leave entries in a file")
@@ -49,16 +49,14 @@ def check_target(args: argparse.Namespace) -> None:
     if args.target.exists() and args.source.exists() and args.target.samefile(args.source):
         raise UsageError(f"OUT {args.target}: is the file to read; name another")
     if args.target.exists() and not args.force:
-        raise UsageError(f"OUT {args.target}: is there already; name another file, or add --force")
+        raise UsageError(f"OUT {args.target}: exists already; name another file, or add --force")
 
 
 def converted(args: argparse.Namespace) -> dict[str, Any]:
-    """What OUT is to hold."""
+    """Return the content of OUT."""
+    from checkpoints.adoption import as_ours  # imports torch, which the parser does without
+    from checkpoints.recognition import recognise
     from checkpoints.run_files import missing_entries, read_checkpoint
-    from checkpoints.understanding import (  # torch is loaded only once the flags are right
-        as_ours,
-        recognised_in,
-    )
 
     content = read_checkpoint(args.source, "IN")
     ours = as_ours(
@@ -71,42 +69,42 @@ def converted(args: argparse.Namespace) -> dict[str, Any]:
     )
     already = {"ours": not missing_entries(content), "release": "state_dict" in content}
     if already[args.to]:
-        raise UsageError(f"IN {args.source}: has the format of {args.to} already; choose the other by --to")
+        raise UsageError(f"IN {args.source}: has the format of {args.to} already; choose the other one with --to")
     if args.to == "ours":
         return ours
-    recognised_in(ours["weights"], args.source)
+    recognise(ours["weights"], args.source)  # or a UsageError
     return released(ours)
 
 
 def released(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint of ours as the release's code loads it."""
-    from checkpoints.release_files import release_content
-    from checkpoints.understanding import classes_in
+    """Return a checkpoint of ours as the release's code loads it."""
+    from checkpoints.adoption import classes_in
+    from checkpoints.release_format import release_content
 
-    config, facts = content["network"], content.get("origin") or {"epoch": epochs(content)}
-    lost = ", ".join(untold(config))
-    if classes_in(config) not in (None, STANDARD):
-        lost += " and what its classes are"
-    print(f"note: the file does not tell {lost}; nor has it the optimizer's state")
-    return release_content(content["weights"], **{key: facts[key] for key in ("epoch", "mean_iu") if key in facts})
+    lost = lost_flags(content["network"])
+    if classes_in(content["network"]) not in (None, STANDARD):
+        lost.append("the names of the classes")
+    print(f"note: the file lacks {', '.join(lost)} and the optimizer's state")
+    facts = content.get("origin") or {"epoch": epochs(content)}
+    return release_content(content["weights"], epoch=facts.get("epoch", 0), mean_iu=facts.get("mean_iu", 0))
 
 
-def untold(config: Mapping[str, Any]) -> list[str]:
-    """The flags that say of a network what a file of the release does not."""
-    told = [f"--arch {config['arch']}"]
+def lost_flags(config: Mapping[str, Any]) -> list[str]:
+    """Return the flags for the facts about a network that a file of the release does not hold."""
+    lost = [f"--arch {config['arch']}"]
     if config["output_stride"]:
-        told.append(f"--output_stride {config['output_stride']}")
+        lost.append(f"--output_stride {config['output_stride']}")
     if any(norms := config.get("wt_layer", ())):
-        told.append(f"--wt_layer {' '.join(map(str, norms))}")
+        lost.append(f"--wt_layer {' '.join(map(str, norms))}")
     if config.get("image_in"):
-        told.append("--image_in")
+        lost.append("--image_in")
     if config["memory"] and config["memory"]["read_temp"] != 1:
-        told.append(f"--read_temp {config['memory']['read_temp']}, which is 1 in the release")
-    return told
+        lost.append(f"--read_temp {config['memory']['read_temp']}, which is 1 in the release")
+    return lost
 
 
 def epochs(content: Mapping[str, Any]) -> int:
-    """Epochs of the run, as the release counts them; 0 if its flags do not tell."""
+    """Return the epochs of the run as the release counts them; 0 if its flags are unknown."""
     run = content["flags"]
     if not content["iteration"] or not {"bs_mult", "epoch_size"} <= run.keys():
         return 0

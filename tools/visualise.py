@@ -1,14 +1,13 @@
-"""One sheet of pictures: per domain an image, its labels, and what each result predicted there.
+"""One sheet of pictures: per domain an image, its labels, and the prediction of each result.
 
 ``python -m tools.visualise SHEET.jpg --dataset gtav cityscapes --results baseline=DIR PinMem=DIR``, where each DIR was
 written by ``eval.py --dump_images``.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.images import LabelledImages
@@ -20,6 +19,7 @@ from utils.options import add_options, fill
 
 TITLE = 18  # height of a line of text
 SUFFIXES = (".jpg", ".jpeg", ".png")
+Row = tuple[str, list[Image.Image]]  # the name of a domain and its pictures
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,41 +39,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = dataset_names(args.dataset, args.data_root)
     data = fill(DataOptions, args, names=tuple(names))
     domains = [data.images(name, args.split) for name in names]
-    rows = {images.spec.name: pictures_of(images, args.index, results) for images in domains}
+    rows = [(images.spec.name, pictures(images, args.index, results.values())) for images in domains]
     args.sheet.parent.mkdir(parents=True, exist_ok=True)
-    sheet(list(rows.values()), list(rows), ["image", "labels", *results], args.width).save(args.sheet, quality=88)
+    draw_sheet(rows, ["image", "labels", *results], args.width).save(args.sheet, quality=88)
 
 
-def pictures_of(images: LabelledImages, index: int, results: dict[str, Path]) -> list[Image.Image]:
-    """One image of a domain, its labels and the predictions, as stored."""
-    domain, split = images.spec.name, images.split
+def pictures(images: LabelledImages, index: int, results: Iterable[Path]) -> list[Image.Image]:
+    """Return an image of a domain, its labels, and its predictions, in the sizes in which they are stored."""
+    domain = f"{images.spec.name} ({images.split})"
     if index >= len(images):
-        remedy = f"give 0 to {len(images) - 1}"
-        raise UsageError(f"--index {index}: {domain} ({split}) has {len(images)} images; {remedy}")
+        raise UsageError(f"--index {index}: {domain} has {len(images)} images; give 0 to {len(images) - 1}")
     image, labels, name = images[index]
-    pictures = [image, Image.fromarray(images.spec.classes.colourise(labels))]
-    for folder in results.values():
-        path = folder / f"{domain}_{split}" / "colours" / f"{name}.png"
+    row = [image, Image.fromarray(images.spec.classes.colourise(labels))]
+    for folder in results:
+        path = folder / f"{images.spec.name}_{images.split}" / "colours" / f"{name}.png"
         if not path.is_file():
-            raise UsageError(f"--results {folder}: no {path}; evaluate {domain} with --dump_images")
-        pictures.append(Image.open(path).convert("RGB"))
-    return pictures
+            raise UsageError(f"--results {folder}: no {path}; evaluate {images.spec.name} with --dump_images")
+        row.append(Image.open(path).convert("RGB"))
+    return row
 
 
-def sheet(rows: list[list[Image.Image]], names: list[str], columns: list[str], width: int) -> Image.Image:
-    """All pictures at one width, titles above the columns and names in the rows' corners."""
-    heights = [max(1, round(width * pictures[0].height / pictures[0].width)) for pictures in rows]
-    canvas = Image.new("RGB", (width * len(columns), TITLE + sum(heights)), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    for k, title in enumerate(columns):
-        draw.text((k * width + 5, 1), title, "black", font=font)
-    tops = TITLE + np.cumsum([0, *heights[:-1]])
-    for pictures, name, top, height in zip(rows, names, tops.tolist(), heights, strict=True):
-        for k, picture in enumerate(pictures):
-            canvas.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (k * width, top))
+def draw_sheet(rows: Sequence[Row], titles: list[str], width: int) -> Image.Image:
+    """Draw all pictures ``width`` pixels wide, titles above the columns and the rows' names in their corners."""
+    heights = [max(1, round(width * row[0].height / row[0].width)) for _, row in rows]
+    sheet = Image.new("RGB", (width * len(titles), TITLE + sum(heights)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, title in enumerate(titles):
+        draw.text((column * width + 5, 1), title, "black", font=font)
+    top = TITLE
+    for (name, row), height in zip(rows, heights, strict=True):
+        for column, picture in enumerate(row):
+            sheet.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (column * width, top))
         draw.rectangle((0, top, draw.textlength(name, font=font) + 8, top + TITLE), "white")
         draw.text((4, top + 1), name, "black", font=font)
-    return canvas
+        top += height
+    return sheet
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from checkpoints.adoption import as_ours, classes_in
 from checkpoints.run_files import load_weights, read_checkpoint, weights_hash
-from checkpoints.understanding import as_ours, classes_in
 from datasets.labels import STANDARD, ClassSet
 from datasets.own.own_classes import FILE
 from datasets.shared_classes import describe_classes, shared_classes

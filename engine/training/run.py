@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from checkpoints.adoption import check_classes, load_start
 from checkpoints.run_files import load_checkpoint, load_weights, publish, remove_partial
-from checkpoints.starting import load_start
-from checkpoints.understanding import check_classes
 from datasets.disk.layouts import some
 from datasets.images import LabelledImages
 from datasets.sampling.loaders import Domains

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from checkpoints.release_names import to_release
+from checkpoints.release_format import to_release
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
 

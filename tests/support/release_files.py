@@ -1,4 +1,4 @@
-"""Files as the authors' release writes them, made from the description in golden h: weights by rule."""
+"""Files as the authors' release writes them.  Golden h holds the names and shapes; the weights follow a rule."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -30,15 +30,11 @@ def release_memory() -> Tensor:
 
 def release_file(name: str, **others: Any) -> dict[str, Any]:
     """All that such a file holds; ``others`` replace entries."""
-    group = {
-        "lr": 0.01, "momentum": 0.9, "dampening": 0, "weight_decay": 5e-4, "nesterov": False, "maximize": False,
-        "foreach": None, "differentiable": False, "fused": None, "initial_lr": 0.01, "params": [0, 1, 2],
-    }  # fmt: skip
-    schedule = {"base_lrs": [0.01], "last_epoch": 0, "_step_count": 1, "_last_lr": [0.01], "lr_lambdas": [None]}
+    group = {"lr": 0.01, "momentum": 0.9, "nesterov": False, "foreach": None, "params": [0, 1, 2]}
     content = {
         "state_dict": release_state(name),
         "optimizer": {"state": {}, "param_groups": [group]},
-        "scheduler": schedule,
+        "scheduler": {"base_lrs": [0.01], "last_epoch": 0, "lr_lambdas": [None]},
         "epoch": EPOCH,
         "mean_iu": 0,
     }

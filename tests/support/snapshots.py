@@ -1,8 +1,8 @@
-"""Checkpoints of a small network that sees all classes, made by rule."""
+"""Checkpoints of a small network with all classes, whose weights follow a rule."""
 
 from pathlib import Path
 
-from checkpoints.run_files import save_checkpoint
+from checkpoints.run_files import write_checkpoint
 from engine.build import network_from
 from support.golden import seed_weights
 
@@ -14,5 +14,5 @@ def write_snapshot(path: Path, *, memory: bool, iteration: int = 0) -> Path:
     config |= {"dim": 256, "memory": MEMORY if memory else None}
     weights = seed_weights(network_from(config)).state_dict()
     content = {"network": config, "weights": weights, "iteration": iteration, "flags": {"dataset": []}, "code": ""}
-    save_checkpoint(path, content)
+    write_checkpoint(path, content)
     return path

@@ -1,0 +1,106 @@
+"""The format of the authors' release and of RobustNet, on which it builds: entry names, reading and writing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from checkpoints.run_files import missing_entries
+from utils.errors import UsageError
+
+PARALLEL = "module."  # the prefix that DataParallel puts before every name
+ITEMS = "memory.items"  # our name of the memory, which the release stores beside the state dict
+PREFIXES = {  # theirs -> ours
+    "layer0.": "encoder.backbone.stem.",
+    "layer1.": "encoder.backbone.stages.0.",
+    "layer2.": "encoder.backbone.stages.1.",
+    "layer3.": "encoder.backbone.stages.2.",
+    "layer4.": "encoder.backbone.stages.3.",
+    "aspp.img_conv.": "encoder.aspp.pool.",
+    "aspp.features.": "encoder.aspp.convs.",
+    "aspp.conv2d_list.": "encoder.aspp.branches.",
+    "bot_aspp.": "encoder.project.",
+    "bot_fine.": "shallow.",
+    "final1.": "decoder.",
+    "final2.0.": "classifier.",
+    "dsn.": "aux.",
+    "memory.output.": "memory.fuse.",
+    "memory.writenet.writefeat.": "memory.update.",
+    "memory.clsfier.": "memory.classifier.",
+    "memory.m_items": "memory.items",
+}
+ENDINGS = {  # of switchable whitening, theirs -> ours
+    ".sw_mean_weight": ".mean_mixture",
+    ".sw_var_weight": ".covariance_mixture",
+    ".running_cov": ".running_covariance",
+}
+
+
+class ReleaseFile(NamedTuple):
+    format: str  # 'release', or 'bare' for a state dict alone
+    weights: dict[str, Tensor]  # by our names
+    facts: dict[str, float]  # the epoch and the mean IoU, if the file holds them
+
+
+def to_ours(key: str) -> str:
+    """Return our name for the release's ``key``, with or without ``module.``.  An unknown name stays as it is."""
+    return translate(key.removeprefix(PARALLEL), PREFIXES, ENDINGS) or key
+
+
+def to_release(key: str) -> str:
+    """Return the release's name for our ``key``, with ``module.``.  An unknown name stays as it is."""
+    theirs = translate(key, inverse(PREFIXES), inverse(ENDINGS))
+    return PARALLEL + theirs if theirs else key
+
+
+def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str]) -> str | None:
+    """Return the new name; None for a key with an unknown prefix."""
+    for old, new in endings.items():
+        if key.endswith(old):
+            key = key.removesuffix(old) + new
+    for old, new in prefixes.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return None
+
+
+def inverse(names: Mapping[str, str]) -> dict[str, str]:
+    return {new: old for old, new in names.items()}
+
+
+def parse_release(content: Any, path: Path) -> ReleaseFile:
+    """Return what a file of the release, or a bare state dict with its names, holds.  UsageError if it is neither."""
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    weights = {to_ours(key): value for key, value in state.items()} if is_state_dict(state) else {}
+    if not weights or len(weights) < len(state):  # fewer if an entry is there with and without ``module.``
+        raise UsageError(
+            f"{path}: not a checkpoint of train.py, without {', '.join(missing_entries(content))}, nor one of the "
+            "authors' release, without a state_dict of tensors; give RUN/last.pth or their .pth file"
+        )
+    if state is content:
+        return ReleaseFile("bare", weights, {})
+    if isinstance(content.get("memory"), Tensor):
+        weights[ITEMS] = content["memory"]
+    facts = {key: content[key] for key in ("epoch", "mean_iu") if isinstance(content.get(key), int | float)}
+    return ReleaseFile("release", weights, facts)
+
+
+def is_state_dict(state: Any) -> bool:
+    return isinstance(state, Mapping) and all(
+        isinstance(key, str) and isinstance(value, Tensor) and not value.is_complex() for key, value in state.items()
+    )
+
+
+def release_content(weights: Mapping[str, Tensor], *, epoch: float = 0, mean_iu: float = 0) -> dict[str, Any]:
+    """Return the content of a file of the release with these weights.  Its optimizer and schedule are empty."""
+    content: dict[str, Any] = {
+        "state_dict": {to_release(key): value for key, value in weights.items() if key != ITEMS},
+        "optimizer": {"state": {}, "param_groups": []},
+        "scheduler": {},
+        "epoch": epoch,
+        "mean_iu": mean_iu,
+    }
+    if ITEMS in weights:
+        content["memory"] = weights[ITEMS]
+    return content
