@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from datasets.demo import STYLES, draw_scene, write_demo
 from datasets.demo.__main__ import main
 from datasets.demo.encodings import stored_ids
-from datasets.demo.layouts import SPLITS
+from datasets.demo.trees import SPLITS
 from datasets.labels import CLASSES, GTAV_COLOUR, GTAV_IDS, GTAV_PALETTE, IGNORE, MAPILLARY_CLASSES
 from datasets.registry import SPECS
 from utils.errors import UsageError
