@@ -13,9 +13,9 @@ from utils.errors import UsageError
 def parser() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
         prog="python -m datasets.demo",
-        description="Draw street scenes of the 19 Cityscapes classes in six domains. The domains differ in their looks, "
-        "layouts and label encodings, as the real data sets do. The same arguments give the same pixels. A complete demo "
-        "is not drawn again, and a folder that holds no demo is never changed.",
+        description="Draw street scenes of the 19 Cityscapes classes in six domains. The domains differ in looks, in "
+        "layout and in label encoding, as the real data sets do. The same arguments give the same pixels. A complete "
+        "demo is not drawn again, and a folder that holds no demo is never changed.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add, count = flags.add_argument, _between(0, 10000)

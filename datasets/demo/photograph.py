@@ -42,7 +42,7 @@ def photograph(canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:
     style, rng = canvas.style, canvas.rng
     labels = np.asarray(canvas.labels)[::SCALE, ::SCALE].copy()
     image = np.asarray(canvas.picture.reduce(SCALE), dtype=np.float32)
-    zoom = rng.uniform(0.7, 1.4)
+    zoom = style.zoom * rng.uniform(0.8, 1.25)
     rows, columns = ((np.arange(side) / zoom + rng.integers(_TILE)).astype(int) % _TILE for side in labels.shape)
     texture = _textures()[np.minimum(labels, len(CLASSES)), rows[:, None], columns]
     image *= 1 + style.texture * texture[..., None]

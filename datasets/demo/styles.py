@@ -45,7 +45,8 @@ class Style:
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     contrast: Range = (0.9, 1.1)
     saturation: float = 1.0
-    texture: float = 1.0
+    texture: float = 1.0  # strength
+    zoom: float = 1.0  # of the texture
     noise: float = 4.0  # standard deviation, in grey levels
     blur: Range = (0.0, 0.5)  # radius in pixels
     # Street
@@ -63,30 +64,31 @@ class Style:
 STYLES = {
     # A game: sharp, warm and vivid, with tall houses.
     "gtav": Style(
-        elevation=(1.4, 2.2), hours=(6, 2, 2, 1), rain=0.05, tint=(1.04, 1.0, 0.93), contrast=(1.15, 1.4),
-        saturation=1.3, texture=1.2, noise=2, blur=(0, 0.2), people=4, storeys=(2, 9),
+        elevation=(1.4, 2.2), hours=(6, 2, 2, 1), rain=0.05, tint=(1.06, 1.0, 0.88), contrast=(1.25, 1.5),
+        saturation=1.3, texture=1.3, noise=2, blur=(0, 0.2), people=4, storeys=(2, 9),
     ),
     # A simple renderer: clean and smooth, seen from higher up.
     "synthia": Style(
-        elevation=(1.8, 3.6), horizon=(0.3, 0.46), bonnet=0, fog=(0.05, 0.3), tint=(0.98, 1.0, 1.04), texture=0.4,
-        noise=1, blur=(0, 0.2), facade=((0, 1), (0, 0.3), (0.4, 0.85)), leaf=((0.22, 0.4), (0.25, 0.75), (0.2, 0.6)),
+        elevation=(1.8, 3.6), horizon=(0.3, 0.46), bonnet=0, fog=(0.05, 0.3), tint=(0.98, 1.0, 1.06), texture=0.4,
+        zoom=1.8, noise=1, blur=(0, 0.2), facade=((0, 1), (0, 0.3), (0.4, 0.85)),
+        leaf=((0.22, 0.4), (0.25, 0.75), (0.2, 0.6)),
     ),
     # India: dusty and warm, low houses, left-hand traffic, many people and two-wheelers.
     "idd": Style(
-        hours=(7, 4, 2, 0), fog=(0.4, 1.2), tint=(1.12, 1.0, 0.8), contrast=(0.8, 1.0), saturation=0.85, texture=1.2,
-        noise=6, blur=(0.3, 1.0), left_hand=True, borders=(4, 1.2, 0.9, 3), people=8, cycles=5, storeys=(1, 4),
-        facade=((0, 1), (0.1, 0.5), (0.35, 0.9)), soil=((0.06, 0.12), (0.15, 0.55), (0.35, 0.6)),
+        hours=(7, 4, 2, 0), fog=(0.4, 1.2), tint=(1.14, 1.0, 0.76), contrast=(0.75, 1.0), saturation=0.85,
+        texture=1.3, zoom=0.8, noise=6, blur=(0.3, 1.0), left_hand=True, borders=(4, 1.2, 0.9, 3), people=8, cycles=5,
+        storeys=(1, 4), facade=((0, 1), (0.1, 0.5), (0.35, 0.9)), soil=((0.06, 0.12), (0.15, 0.55), (0.35, 0.6)),
         leaf=((0.15, 0.32), (0.25, 0.75), (0.2, 0.6)),
     ),
     # Germany: one camera, pale and greenish, mostly overcast.
     "cityscapes": Style(
-        elevation=(1.2, 1.5), focal=(0.6, 0.72), bonnet=1, hours=(3, 8, 0, 0), tint=(0.95, 1.06, 0.98),
-        contrast=(0.65, 0.85), saturation=0.55, blur=(0.3, 0.7), people=8, storeys=(3, 5),
+        elevation=(1.2, 1.5), focal=(0.6, 0.72), bonnet=1, hours=(3, 8, 0, 0), tint=(0.9, 1.06, 0.97),
+        contrast=(0.6, 0.8), saturation=0.5, zoom=0.8, blur=(0.3, 0.7), people=8, storeys=(3, 5),
     ),
     # United States: through a windscreen by day and by night, in all weather.
     "bdd100k": Style(
         focal=(0.58, 0.8), horizon=(0.42, 0.54), bonnet=0.5, hours=(5, 3, 2, 5), fog=(0.1, 0.7), rain=0.25,
-        tint=(0.97, 1.0, 1.03), contrast=(0.9, 1.2), saturation=0.9, texture=0.8, noise=8, blur=(0.3, 1.2), lanes=3,
+        tint=(0.86, 0.9, 0.95), contrast=(0.9, 1.2), saturation=0.8, texture=0.8, noise=9, blur=(0.3, 1.2), lanes=3,
         people=4, storeys=(1, 7),
     ),
     # The world: any camera, any weather, any place.
