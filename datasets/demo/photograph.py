@@ -60,7 +60,9 @@ def _colours(image: np.ndarray, style: Style, rng: np.random.Generator) -> np.nd
     grey = np.array([[0.299], [0.587], [0.114]])
     mix = (saturation * np.eye(3) + (1 - saturation) * grey) * style.tint * rng.uniform(0.95, 1.05, 3)
     contrast = rng.uniform(*style.contrast)
-    return image @ (contrast * mix).astype(np.float32) + np.float32(rng.uniform(118, 138) * (1 - contrast))
+    image = image @ mix.astype(np.float32)
+    mean = image.mean()
+    return mean + (image - mean) * np.float32(contrast)
 
 
 def _paint_rain(picture: Image.Image, rng: np.random.Generator) -> None:
