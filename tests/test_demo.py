@@ -190,7 +190,7 @@ def test_a_network_loses_ten_points_in_other_domains(threads: Callable[[int], No
     net.eval()
     scores = {}
     for name in STYLES:
-        images, labels = tensors(name, "val", 8)
+        images, labels = tensors(name, "val", 20)
         with torch.no_grad():
             ious, shares = class_ious(labels.numpy(), net(images).argmax(1).numpy())
         scores[name] = ious[shares >= 0.01].mean()

@@ -39,7 +39,7 @@ class Canvas:
     """
 
     def __init__(self, style: Style, rng: np.random.Generator, size: tuple[int, int], lane: float) -> None:
-        """The camera drives about ``lane`` metres right of the middle of the road."""
+        """The camera is about ``lane`` metres right of the middle of the road."""
         self.style, self.rng = style, rng
         self.height, self.width = (SCALE * side for side in size)
         self.focal, self.horizon = rng.uniform(*style.focal) * self.width, rng.uniform(*style.horizon) * self.height

@@ -17,7 +17,7 @@ from datasets.demo.styles import Style
 from datasets.demo.vehicles import VEHICLES, Vehicle
 
 _STARS = (*VEHICLES, "motorcycle", "bicycle", "wall", "fence")
-_KERB = {"street lamp": 2.0, "traffic light": 2.0, "traffic sign": 2.0, "tree": 2.0}  # shares of what stands there
+_KERB = {"street lamp": 1.0, "traffic light": 1.0, "traffic sign": 1.0, "tree": 1.0}  # shares of what stands there
 _BORDERS = ("building", "wall", "fence", "vegetation")
 
 
@@ -99,13 +99,11 @@ def _borders(canvas: Canvas, road: Road, star: str) -> Iterator[Thing]:
             name = star if star in _BORDERS and near < 6 else rng.choice(_BORDERS, p=weights / weights.sum())
             length, behind = rng.uniform(8, 18), border + rng.uniform(3, 8)
             far = near + length
+            flank = Plane(canvas, (side * border, 0, near), (0, 0, 1), (0, 1, 0))
             if name != "building":
-                flank = Plane(canvas, (side * border, 0, near), (0, 0, 1), (0, 1, 0))
                 yield Thing(far, partial(street.paint_barrier, flank, length, name))
+                flank = Plane(canvas, (side * behind, 0, near), (0, 0, 1), (0, 1, 0))
             if name == "building" or (name != "vegetation" and rng.random() < 0.5):
-                flank = Plane(
-                    canvas, (side * (border if name == "building" else behind), 0, near), (0, 0, 1), (0, 1, 0)
-                )
                 yield Thing(far + 0.2, partial(street.paint_building, flank, length))
             else:
                 for ahead in rng.uniform(max(near, 6), far, 3).tolist():

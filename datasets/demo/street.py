@@ -38,10 +38,9 @@ def draw_road(style: Style, rng: np.random.Generator) -> Road:
 
 def paint_sky(canvas: Canvas) -> None:
     """A gradient from the top to where the ground begins."""
-    hour = canvas.hour
     height = int(canvas.project((0, 0, _STATIONS[-2]))[1])
     ramp = np.linspace(0, 1, height)[:, None, None] ** 1.3
-    sky = (np.array(hour.zenith) * (1 - ramp) + np.array(hour.haze) * ramp) * canvas.rng.uniform(0.9, 1.05)
+    sky = np.array(canvas.hour.zenith) * (1 - ramp) + np.array(canvas.hour.haze) * ramp
     canvas.picture.paste(Image.fromarray(sky.astype(np.uint8)).resize((canvas.width, height)))
 
 

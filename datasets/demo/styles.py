@@ -69,7 +69,7 @@ STYLES = {
     ),
     # A simple renderer: clean and smooth, seen from higher up.
     "synthia": Style(
-        elevation=(1.8, 3.6), horizon=(0.3, 0.46), bonnet=0, fog=(0.05, 0.3), tint=(0.98, 1.0, 1.06), texture=0.4,
+        elevation=(1.8, 3.6), horizon=(0.3, 0.46), bonnet=0, fog=(0.05, 0.3), tint=(0.98, 1.0, 1.06), texture=0.3,
         zoom=1.8, noise=1, blur=(0, 0.2), facade=((0, 1), (0, 0.3), (0.4, 0.85)),
         leaf=((0.22, 0.4), (0.25, 0.75), (0.2, 0.6)),
     ),
@@ -88,13 +88,13 @@ STYLES = {
     # United States: through a windscreen by day and by night, in all weather.
     "bdd100k": Style(
         focal=(0.58, 0.8), horizon=(0.42, 0.54), bonnet=0.5, hours=(5, 3, 2, 5), fog=(0.1, 0.7), rain=0.25,
-        tint=(0.86, 0.9, 0.95), contrast=(0.9, 1.2), saturation=0.8, texture=0.8, noise=9, blur=(0.3, 1.2), lanes=3,
+        tint=(0.86, 0.9, 0.95), contrast=(0.9, 1.2), saturation=0.8, noise=9, blur=(0.3, 1.2), lanes=3,
         people=4, storeys=(1, 7),
     ),
     # The world: any camera, any weather, any place.
     "mapillary": Style(
-        elevation=(1.2, 2.6), focal=(0.45, 0.85), horizon=(0.36, 0.56), fog=(0, 0.9), rain=0.08, contrast=(0.75, 1.3),
-        noise=5, blur=(0, 1), lanes=3, borders=(4, 0.9, 1.0, 3.5), storeys=(1, 7),
+        elevation=(1.2, 2.6), focal=(0.45, 0.85), horizon=(0.36, 0.56), fog=(0, 0.9), rain=0.08, contrast=(0.7, 1.3),
+        texture=1.2, zoom=0.9, noise=7, blur=(0, 1), lanes=3, borders=(4, 0.9, 1.0, 3.5), storeys=(1, 7),
         facade=((0, 1), (0.05, 0.6), (0.3, 0.95)), leaf=((0.08, 0.4), (0.25, 0.75), (0.2, 0.6)),
     ),
 }  # fmt: skip
