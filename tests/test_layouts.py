@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from datasets.demo import STYLES, write_demo
 from datasets.demo.encodings import polygons
-from datasets.demo.layouts import tree
+from datasets.demo.trees import tree
 from datasets.registry import SPECS, spec
 from utils.errors import UsageError
 

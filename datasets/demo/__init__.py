@@ -1,7 +1,8 @@
-"""Demo data: street scenes drawn by rule and seed, in the layouts and encodings of the six real data sets."""
+"""Demo data: street scenes drawn by rules from a seed, in the layouts and encodings of six real data sets."""
 
-from datasets.demo.layouts import LAYOUTS, write_demo
 from datasets.demo.scene import draw_scene
-from datasets.demo.styles import STYLES, Style
+from datasets.demo.styles import STYLES
+from datasets.demo.trees import LAYOUTS
+from datasets.demo.write import write_demo
 
-__all__ = ["LAYOUTS", "STYLES", "Style", "draw_scene", "write_demo"]
+__all__ = ["LAYOUTS", "STYLES", "draw_scene", "write_demo"]
