@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_ranks import IMAGES, KINDS, FourStages, joint_batch, part
 
-from benchmarks.measuring import Messages
+from benchmarks.messages import Messages
 from datasets.sampling.loaders import Batch
 from network.norms import JointBatchNorm2d
 from support.ranks import run_ranks, small_method
