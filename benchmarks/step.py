@@ -38,7 +38,7 @@ PHASES = {  # functions of methods -> phases of a step; the rest is "other"
     "write_at": "write ahead",
     "losses_at": "look-ahead forward",
     "reading_losses_at": "look-ahead forward",
-    "apply": "optimizer",
+    "apply": "optimiser",
     "absorb": "store",
 }
 
