@@ -25,6 +25,7 @@ from datasets.registry import spec
 from datasets.sampling.loaders import Domains
 from datasets.sampling.requests import Request
 from datasets.transforms import Augmentation
+from utils.errors import UsageError
 from utils.options import COUNT, option
 
 Way = Callable[[Request], object]
@@ -61,9 +62,11 @@ class Loading(Case):
         self.ways = {"decode": self.decode, **self.loading(root), "photometric": self.augmented(root, photometric)}
         self.megabytes = {"": self.size_of(path for sample in self.samples for path in (sample.image, sample.label))}
         for form in packed.FORMS:
-            line = f"{root} --packed {form} --out {root / form} --datasets {name} --splits train --workers 1"
+            flags = f"--packed {form} --datasets {name} --splits train --workers 1 --out".split()
             with redirect_stdout(StringIO()):
-                prepare(line.split())
+                failed = prepare([str(root), *flags, str(root / form)])
+            if failed:
+                raise UsageError(f"--datasets {name}: the {form} copies could not be made: see above")
             self.ways |= self.loading(root / form, f"{form} ")
             self.megabytes[form] = self.size_of((root / form).rglob("*.tif"))
 
