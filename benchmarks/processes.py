@@ -1,205 +1,137 @@
-"""What it costs to train in several processes of one machine.
+"""What it costs to train in several processes (ranks) of one machine.
 
-Each number of ranks takes the same batch per rank (weak scaling) and a joint batch of that size (strong), in turns with
-one rank.  Their floor is as many processes at the same time that train apart, each on its own batch.  All ranks
-together have the cores that one rank has alone; the row with one rank and one thread shows what threads cost.
+All ranks together have the threads of the single process.  Each number of ranks trains on the same batch per rank
+(weak scaling), on a joint batch of that size (strong), and apart, which exchanges nothing and is the floor.
 
-The wall time of a step is that of the slowest rank, efficiency by it the images per second over those of one rank with
-all cores.  Where there are more ranks than cores only processor seconds tell what the ranks themselves cost: other
-programs lengthen those less, and waiting for a message is no work.
+The seconds of a step are those of the slowest rank.  Efficiency compares images per second with one process that has
+all threads.  Efficiency by processor time compares with one process that has one thread.  It says more where there are
+more ranks than cores: other programs disturb it less, and waiting for a message is no work.
 """
 
-import argparse
-import json
 import os
 import socket
 import statistics
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 
-from benchmarks.measuring import Messages
-from benchmarks.step import METHODS, Bench
-from engine.options.flags import COUNT, PAIR, Formatter
-from engine.program import run_program
+from benchmarks.frame import Case, Rows, run_benchmark
+from benchmarks.messages import Messages
+from benchmarks.step import NAMES, SEVERAL, Step, StepOptions
 from utils import distributed
 from utils.errors import UsageError
-from utils.processes import world_size
-
-APART = "apart"
-SCALINGS = ("weak", "strong")
+from utils.options import COUNT, option
+from utils.processes import own_cores, world_size
 
 
-class Row(NamedTuple):
-    """One line of the table."""
+@dataclass(frozen=True)
+class ProcessesOptions(StepOptions):
+    cases: tuple[str, ...] = option(("baseline", "pinmem"), "which ones", flag="methods", nargs="+", choices=NAMES)
+    arch: str = option("DeepR18V3PlusD", "the network, as in train.py")
+    crop: int = option(128, "side of an image", type=COUNT)
+    batch: int = option(4, "images per domain, of each rank or of all", type=SEVERAL)
+    ranks: tuple[int, ...] = option((2, 4), "numbers of processes, compared with one", type=SEVERAL, nargs="+")
+    threads: int = option(None, "shared by the ranks", factory=own_cores, type=COUNT, metavar="N")
+    device: str = "cpu"
+    processor_time: bool = False  # both times are measured
 
-    method: str
-    ranks: int
-    threads: int  # of each rank
-    scaling: str  # or that they train apart
-
-
-class Told(NamedTuple):
-    """What a rank tells about one step."""
-
-    seconds: float
-    processor_seconds: float
-    calls: int  # messages
-    sent: int  # bytes of them
-    waited: float  # seconds in them
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.processes", description=__doc__, formatter_class=Formatter
-    )
-    parser.add_argument("--arch", default="DeepR18V3PlusD", help="the network, as in train.py")
-    parser.add_argument("--crop", type=COUNT, default=128, help="side of an image")
-    parser.add_argument("--batch", type=PAIR, default=4, help="images per domain, of a rank or of all")
-    parser.add_argument("--domains", type=PAIR, default=2, help="how many")
-    parser.add_argument("--ranks", type=COUNT, nargs="+", default=[2, 4], help="compared with one")
-    parser.add_argument("--cores", type=COUNT, default=os.cpu_count(), help="shared by the ranks")
-    parser.add_argument("--repeats", type=COUNT, default=7, help="counted turns, after one that is not")
-    parser.add_argument("--methods", nargs="+", default=["baseline", "PinMem"], choices=list(METHODS), help="which")
-    parser.add_argument("--amp", default="off", choices=("off", "bf16"), help="precision")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
-    args = parser.parse_args()
-    for ranks in args.ranks:
-        if ranks < 2 or args.batch % ranks:
-            raise UsageError(f"--ranks {ranks}: must be 2 or more and divide --batch {args.batch}")
-    args.device, args.checkpoint_activations, args.plain = "cpu", False, False
-    rows = {row: figures for method in args.methods for row, figures in measure(method, args).items()}
-    print(table(rows))
-    if args.json:
-        shown = [row._asdict() | figures for row, figures in rows.items()]
-        args.json.write_text(json.dumps({"flags": vars(args), "rows": shown}, indent=1, default=str) + "\n")
+    def __post_init__(self) -> None:
+        for ranks in self.ranks:
+            if self.batch % ranks:
+                raise UsageError(f"--ranks {ranks}: does not divide --batch {self.batch}; give a divisor")
 
 
 class World:
-    """So many processes that train as one, or ``apart``, each of which waits for its next step in a pipe."""
+    """Processes that train as one, or ``apart``."""
 
-    def __init__(self, method: str, ranks: int, threads: int, apart: bool, args: argparse.Namespace) -> None:
+    def __init__(self, ranks: int, threads: int, *, apart: bool = False) -> None:
         self.ranks, self.threads = ranks, threads
-        self.scalings = (APART,) if apart else SCALINGS[:ranks]  # to one rank both are one
+        self.scalings = ["apart"] if apart else ["weak", "strong"] if ranks > 1 else ["alone"]
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
+        world = {"WORLD_SIZE": 1 if apart else ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        places = [{**world, "RANK": rank, "LOCAL_RANK": rank} for rank in range(ranks)]
         context = get_context("spawn")
-        pairs = [context.Pipe() for _ in range(ranks)]
-        self.pipes = [ours for ours, _ in pairs]
-        for rank, (_, theirs) in enumerate(pairs):
-            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 1 if apart else ranks, "MASTER_PORT": port}
-            arguments = theirs, {name: str(value) for name, value in place.items()}, threads, method, args
-            context.Process(target=serve, args=arguments, daemon=True).start()
-            theirs.close()
+        self.pools = [ProcessPoolExecutor(1, context, initializer=join, initargs=(place,)) for place in places]
 
-    def step(self, scaling: str) -> list[Told]:
-        for pipe in self.pipes:
-            pipe.send(scaling)
-        return [pipe.recv() for pipe in self.pipes]
-
-    def end(self) -> None:
-        for pipe in self.pipes:
-            pipe.send(None)
+    def call(self, function: Callable, *args: Any) -> list[Any]:
+        """What the function returns in each process."""
+        calls = [pool.submit(function, *args) for pool in self.pools]
+        return [call.result() for call in calls]
 
 
-def serve(pipe: Connection, place: dict[str, str], threads: int, method: str, args: argparse.Namespace) -> None:
-    """Do the steps that ``pipe`` asks for, as one of the ranks."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", **place}
-    torch.set_num_threads(threads)
+def join(place: dict[str, Any]) -> None:
+    """Make this process one of a world."""
+    os.environ |= {name: str(value) for name, value in place.items()}
     distributed.start(torch.device("cpu"))
-    bench = Bench(method, args)
-    whole = bench.batch
-    own = slice(args.batch // world_size())
-    part = whole._replace(images=whole.images[:, own], labels=whole.labels[:, own])
-    batches = {"weak": whole, "strong": part, APART: whole}
-    for scaling in iter(pipe.recv, None):
-        bench.batch = batches[scaling]
-        pipe.send(timed(bench))
-    distributed.stop()
 
 
-def timed(bench: Bench) -> Told:
+trained = cache(Step)  # a process keeps its method from step to step
+
+
+def train_step(name: str, options: ProcessesOptions, scaling: str) -> dict[str, float]:
+    """What one step takes in this process."""
+    step = trained(name, options)
+    whole, images = step.batch, options.batch // (world_size() if scaling == "strong" else 1)
+    step.batch = whole._replace(images=whole.images[:, :images], labels=whole.labels[:, :images])
     with Messages() as messages:
         start, worked = time.perf_counter(), time.process_time()
-        bench.step()
-        seconds, processor_seconds = time.perf_counter() - start, time.process_time() - worked
-    return Told(seconds, processor_seconds, messages.calls.total(), messages.bytes.total(), messages.seconds)
+        step.work()
+        seconds, work = time.perf_counter() - start, time.process_time() - worked
+    step.batch = whole
+    sent = {"messages": messages.calls.total(), "bytes": messages.bytes.total(), "waited": messages.seconds}
+    return {"seconds": seconds, "work": work, **sent}
 
 
-def measure(method: str, args: argparse.Namespace) -> dict[Row, dict[str, float]]:
-    """The medians of each row, its worlds in turns."""
-    sizes = [(1, 1, False), (1, args.cores, False)]
-    sizes += [(ranks, max(1, args.cores // ranks), apart) for ranks in args.ranks for apart in (True, False)]
-    turns: dict[Row, list[list[Told]]] = {}
-    worlds = [World(method, *size, args) for size in dict.fromkeys(sizes)]
-    for turn in range(args.repeats + 1):
-        for world in worlds:
-            for scaling in world.scalings:
-                told = world.step(scaling)
-                if turn:
-                    turns.setdefault(Row(method, world.ranks, world.threads, scaling), []).append(told)
-    for world in worlds:
-        world.end()
-    medians = {row: figures(row, told, args) for row, told in turns.items()}
-    return {row: found | efficiency(row, medians, args) for row, found in medians.items()}
+class Processes(Case):
+    """A method in worlds of several sizes."""
 
+    title = "method, ranks, batch"
 
-def images_of_a_step(row: Row, args: argparse.Namespace) -> int:
-    return args.domains * args.batch * (1 if row.scaling == "strong" else row.ranks)
+    def __init__(self, name: str, options: ProcessesOptions) -> None:
+        super().__init__(name, options)
+        self.options = options
+        self.worlds = [World(1, 1), World(1, options.threads)]
+        for ranks in options.ranks:
+            threads = max(1, options.threads // ranks)
+            self.worlds += [World(ranks, threads, apart=True), World(ranks, threads)]
 
+    def turn(self) -> Rows:
+        runs = [(world, scaling) for world in self.worlds for scaling in world.scalings]
+        rows = [self.step(world, scaling) for world, scaling in runs]
+        one_thread, one_process = rows[:2]
+        for row in rows:
+            row["efficiency"] = row["images/s"] / one_process["images/s"]
+            row["by processor time"] = one_thread["processor s/image"] / row["processor s/image"]
+        labels = [f"{self.name}, {world.ranks} x {world.threads} threads, {scaling}" for world, scaling in runs]
+        return dict(zip(labels, rows, strict=True))
 
-def figures(row: Row, turns: list[list[Told]], args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of the slowest rank, processor seconds of all, messages of one."""
-    worked = statistics.median(sum(told.processor_seconds for told in ranks) for ranks in turns)
-    return {
-        "seconds": statistics.median(max(told.seconds for told in ranks) for ranks in turns),
-        "processor_seconds_per_image": worked / images_of_a_step(row, args),
-        "messages": turns[0][0].calls,
-        "megabytes": turns[0][0].sent / 1e6,
-        "seconds_in_messages": statistics.median(statistics.mean(told.waited for told in ranks) for ranks in turns),
-    }
+    def step(self, world: World, scaling: str) -> dict[str, float]:
+        steps = world.call(train_step, self.name, replace(self.options, threads=world.threads), scaling)
+        images = self.options.domains * self.options.batch * (1 if scaling == "strong" else world.ranks)
+        seconds = max(step["seconds"] for step in steps)
+        return {
+            "s/step": seconds,
+            "images/s": images / seconds,
+            "processor s/image": sum(step["work"] for step in steps) / images,
+            "messages": steps[0]["messages"],
+            "MB": steps[0]["bytes"] / 1e6,
+            "s in them": statistics.mean(step["waited"] for step in steps),
+        }
 
-
-def efficiency(row: Row, medians: dict[Row, dict[str, float]], args: argparse.Namespace) -> dict[str, float]:
-    """By the clock against one rank with all cores; by processor seconds against one with one thread, and against
-    processes that train apart."""
-    whole, single = (Row(row.method, 1, threads, SCALINGS[0]) for threads in (args.cores, 1))
-    apart = row._replace(scaling=APART) if row.ranks > 1 else row
-    rates = [images_of_a_step(each, args) / medians[each]["seconds"] for each in (row, whole)]
-    work = [medians[each]["processor_seconds_per_image"] for each in (row, single, apart)]
-    return {
-        "efficiency": rates[0] / rates[1],
-        "processor_efficiency": work[1] / work[0],
-        "processor_efficiency_of_apart": work[2] / work[0],
-    }
-
-
-COLUMNS = {
-    "seconds": ("s/step", "{:.3f}"),
-    "efficiency": ("efficiency", "{:.2f}"),
-    "processor_seconds_per_image": ("processor s/image", "{:.3f}"),
-    "processor_efficiency": ("efficiency by that", "{:.2f}"),
-    "processor_efficiency_of_apart": ("against apart", "{:.2f}"),
-    "messages": ("messages", "{}"),
-    "megabytes": ("MB", "{:.1f}"),
-    "seconds_in_messages": ("s in them", "{:.3f}"),
-}
-
-
-def table(rows: dict[Row, dict[str, float]]) -> str:
-    """Markdown."""
-    names = ["method", "ranks", "threads", "scaling", *(name for name, _ in COLUMNS.values())]
-    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    for row, found in rows.items():
-        cells = [*map(str, row), *(form.format(found[key]) for key, (_, form) in COLUMNS.items())]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    def close(self) -> None:
+        for world in self.worlds:
+            world.call(distributed.stop)
+            for pool in world.pools:
+                pool.shutdown()
 
 
 if __name__ == "__main__":
-    run_program("benchmarks.processes", main)
+    run_benchmark("processes", __doc__, ProcessesOptions, Processes)

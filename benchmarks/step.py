@@ -1,188 +1,141 @@
-"""What a training step costs, against the passes that it cannot do without.
+"""What a training step costs, compared with the passes that no implementation can avoid.
 
-The floor of a method is measured by the same script in the same process, in turns with the method: one forward and
-backward of the network per image, plus one encoder forward without gradient per image and write of the memory.
+A method and its floor alternate in one process.  The floor is one forward and backward pass of the network per image,
+plus one forward pass of the encoder without gradient per image and write of the memory.
 """
 
-import argparse
-import json
-import statistics
-import time
-from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import autograd
 
-from benchmarks.measuring import in_own_process, peak_gigabytes, seconds_of, wait_for
+from benchmarks.frame import Case, Options, Rows, run_benchmark
 from datasets.sampling.loaders import Batch
-from engine import machine
-from engine.build import autocast, choose_device, choose_precision, network_from
-from engine.options.flags import COUNT, PAIR, Formatter
-from engine.program import run_program
-from methods import Aggregate, choose_method
+from engine.build import network_from
+from engine.machine import autocast, choose_precision, keep_memory
+from methods import METHODS, BaselineOptions
+from methods.baseline import Baseline
+from methods.method import Method
+from methods.objective import Objective
 from methods.whitening_term import Whitening
 from network.deeplab import Encoder
 from network.norms import join_batch_norms
+from optimizer.schedules import OptimizerOptions
 from optimizer.sgd import build_optimizer
+from utils.options import COUNT, number, option
 from utils.processes import world_size
 
-METHODS = {  # mldg, memory, whitened as RobustNet's ISW
-    "baseline": (False, False, False),
-    "MLDG": (True, False, False),
-    "memory": (False, True, False),
-    "PinMem": (True, True, False),
-    "ISW": (False, False, True),
-}
-PHASES = {  # methods of a method -> what the table calls them; the rest is "other"
-    "observe": "forward",
-    "gradients": "backward",
-    "write_ahead": "write ahead",
-    "look_ahead": "look-ahead forward",
+ISW = "ISW"  # RobustNet: the baseline with selective whitening
+NAMES = (*METHODS, ISW)
+SEVERAL = number(int, 2)  # batch norm needs two images, meta-learning two domains
+PHASES = {  # functions of methods -> phases of a step; the rest is "other"
+    "losses": "forward",
+    "read_and_write_losses": "forward",
+    "own_gradients": "backward",
+    "look_ahead": "stepped weights",
+    "write_at": "write ahead",
+    "losses_at": "look-ahead forward",
+    "reading_losses_at": "look-ahead forward",
     "apply": "optimiser",
-    "after_update": "store",
+    "absorb": "store",
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__, formatter_class=Formatter)
-    parser.add_argument("--arch", default="DeepR50V3PlusD", help="the network, as in train.py")
-    parser.add_argument("--crop", type=COUNT, default=256, help="side of an image")
-    parser.add_argument("--batch", type=PAIR, default=2, help="images per domain")
-    parser.add_argument("--domains", type=PAIR, default=2, help="how many")
-    parser.add_argument("--repeats", type=COUNT, default=7, help="counted steps, after two that are not")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="which")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--amp", default="off", choices=("off", "bf16"), help="precision")
-    parser.add_argument("--plain", action="store_true", help="weights in torch's own layout, not channels-last")
-    parser.add_argument("--checkpoint_activations", action="store_true", help="of the backbone, as train.py does")
-    parser.add_argument("--json", type=Path, help="also write the figures there")
-    args = parser.parse_args()
-    rows = {name: in_own_process(measure, name, args) for name in args.methods}
-    for name, row in rows.items():
-        row["peak_gb"] = in_own_process(peak_memory, name, args)
-    print(table(rows))
-    if args.json:
-        args.json.write_text(json.dumps({"flags": vars(args), "methods": rows}, indent=1, default=str) + "\n")
+@dataclass(frozen=True)
+class StepOptions(Options):
+    cases: tuple[str, ...] = option(NAMES, "which ones", flag="methods", nargs="+", choices=NAMES)
+    arch: str = option("DeepR50V3PlusD", "the network, as in train.py")
+    crop: int = option(256, "side of an image", type=COUNT)
+    batch: int = option(2, "images per domain", type=SEVERAL)
+    domains: int = option(2, "number of domains", type=SEVERAL)
+    plain: bool = option(False, "weights in torch's own layout, not channels-last")
+    recompute: bool = option(False, "as in train.py", flag="checkpoint_activations")
 
 
-class Bench:
-    """A method on random data, and the passes that are its floor."""
+class Step(Case):
+    """A method on random images, and the passes that are its floor."""
 
-    def __init__(self, name: str, args: argparse.Namespace):
-        torch.manual_seed(0)
-        self.device = choose_device(args.device)
-        self.amp = choose_precision(args.amp, self.device)
-        machine.keep_memory(self.device)
-        mldg, memory, whitened = METHODS[name]
-        slots = {"slots": 19} if memory else None
-        config = {"arch": args.arch, "num_classes": 19, "memory": slots, "wt_layer": [0, 0, *[2 * whitened] * 3, 0, 0]}
-        net = network_from(config).to(self.device).train()
-        if args.plain:
+    peak_runs = 3
+
+    def __init__(self, name: str, options: StepOptions) -> None:
+        super().__init__(name, options)
+        keep_memory(self.device)
+        self.precision = choose_precision(options.amp, self.device)
+        entry = METHODS["baseline" if name == ISW else name]
+        norms = [0, 0, 2, 2, 2, 0, 0] if name == ISW else [0] * 7
+        slots = {"slots": 19} if entry.memory else None
+        net = network_from({"arch": options.arch, "num_classes": 19, "memory": slots, "wt_layer": norms})
+        net = net.to(self.device).train()
+        if options.plain:
             net = net.to(memory_format=torch.contiguous_format)
         if world_size() > 1:
             net = join_batch_norms(net, self.device)
-        net.encoder.backbone.recompute = args.checkpoint_activations
-        sgd, schedule = build_optimizer(
-            net, lr=0.01, momentum=0.9, weight_decay=5e-4, schedule="exp", exponent=9, horizon=120_000
-        )
-        whitening = self.whitening(net.encoder) if whitened else None
-        self.method: Aggregate = choose_method(mldg=mldg, memory=memory)(net, sgd, schedule, whitening=whitening)
-        self.baseline = Aggregate(net, sgd, schedule)  # whose losses are the floor's, whatever the method adds
-        shape = args.domains, args.batch, args.crop, args.crop
-        images = torch.randn(shape[0], shape[1], 3, *shape[2:], device=self.device)
+        net.encoder.backbone.recompute = options.recompute
+        optimizer = build_optimizer(net, OptimizerOptions(exponent=9, horizon=120_000))
+        objective = Objective(whitening=self.whitening(net.encoder) if name == ISW else None)
+        self.method = entry.load()(net, *optimizer, options=entry.options(), objective=objective)
+        self.baseline = Baseline(net, *optimizer, options=BaselineOptions())  # its losses are those of the floor
+        shape = options.domains, options.batch, options.crop, options.crop
+        images = torch.randn(*shape[:2], 3, *shape[2:], device=self.device)
         labels = torch.randint(0, 19, shape, device=self.device)
-        roles = torch.tensor([mldg and domain > 0 for domain in range(args.domains)])
-        self.batch = Batch(images, labels, roles)
-        written = self.batch.pool(~roles)
-        self.writes = [written] * (memory + (memory and mldg))
-        self.passes = [self.batch.pool(roles), written] if mldg else [written]
+        self.batch = Batch(images, labels, torch.tensor([entry.mldg and n > 0 for n in range(options.domains)]))
+        train = self.batch.pool(~self.batch.meta_test)
+        self.passes = [self.batch.pool(self.batch.meta_test), train] if entry.mldg else [train]
+        self.writes = [train] * (entry.memory + (entry.memory and entry.mldg))
 
     def whitening(self, encoder: Encoder) -> Whitening:
-        """Of a random half of all entries."""
+        """The term for a random half of all covariance entries."""
         sizes = [norm.num_features for norm in encoder.whitening]
         whitening = Whitening([True] * len(sizes), weight=0.6)
         whitening.select([torch.rand(size, size).triu(diagonal=1) > 0.5 for size in sizes], 0, self.device)
         return whitening
 
-    def step(self) -> None:
-        with autocast(self.amp, self.device):
-            self.method.step(self.batch)
+    def warm_up(self) -> None:
+        for _ in range(2):
+            self.work()
+            self.floor()
+
+    def turn(self) -> Rows:
+        step, floor = self.seconds(self.work), self.seconds(self.floor)
+        return {self.name: {"s/iteration": step, "floor": floor, "ratio": step / floor, **self.phases()}}
+
+    def work(self) -> None:
+        self.step(self.method)
+
+    def step(self, method: Method) -> None:
+        with autocast(self.precision, self.device):
+            method.step(self.batch)
 
     def floor(self) -> None:
-        with autocast(self.amp, self.device):
+        with autocast(self.precision, self.device):
             for part in self.passes:
-                terms = self.baseline.observe(part)
-                autograd.grad(sum(terms.values()), list(self.baseline.params.values()), allow_unused=True)
+                self.baseline.own_gradients(self.baseline.losses(part))
             with torch.no_grad():
                 for part in self.writes:
                     self.baseline.net.encoder(part.images)
 
-    def split(self) -> dict[str, float]:
-        """Seconds of one step by phase."""
-        seconds: dict[str, float] = defaultdict(float)
+    def phases(self) -> dict[str, float]:
+        """The seconds of one step by phase."""
+        spent, watched = dict.fromkeys(PHASES.values(), 0.0), copy(self.method)
 
-        def clock(phase: str, function: Callable) -> Callable:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                start = time.perf_counter()
-                result = function(*args, **kwargs)
-                wait_for(self.device)
-                seconds[phase] += time.perf_counter() - start
+        def clocked(function: Callable, phase: str) -> Callable:
+            def call(*args: Any) -> Any:
+                start = self.clock()
+                result = function(*args)
+                self.wait()
+                spent[phase] += self.clock() - start
                 return result
 
             return call
 
-        present = {name: phase for name, phase in PHASES.items() if hasattr(self.method, name)}
-        for name, phase in present.items():
-            setattr(self.method, name, clock(phase, getattr(self.method, name)))
-        total = seconds_of(self.step, self.device)
-        for name in present:
-            delattr(self.method, name)
-        return dict(seconds) | {"other": total - sum(seconds.values())}
-
-
-def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    bench = Bench(name, args)
-    for _ in range(2):
-        bench.step()
-        bench.floor()
-    steps, floors, splits = [], [], []
-    for _ in range(args.repeats):
-        steps.append(seconds_of(bench.step, bench.device))
-        floors.append(seconds_of(bench.floor, bench.device))
-        splits.append(bench.split())
-    ratios = [step / floor for step, floor in zip(steps, floors, strict=True)]
-    phases = {phase: statistics.median(split[phase] for split in splits) for phase in splits[0]}
-    return {
-        "seconds": statistics.median(steps),
-        "floor_seconds": statistics.median(floors),
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
-        "phases": phases,
-    }
-
-
-def peak_memory(name: str, args: argparse.Namespace) -> float:
-    """Gigabytes after three steps: of the device, or of the whole process on the CPU."""
-    bench = Bench(name, args)
-    for _ in range(3):
-        bench.step()
-    return peak_gigabytes(bench.device)
-
-
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Markdown: seconds, floor, ratio, peak memory, and the phases of each method."""
-    phases = list(dict.fromkeys(phase for row in rows.values() for phase in row["phases"]))
-    lines = ["| method | s/iteration | floor | ratio | peak GB | " + " | ".join(phases) + " |"]
-    lines.append("|---" * (5 + len(phases)) + "|")
-    for name, row in rows.items():
-        cells = [f"{row['seconds']:.3f}", f"{row['floor_seconds']:.3f}", f"{row['ratio']:.3f}", f"{row['peak_gb']:.2f}"]
-        cells += [f"{row['phases'][phase]:.3f}" if phase in row["phases"] else "" for phase in phases]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for name, phase in PHASES.items():
+            if hasattr(watched, name):
+                setattr(watched, name, clocked(getattr(watched, name), phase))
+        total = self.seconds(self.step, watched)
+        return {**spent, "other": total - sum(spent.values())}
 
 
 if __name__ == "__main__":
-    run_program("benchmarks.step", main)
+    run_benchmark("step", __doc__, StepOptions, Step)

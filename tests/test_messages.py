@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_ranks import IMAGES, FourStages, joint_batch, part
 
-from benchmarks.measuring import Messages
+from benchmarks.messages import Messages
 from network.norms import JointBatchNorm2d
 from support.methods import NAMES
 from support.ranks import run_ranks, small_method
