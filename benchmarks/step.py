@@ -24,8 +24,8 @@ from engine.options.flags import COUNT, PAIR, Formatter
 from engine.program import run_program
 from methods import Aggregate, choose_method
 from methods.whitening_term import Whitening
+from network.batch_norms import join_batch_norms
 from network.deeplab import Encoder
-from network.norms import join_batch_norms
 from optimizer.sgd import build_optimizer
 from utils.processes import world_size
 

@@ -4,10 +4,10 @@ import math
 
 
 def decay_factor(iteration: int, *, schedule: str, exponent: float, horizon: int) -> float:
-    """The learning rate at ``iteration`` as a share of its start.
+    """The learning rate at ``iteration`` as a share of the first one.
 
-    ``exp``: exp(-exponent * i / horizon), the release's, with exponent 9 and horizon 120,000 it halves every 9,242
-    iterations.  ``poly``: (1 - i / horizon) ** exponent, RobustNet's, which reaches zero at the horizon.
+    ``exp`` (the release): exp(-exponent * i / horizon); exponent 9 and horizon 120,000 halve it every 9,242 iterations.
+    ``poly`` (RobustNet): (1 - i / horizon) ** exponent; it reaches zero at the horizon.
     """
     if schedule == "exp":
         return math.exp(-exponent * iteration / horizon)

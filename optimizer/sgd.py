@@ -1,4 +1,4 @@
-"""The optimizer."""
+"""SGD with its learning-rate schedule."""
 
 from torch import nn
 from torch.optim import SGD
@@ -17,7 +17,10 @@ def build_optimizer(
     exponent: float,
     horizon: int,
 ) -> tuple[SGD, LambdaLR]:
-    """SGD over all parameters, with the schedule to be stepped once per iteration; on CUDA as a single kernel."""
+    """SGD over all trainable parameters, and its schedule, which advances once per iteration.
+
+    On CUDA, one fused kernel updates all parameters.
+    """
     params = [param for param in net.parameters() if param.requires_grad]
     fused = all(param.is_cuda for param in params) or None
     sgd = SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
@@ -26,6 +29,6 @@ def build_optimizer(
 
 
 def keep_kernel(sgd: SGD) -> None:
-    """A state may come from another device, which had another kernel."""
+    """Keep this device's kernel: a loaded state may come from another device, which used another kernel."""
     for group in sgd.param_groups:
         group["fused"] = sgd.defaults["fused"]

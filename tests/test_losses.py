@@ -11,7 +11,6 @@ from torch import Tensor
 from datasets.labels import IGNORE
 from engine.objective import pixel_losses
 from engine.options.train_flags import parse_training
-from loss import resized
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy, nearest
 from loss.weighting import CITYSCAPES_WEIGHTS, class_weights, image_weights
@@ -82,12 +81,12 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("size", "labelled"), SIZES)
-@pytest.mark.parametrize("steepness", [5, 500])  # of which the latter's odds may not be multiplied up
-@pytest.mark.parametrize("at_once", [1, 3000, 1 << 20])  # one image at once, two, all
+@pytest.mark.parametrize("steepness", [5, 500])
+@pytest.mark.parametrize("strip", [1, 3000, 1 << 20])  # one row at a time, several, all
 def test_coarse_logits_as_if_they_were_resized(
-    size: tuple, labelled: tuple, steepness: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+    size: tuple, labelled: tuple, steepness: float, strip: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(resized.AT_ONCE, "cpu", at_once)
+    monkeypatch.setattr("loss.resized_cross_entropy.STRIP", strip)
     rng = torch.Generator().manual_seed(0)
     logits = steepness * torch.randn(3, 7, *size, generator=rng, dtype=torch.float64)
     labels = torch.randint(0, 8, (3, *labelled), generator=rng)

@@ -149,7 +149,7 @@ def test_a_batch_without_valid_pixels_gives_zero_loss() -> None:
 def test_gumbel_read_is_the_softmax_of_noisy_cosines(monkeypatch: pytest.MonkeyPatch) -> None:
     golden, memory = load("c_memory"), seeded_memory().eval()
     noise = torch.from_numpy(golden["gumbel_seed12_noise_memory"]).view(3, 7, 9, 19).permute(0, 3, 1, 2)
-    monkeypatch.setattr(network.memory, "gumbel_noise", lambda like: noise)
+    monkeypatch.setattr(network.categorical_memory, "gumbel_noise", lambda like: noise)
     with torch.no_grad():
         reading = memory.read(torch.from_numpy(golden["query"]), memory.items, gumbel=True)
     assert_close(positions_last(reading.weights), golden["gumbel_seed12_score_memory"], 1e-5, "noisy weights")

@@ -9,7 +9,7 @@ from test_ranks import IMAGES, KINDS, FourStages, joint_batch, part
 
 from benchmarks.measuring import Messages
 from datasets.sampling.loaders import Batch
-from network.norms import JointBatchNorm2d
+from network.batch_norms import JointBatchNorm2d
 from support.ranks import run_ranks, small_method
 from utils.distributed import all_sum
 from utils.processes import rank
@@ -67,7 +67,10 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[bool, ...
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_travel_once_per_backward_pass(kind: tuple[bool, bool], ranks: list) -> None:
     for found in (each[kind] for each in ranks):
-        norms = {"network.norms.joint_statistics": found.norms, "network.norms.backward": found.norms_backward}
+        norms = {
+            "network.batch_norms.joint_statistics": found.norms,
+            "network.batch_norms.backward": found.norms_backward,
+        }
         assert found.calls == norms | OTHERS[kind]
         assert found.bytes[GRADIENTS] == found.parameters * OTHERS[kind][GRADIENTS]
         assert found.bytes.total() - found.bytes[GRADIENTS] < 0.05 * found.parameters * OTHERS[kind][GRADIENTS]

@@ -13,7 +13,7 @@ from network.archs import ARCHS, check_norms
 from network.backbones import NO_NORMS
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import build_network
-from network.layer_norms import WhiteningNorm
+from network.instance_norms import WhiteningNorm
 from support.golden import golden_path, net_called
 from utils.errors import UsageError
 

@@ -19,7 +19,7 @@ from methods import choose_method
 from methods.whitening_term import Whitening
 from network.backbones import Backbone
 from network.deeplab import SegOutput
-from network.layer_norms import WhiteningNorm
+from network.instance_norms import WhiteningNorm
 from optimizer.sgd import build_optimizer
 from support.ranks import run_ranks, small_method
 from support.tiny_network import CLASSES, DIM

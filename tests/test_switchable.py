@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from network.switchable import SwitchableWhitening2d, gram, inverse_root
+from network.switchable_whitening import SwitchableWhitening2d, gram, inverse_root
 from support.ranks import run_ranks
 from utils.processes import rank, world_size
 

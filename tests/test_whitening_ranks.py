@@ -12,7 +12,7 @@ from engine.training.covariance_selection import Selection
 from loss.covariance import sensitive_entries
 from methods import Aggregate
 from methods.whitening_term import Whitening, mean_variances
-from network.layer_norms import WhiteningNorm
+from network.instance_norms import WhiteningNorm
 from support.ranks import run_ranks, small_method
 from utils.distributed import all_sum, from_first
 from utils.processes import rank, world_size

@@ -17,7 +17,7 @@ from engine.data_report import scoring_crop
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import OVERALL, mean_of, percent, result
 from engine.evaluating.scoring import joint_scores
-from network.norms import target_normalised
+from network.batch_norms import target_normalised
 from utils.metrics import ConfusionMatrix, Scores
 from utils.processes import rank, world_size
 

@@ -29,8 +29,8 @@ from engine.training.covariance_selection import Selection
 from engine.training.sample_sheets import dumped
 from engine.training.trainer import Progress, Trainer
 from methods import Aggregate
+from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
-from network.norms import join_batch_norms
 from utils import distributed
 from utils.distributed import from_first
 from utils.errors import UsageError

@@ -16,9 +16,9 @@ from torch import multiprocessing, nn
 from engine.evaluating.assessment import evaluate
 from engine.options.eval_flags import parse_evaluation
 from methods import Aggregate, choose_method
+from network.batch_norms import join_batch_norms
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab
-from network.norms import join_batch_norms
 from optimizer.sgd import build_optimizer
 from utils import distributed
 from utils.processes import world_size
