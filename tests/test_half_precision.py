@@ -1,4 +1,4 @@
-"""Training steps in bf16 against those in float32, on demo data."""
+"""Training steps in bf16 compared with float32, on demo data."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -14,12 +14,12 @@ from engine.data_report import classes_of
 from engine.options.train_flags import parse_training
 from methods import Aggregate
 
-FIRST, LAST = 40, 50  # iterations that are compared
+FIRST, LAST = 40, 50  # the compared iterations
 CPU = torch.device("cpu")
 
 
 def training(data: Path, mldg: bool, memory: bool) -> tuple[Aggregate, list[Batch]]:
-    """A method as the flags of the quickstart make it, but for a smaller crop, and its batches."""
+    """The quickstart's method with a smaller crop, and its batches."""
     flags = f"--dataset gtav synthia --data_root {data} --crop_size 64 --bs_mult 2 --color_aug 0.5 --num_workers 0"
     network = "--arch DeepR18V3PlusD --pretrained_backbone none --output_stride 16 --lr 0.05"
     methods = ["--mldg", "--inner_lr_anneal"] * mldg + ["--memory"] * memory
@@ -31,7 +31,7 @@ def training(data: Path, mldg: bool, memory: bool) -> tuple[Aggregate, list[Batc
 
 
 def loss_of_step(method: Aggregate, batch: Batch, precision: str) -> float:
-    torch.manual_seed(0)  # noise and drop-out
+    torch.manual_seed(0)  # noise and dropout
     with build.autocast(precision, CPU):
         terms = method.step(batch)
     assert all(term.dtype == torch.float32 for term in terms.values())
@@ -39,7 +39,7 @@ def loss_of_step(method: Aggregate, batch: Batch, precision: str) -> float:
 
 
 def compared(method: Aggregate, batches: list[Batch]) -> Iterator[tuple[float, float]]:
-    """The losses of the last steps in bf16 and in float32, each from the weights of a float32 training."""
+    """The losses of the last steps in bf16 and in float32, both from the weights of a float32 training."""
     stateful = method.net, method.optimizer, method.scheduler
     for iteration, batch in enumerate(batches, start=1):
         if iteration >= FIRST:
@@ -55,7 +55,7 @@ def compared(method: Aggregate, batches: list[Batch]) -> Iterator[tuple[float, f
 @pytest.mark.slow
 @pytest.mark.parametrize(("mldg", "memory"), KINDS)
 def test_losses_in_half_precision(mldg: bool, memory: bool, data: Path, threads: Callable[[int], None]) -> None:
-    """Two trainings would tell little: in float32 too, weights that differ by 1e-6 soon have losses 3 % apart."""
+    """Two whole trainings would show little: weights that differ by 1e-6 soon have losses 3 % apart, in float32 too."""
     threads(1)
     losses = list(compared(*training(data, mldg, memory)))
     assert len(losses) == LAST - FIRST + 1

@@ -1,4 +1,4 @@
-"""Several processes whiten as one that has all of their images: the loss in every method, and what is selected."""
+"""Several processes whiten and select as one process with all images."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -21,7 +21,7 @@ SELECTIVE = [True, False, True]
 
 
 class WhitenedStages(FourStages):
-    """Of 8, 8 and 16 channels, behind the first three stages."""
+    """With whitening norms behind the first three stages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ def method_of(mldg: bool, memory: bool) -> Aggregate:
 
 
 def view_pairs() -> list[Tensor]:
-    """Seven images in two views, of which each process gets every so manyth."""
+    """This process's share of seven images in two views."""
     generator = torch.Generator().manual_seed(1)
     plain = torch.randn(7, 1, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
     pairs = torch.cat([plain, plain + torch.randn(plain.shape, dtype=torch.float64, generator=generator)], dim=1)
@@ -43,7 +43,7 @@ def view_pairs() -> list[Tensor]:
 
 
 def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
-    """The variances and masks after one iteration, and the state and the losses after three."""
+    """Variances and masks after one iteration, state and losses after three."""
     method = method_of(mldg, memory)
     own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
     found = {}
@@ -78,7 +78,7 @@ def test_ranks_whiten_as_one_process(tmp_path: Path) -> None:
 
 
 def selection(args: Namespace) -> list[Tensor]:
-    """What is selected among the demo's images, of which the processes have unlike numbers."""
+    """The masks selected with the demo's images, whose number differs between processes."""
     method = method_of(False, False)
     method.net.float()
     calls: list[int] = []
