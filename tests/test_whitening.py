@@ -143,7 +143,7 @@ def test_an_iteration(kind: str, dtype: torch.dtype, threads: Callable[[int], No
     assert_close(found, golden["losses"][0, :3], 1e-8 if exact else 5e-6, "losses")
     assert sum(terms.values()).item() == pytest.approx(
         golden["losses"][0, 3], rel=1e-6
-    )  # the golden is in single precision
+    )  # stored in single precision
     grads = dict(zip(method.params, method.gradients(terms), strict=True))
     errors = []
     for k, key in enumerate(map(str, golden["param_names"])):
