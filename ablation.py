@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def translated(argv: Sequence[str]) -> list[str]:
-    """The command line for ``eval.py``, where ``--crop_size`` is the side of a window and not the centre of an image."""
+    """The command line for ``eval.py``, where ``--crop_size`` is a window and not the centre of an image."""
     parser = Parser(prog="ablation.py", description="Draw the figures of the paper.", epilog=OTHERS)
     figures = parser.add_argument_group("figures; give at least one")
     figures.add_argument("--tsne", action="store_true", help="features in two dimensions")

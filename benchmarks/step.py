@@ -20,8 +20,8 @@ from methods.baseline import Baseline
 from methods.method import Method
 from methods.objective import Objective
 from methods.whitening_term import Whitening
+from network.batch_norms import join_batch_norms
 from network.deeplab import Encoder
-from network.norms import join_batch_norms
 from optimizer.schedules import OptimizerOptions
 from optimizer.sgd import build_optimizer
 from utils.options import COUNT, number, option

@@ -11,7 +11,7 @@ from network.archs import ARCHS, DEEP_STEMS
 from network.backbones import BACKBONES
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import build_network
-from network.layer_norms import INSTANCE, INSTANCE_AFFINE, NAME, SELECTIVE_WHITENING, SWITCHABLE, WHITENING
+from network.instance_norms import INSTANCE, INSTANCE_AFFINE, NAME, SELECTIVE_WHITENING, SWITCHABLE, WHITENING
 from utils.errors import UsageError
 
 Shapes = Mapping[str, torch.Size]

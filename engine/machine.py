@@ -36,8 +36,8 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(amp: str, device: torch.device) -> str:
     """The meaning of ``--amp`` on ``device``: 'bf16', 'tf32' or 'off'.
 
-    It also sets torch's precision: from now on float32 products are rounded to TF32 with 'tf32', which only CUDA devices have, and
-    are true float32 otherwise.
+    It also sets torch's precision: from now on float32 products are rounded to TF32 with 'tf32', which only
+    CUDA devices have, and are true float32 otherwise.
     """
     on_cuda = device.type == "cuda"
     meanings = {"auto": "bf16" if on_cuda else "off", "tf32": "tf32" if on_cuda else "off"}

@@ -14,7 +14,7 @@ RIDGE = 1e-5  # on the diagonal, as in the release
 
 
 def covariance(maps: Tensor) -> Tensor:
-    """The covariance of the channels of each of ``maps`` (N,C,H,W), which are normalised: N,C,C.
+    """The covariance (N,C,C) of the channels of each map in ``maps`` (N,C,H,W), which are normalised.
 
     F F^T / (HW - 1) + 1e-5 I, in single precision at least.
     """
@@ -25,7 +25,7 @@ def covariance(maps: Tensor) -> Tensor:
 
 
 class _Products(torch.autograd.Function):
-    """F F^T, N,C,C from N,C,P; its gradient, (G + G^T) F, takes one product where autograd makes two."""
+    """F F^T (N,C,C) of F (N,C,P).  The gradient (G + G^T) F needs one matrix product; autograd would make two."""
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor) -> Tensor:
@@ -40,48 +40,52 @@ class _Products(torch.autograd.Function):
 
 
 def upper_triangle(channels: int, device: torch.device | None = None) -> Tensor:
-    """The entries of a covariance that whitening is about, each once: C,C bool, true above the diagonal."""
+    """The entries of a covariance that whitening reduces: C,C bool, true above the diagonal."""
     return torch.ones(channels, channels, dtype=torch.bool, device=device).triu(diagonal=1)
 
 
 def relaxation(channels: int, denominator: float) -> int:
-    """One in ``denominator`` of the C (C - 1) / 2 entries: what their sum may be, or how many are spared; 0: none."""
+    """The C (C - 1) / 2 entries above the diagonal divided by ``denominator``, rounded down; 0 if that is 0.
+
+    Relaxed whitening tolerates this sum of covariances, selective whitening spares this number of entries.
+    """
     return int(channels * (channels - 1) // 2 // denominator) if denominator else 0
 
 
 def whitening_loss(
     maps: Tensor, mask: Tensor, *, images: int | None = None, margin: float = 0, reduce: Reduce = alone
 ) -> Tensor:
-    """How far the channels of ``maps`` (N,C,H,W, normalised) are from being independent, where ``mask`` (C,C) asks.
+    """This process's share of the mean absolute covariance of ``maps`` (N,C,H,W, normalised) inside ``mask`` (C,C).
 
-    L = mean over the images of max(0, (sum_mask |cov| - margin) / sum_mask 1).  The sum over the images is this
-    process's own, their number that of all; of its own there are ``images`` where ``maps`` are those of a part.
+    L = mean over the images of max(0, (sum_mask |cov| - margin) / sum_mask 1).  The mean is over the images of all
+    processes.  If ``maps`` belong to a part of a batch, ``images`` is the number of this process's images in all parts.
     """
     covariances = covariance(maps)
     excess = (covariances.abs() * mask).sum(dim=(1, 2)) - margin
-    number = reduce(excess.new_full((), len(maps) if images is None else images))
-    return (excess / mask.sum().clamp_min(1)).clamp_min(0).sum() / number
+    count = reduce(excess.new_full((), len(maps) if images is None else images))
+    return (excess / mask.sum().clamp_min(1)).clamp_min(0).sum() / count
 
 
 def view_variance(maps: Tensor) -> Tensor:
-    """How much each entry of the covariance differs between ``maps`` (V,C,H,W) of V views of one image.
+    """The variance (C,C) of each covariance entry over V views of one image, whose ``maps`` are V,C,H,W.
 
-    The unbiased variance over the views above the diagonal, 0 elsewhere: C,C.
+    It is unbiased; entries on and below the diagonal are 0.
     """
     return covariance(maps).var(dim=0).triu(diagonal=1)
 
 
 def sensitive_entries(variance: Tensor, *, clusters: int, relax_denom: float = 0) -> Tensor:
-    """The entries that change most from view to view, by their ``variance`` (C,C): C,C bool, on the CPU.
+    """The entries whose ``variance`` (C,C) between views is high: C,C bool, on the CPU.
 
-    All but those of the lowest of so many k-means clusters of all C C numbers (0 on and below the diagonal included, as
-    published), or with ``relax_denom`` all but one in so many of the entries above the diagonal.
+    k-means sorts the C C variances into ``clusters``, including the zeros on and below the diagonal, as published; the
+    lowest cluster is left out.  With ``relax_denom`` D, the lowest 1 / D of the entries above the diagonal are left out
+    instead.
     """
     variance = variance.cpu()
     upper = upper_triangle(len(variance))
     if not relax_denom:
-        numbers = torch.tensor(need_kmeans().cluster(variance.flatten().tolist(), clusters).clusters).view_as(variance)
-        return (numbers > numbers.min()) & upper  # the lowest is number 0, or more where clusters are left empty
+        cluster = torch.tensor(need_kmeans().cluster(variance.flatten().tolist(), clusters).clusters).view_as(variance)
+        return (cluster > cluster.min()) & upper  # the lowest cluster that is not empty may have a number above 0
     count = int(upper.sum()) - relaxation(len(variance), relax_denom)
     chosen = variance.masked_fill(~upper, -torch.inf).flatten().topk(count).indices
     return torch.zeros(variance.numel(), dtype=torch.bool).index_fill_(0, chosen, True).view_as(variance)

@@ -9,7 +9,7 @@ from loss.segmentation import cross_entropy
 
 
 def divergence_loss(items: Tensor) -> Tensor:
-    """Memory divergence: mean positive cosine between different ``items`` (S,C, unit rows).
+    """Memory divergence: the mean positive cosine between different ``items`` (S,C, rows of unit length).
 
     L_div = sum_{a != b} max(0, m_a . m_b) / (S (S - 1))
     """
@@ -19,7 +19,7 @@ def divergence_loss(items: Tensor) -> Tensor:
 
 
 def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0, reduce: Reduce = alone) -> Tensor:
-    """Feature cohesion: every pixel should be closest to its own class's item.
+    """Feature cohesion: each pixel should be closest to the item of its own class.
 
     L_coh = cross-entropy of ``scores`` (N,S,h,w) / temperature, resized to ``labels`` (N,H,W).
     """
@@ -27,5 +27,5 @@ def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0, r
 
 
 def classification_loss(logits: Tensor) -> Tensor:
-    """Item n should be recognised as class n: cross-entropy of ``logits`` (S,S), averaged over the slots."""
+    """The classifier should recognise item n as class n: mean cross-entropy of ``logits`` (S,S)."""
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))

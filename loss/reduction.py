@@ -1,4 +1,4 @@
-"""How the processes that train together share a sum."""
+"""How the processes of one training run share a sum."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ Reduce = Callable[[Tensor], Tensor]  # sums a tensor over all processes
 
 
 def alone(x: Tensor) -> Tensor:
-    """The sum over all processes where there is but one."""
+    """The sum over all processes when there is only one."""
     return x
 
 
 def per_valid_pixel(total: Tensor, labels: Tensor, reduce: Reduce) -> Tensor:
-    """This process's own ``total`` over the number of pixels of all processes' ``labels`` that are not 255.
+    """This process's ``total`` divided by the number of valid pixels (not 255) in the ``labels`` of all processes.
 
-    The average over all is then the sum of what each of them returns; without a valid pixel it is 0, not NaN.  Where
-    the total is that of a part of a batch, ``labels`` are those of the whole: the average is the sum over parts too.
+    The sum of the results over all processes is the average over all valid pixels; without any it is 0, not NaN.
+    If ``total`` belongs to a part of a batch, ``labels`` are those of the whole batch.
     """
     return total / reduce((labels != IGNORE).sum()).clamp_min(1)

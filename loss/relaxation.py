@@ -8,8 +8,8 @@ from torch import Tensor
 
 from datasets.labels import IGNORE
 from loss.reduction import Reduce, alone, per_valid_pixel
-from loss.resized import at_size_of
 from loss.weighting import Weigh
+from network.deeplab import resize
 from utils.precision import at_least_single
 
 
@@ -22,18 +22,18 @@ def relaxed_cross_entropy(
     weigh: Weigh | None = None,
     reduce: Reduce = alone,
 ) -> Tensor:
-    """Cross-entropy in which a pixel may be of any class that occurs next to it.
+    """Cross-entropy where a pixel may belong to any class that occurs in its 3 x 3 neighbourhood.
 
-    L = -log sum_{c in N} p_c (eq. 2): ``logits`` N,K,h,w, resized to ``labels`` (N,H,W) if they differ in size; N the
-    classes of ``labels`` in the 3 x 3 pixels around a pixel, of which ignored ones are none.  A pixel of one of the
-    classes ``strict`` must be of that class, and an ignored pixel does not count whatever is around it.  Weights by
-    ``weigh`` are averaged over N.  ``whole`` is that of ``cross_entropy``.  At its peak this takes 107 bytes per pixel
-    more than plain cross-entropy of the resized logits in float32 (335 instead of 228, 19 classes).
+    L = -log sum_{c in N} p_c (eq. 2), where N are the classes of the neighbourhood; ignored pixels add none.
+    ``logits`` (N,K,h,w) are resized to ``labels`` (N,H,W).  A pixel of one of the classes ``strict`` must have its own
+    class.  Ignored pixels do not count, whatever is around them.  With ``weigh``, a pixel's weight is the mean over N.
+    ``whole`` and ``reduce`` are those of ``cross_entropy``.  The peak memory is 335 bytes per pixel (19 classes,
+    float32), where cross-entropy of the resized logits takes 228.
     """
     whole = labels if whole is None else whole
-    logits, ignored = at_size_of(labels, at_least_single(logits)), labels == IGNORE
+    logits = resize(at_least_single(logits), labels.shape[-2:])
     allowed = classes_nearby(labels, logits.shape[1], strict)
-    allowed |= ignored[:, None]  # all classes: no loss and no gradient, where no class would give NaN
+    allowed |= (labels == IGNORE)[:, None]  # all classes: loss and gradient are 0; without any class they are NaN
     losses = logits.logsumexp(dim=1) - logits.masked_fill(~allowed, -torch.inf).logsumexp(dim=1)
     if weigh is not None:
         losses = losses * mean_weights(weigh(labels, whole), allowed)
@@ -41,9 +41,9 @@ def relaxed_cross_entropy(
 
 
 def classes_nearby(labels: Tensor, classes: int, strict: Sequence[int] = ()) -> Tensor:
-    """Which classes occur in the 3 x 3 pixels around each pixel: N,K,H,W bool from ``labels`` (N,H,W).
+    """Which classes occur in the 3 x 3 pixels around each pixel of ``labels`` (N,H,W): N,K,H,W bool.
 
-    Where the pixel is of a class in ``strict``, its own alone.  Takes up to three maps of one byte per pixel and class.
+    A pixel of a class in ``strict`` has only its own class.  Up to three such maps exist at once.
     """
     own = labels[:, None] == torch.arange(classes, device=labels.device)[:, None, None]
     rows = own.clone()
@@ -58,8 +58,10 @@ def classes_nearby(labels: Tensor, classes: int, strict: Sequence[int] = ()) -> 
 
 
 def mean_weights(weights: Tensor, allowed: Tensor) -> Tensor:
-    """The mean (N,H,W) of the ``weights`` (N,K) of the classes that are ``allowed`` (N,K,H,W), one class at a time, so
-    that no map of numbers per pixel and class is made."""
+    """The mean (N,H,W) of the ``weights`` (N,K) of the ``allowed`` classes (N,K,H,W).
+
+    The loop over the classes avoids a map of floats per pixel and class.
+    """
     total = torch.zeros_like(allowed[:, 0], dtype=weights.dtype)
     for index in range(weights.shape[1]):
         total += weights[:, index, None, None] * allowed[:, index]

@@ -1,4 +1,4 @@
-"""Class weights for pixel-wise losses: the same for all images, or from the classes that an image shows."""
+"""Class weights for pixel-wise losses: fixed ones, or weights computed from the classes in an image."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,11 +8,10 @@ from torch import Tensor
 
 from loss.reduction import Reduce, alone
 
-# labels N,H,W, and those of the whole batch of which they are a part, M,H,W -> the weights of the K classes in each
-# image, N,K
+# (labels N,H,W, labels of the whole batch M,H,W) -> the weights of the K classes in each image, N,K
 Weigh = Callable[[Tensor, Tensor], Tensor]
 
-# Those of DeepLab (Chen et al.) for Cityscapes, which the authors' release uses too.
+# From DeepLab (Chen et al.) for Cityscapes; the authors' release uses them too.
 CITYSCAPES_WEIGHTS = (
     0.8373, 0.9180, 0.8660, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023, 0.9539, 0.9843, 1.1116, 0.9037,
     1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
@@ -20,13 +19,13 @@ CITYSCAPES_WEIGHTS = (
 
 
 def class_weights(labels: Tensor, whole: Tensor | None = None) -> Tensor:
-    """The weights of the 19 classes on Cityscapes, N,19, whatever the ``labels`` (N,H,W)."""
-    return _on(labels.device).expand(len(labels), -1)
+    """Fixed weights of the 19 Cityscapes classes for each image of ``labels`` (N,H,W): N,19."""
+    return cityscapes_weights_on(labels.device).expand(len(labels), -1)
 
 
 @cache
-def _on(device: torch.device) -> Tensor:
-    """Copied to a device only once, since copying makes it wait."""
+def cityscapes_weights_on(device: torch.device) -> Tensor:
+    """The weights are copied to a device only once, because the device waits for each copy."""
     return torch.tensor(CITYSCAPES_WEIGHTS, device=device)
 
 
@@ -39,12 +38,12 @@ def image_weights(
     joint: bool = False,
     reduce: Reduce = alone,
 ) -> Tensor:
-    """More weight for what an image shows little of: N,K from ``labels`` (N,H,W).
+    """Weights (N,K) that are higher for rare classes, from ``labels`` (N,H,W).
 
-    w_c = 1 + bound (1 - h_c) for the classes that occur, h_c being their share of the valid pixels; 1 for the others.
-    h is that of each image, or with ``joint`` that of the ``whole`` batch of all processes (Zhu et al., CVPR 2019).
+    w_c = 1 + bound (1 - h_c) for each class that occurs, 1 for the others; h_c is the class's share of the valid pixels
+    of the image, or with ``joint`` of the ``whole`` batch of all processes (Zhu et al., CVPR 2019).
     """
-    bins = (whole if joint and whole is not None else labels).flatten(1).clamp(max=classes)  # the last: ignored
+    bins = (whole if joint and whole is not None else labels).flatten(1).clamp(max=classes)  # the last bin: ignored
     counts = bins.new_zeros(len(bins), classes + 1).scatter_add_(1, bins, bins.new_ones(1, 1).expand_as(bins))
     counts = counts[:, :classes]
     if joint:
@@ -54,6 +53,6 @@ def image_weights(
 
 
 def weights_of_pixels(weights: Tensor, labels: Tensor) -> Tensor:
-    """The weight (N,H,W) of each pixel's class, from ``weights`` (N,K); that of an ignored pixel means nothing."""
+    """The weight (N,H,W) of each pixel's class, from ``weights`` (N,K); the value at ignored pixels is meaningless."""
     last = weights.shape[1] - 1
     return weights.gather(1, labels.flatten(1).clamp(max=last)).view_as(labels)

@@ -1,4 +1,4 @@
-"""The names of networks, as the release has them: what ``--arch`` may say.  Imports no torch."""
+"""The networks that ``--arch`` can name, by the release's names.  Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ class Arch(NamedTuple):
     output_stride: int
 
 
-BACKBONE_ROWS = {  # as the release names them: the backbone, and its output stride
+BACKBONES_OF_RELEASE = {  # the release's name: our backbone and its output stride
     "R18": ("resnet18", 32),
     "R50": ("resnet50", 16),
     "R50_OS8": ("resnet50", 8),
@@ -34,55 +34,57 @@ BACKBONE_ROWS = {  # as the release names them: the backbone, and its output str
     "ShuffleNet": ("shufflenet_v2", 16),
     "ShuffleNet_OS8": ("shufflenet_v2", 8),
     "ShuffleNet_OS32": ("shufflenet_v2", 32),
-    "R101DeepStem_OS8": ("resnet101_deep_stem", 8),  # ours: the release cannot build the network of RobustNet's files
+    "R101DeepStem_OS8": ("resnet101_deep_stem", 8),  # our name; the release has no such network, RobustNet's files do
 }
-
-
-DEEP_STEMS = ("resnet101_deep_stem",)  # of three convolutions, each of which --wt_layer may give a norm
-STRIDES = (4, 8, 16, 32)  # of the stages' outputs, where nothing is dilated
-SMALL_STRIDES = (8, 16, 32, 32)  # those of the small networks
+DEEP_STEMS = ("resnet101_deep_stem",)  # stems of three convolutions; --wt_layer can add a norm behind each
+STRIDES = (4, 8, 16, 32)  # of the stages' outputs without dilation
+SMALL_STRIDES = (8, 16, 32, 32)  # the same for the small networks
 SMALL = ("mnasnet05", "mnasnet10", "mobilenet_v2", "shufflenet_v2")
 
 
 def constructor(backbone: str, version: str) -> str:
-    """The release's constructor: 'R50_OS8' and 'V3PlusD' make DeepR50V3PlusD_OS8."""
+    """The name of the release's constructor, e.g. DeepR50V3PlusD_OS8 for 'R50_OS8' and 'V3PlusD'."""
     name, _, stride = backbone.partition("_")
     return f"Deep{name}{version}" + (f"_{stride}" if stride else "")
 
 
-ARCHS: Mapping[str, Arch] = {  # what --arch may name
-    **{f"network.deepv3plus.{constructor(k, 'V3PlusD')}": Arch("v3plus", *row) for k, row in BACKBONE_ROWS.items()},
-    **{f"network.deepv3.{constructor(k, 'V3D')}": Arch("v3", *row) for k, row in BACKBONE_ROWS.items()},
+ARCHS: Mapping[str, Arch] = {
+    **{f"network.deepv3plus.{constructor(k, 'V3PlusD')}": Arch("v3plus", *v) for k, v in BACKBONES_OF_RELEASE.items()},
+    **{f"network.deepv3.{constructor(k, 'V3D')}": Arch("v3", *v) for k, v in BACKBONES_OF_RELEASE.items()},
     "network.deepv2.DeepR50V2D": Arch("v2", "resnet50_early", 8),
     "network.deepv2.DeepR101V2D": Arch("v2", "resnet101_early", 8),
 }
 
 
 def lookup_arch(name: str) -> Arch:
-    """The row that ``--arch`` names, with or without the release's prefix, e.g. ``network.deepv3plus.``."""
-    for known, row in ARCHS.items():
+    """The network called ``name``, with or without the release's prefix, e.g. ``network.deepv3plus.``."""
+    for known, arch in ARCHS.items():
         if name in (known, known.rpartition(".")[2]):
-            return row
+            return arch
     bare = ", ".join(known.rpartition(".")[2] for known in ARCHS)
     raise UsageError(f"--arch {name}: no such network; known are {bare}")
 
 
 def check_norms(
-    arch: str, wt_layer: Sequence[int], *, output_stride: int | None = None, side: int | None = None
+    name: str, wt_layer: Sequence[int], *, output_stride: int | None = None, side: int | None = None
 ) -> None:
-    """UsageError if the network has no place for a norm that ``wt_layer`` asks for, or if crops of ``side`` pixels
-    leave a norm a single pixel to go by."""
-    row = lookup_arch(arch)
-    if any(wt_layer[:2]) and row.backbone not in DEEP_STEMS:
+    """Raise a UsageError if the network ``name`` cannot have the norms ``wt_layer`` (see network/instance_norms.py).
+
+    Only a deep stem has the first two places.  With crops of ``side`` pixels, no norm may get a map of a single pixel.
+    """
+    arch = lookup_arch(name)
+    if any(wt_layer[:2]) and arch.backbone not in DEEP_STEMS:
         raise UsageError(
-            f"--wt_layer {' '.join(map(str, wt_layer))}: the stem of {arch.rpartition('.')[2]} has one place for a"
-            " norm, the third; give 0 for the first two"
+            f"--wt_layer {' '.join(map(str, wt_layer))}: the stem of {name.rpartition('.')[2]} has one place for a "
+            "norm, the third; give 0 for the first two"
         )
-    strides = SMALL_STRIDES if row.backbone in SMALL else STRIDES
-    for stage, (kind, own) in enumerate(zip(wt_layer[3:], strides, strict=True), start=1):
-        stride = min(output_stride or row.output_stride, own)
-        if kind and side and side <= stride:
+    if side is None:
+        return
+    strides = SMALL_STRIDES if arch.backbone in SMALL else STRIDES
+    for stage, (kind, undilated) in enumerate(zip(wt_layer[3:], strides, strict=True), start=1):
+        stride = min(output_stride or arch.output_stride, undilated)
+        if kind and side <= stride:
             raise UsageError(
-                f"--crop_size {side}: leaves one pixel, by which nothing can be normalised, to the norm that --wt_layer"
-                f" puts behind stage {stage}, at a stride of {stride}; give more than {stride}, or 0 there"
+                f"--crop_size {side}: one pixel is too few for the norm that --wt_layer puts behind stage {stage}, at "
+                f"a stride of {stride}; give more than {stride}, or 0 there"
             )

@@ -1,4 +1,7 @@
-"""The categorical memory: one unit vector per class, read by every pixel, written from labelled features."""
+"""The categorical memory (Kim et al., CVPR 2022): one unit vector per class.
+
+Every pixel reads it; labelled features write it.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,18 +14,18 @@ from utils.precision import at_least_single, full_precision
 
 
 class Reading(NamedTuple):
-    """What the memory answered to a feature map (N,C,h,w), for S slots."""
+    """The result of reading S memory slots with features (N,C,h,w)."""
 
-    features: Tensor  # N,C,h,w  pixel features refined by what was recalled
-    scores: Tensor  # N,S,h,w  cosine of every pixel feature with every item
-    weights: Tensor  # N,S,h,w  how much each pixel takes from each item (sums to 1 over S)
+    features: Tensor  # N,C,h,w  pixel features refined by the items
+    scores: Tensor  # N,S,h,w  cosine between each pixel's feature and each item
+    weights: Tensor  # N,S,h,w  share of each item in what a pixel reads; the sum over S is 1
 
 
 class CategoricalMemory(nn.Module):
-    """Items (S,C) are a buffer: they move with ``.to()``, save with ``state_dict()``, and no optimizer steps them.
+    """A memory of ``slots`` items.  The items (S,C) are a buffer: no optimizer changes them.
 
-    ``read`` and ``write`` are pure: they take the items and return results, and nothing changes until ``items`` is
-    assigned.  A meta-learner can therefore look ahead with items that were never stored.
+    ``read`` and ``write`` are pure functions of the items they get: nothing changes until ``items`` is assigned.  So a
+    meta-learner can look ahead with items that are never stored.
     """
 
     def __init__(self, slots: int, *, dim: int = 256, momentum: float = 0.8, read_temp: float = 1.0):
@@ -37,8 +40,8 @@ class CategoricalMemory(nn.Module):
         """Refine ``features`` (N,C,h,w) by a mixture of ``items`` (S,C), weighted by softmax(cosine / read_temp).
 
         With ``gumbel``, Gumbel(0,1) noise is added to the logits (the published read; Jang et al. 2017, eq. 2, tau 1).
-        The convolution over a pixel's feature and what it recalls, a mixture of items, is that over the feature plus
-        the same mixture of convolved items, which costs half.
+        ``fuse`` convolves the feature and the mixture.  The items are convolved before they are mixed: the result is
+        the same, at half the cost.
         """
         of_query, of_recalled = self.fuse[0].weight.split(items.shape[1], dim=1)
         with full_precision(features.device):
@@ -58,11 +61,11 @@ class CategoricalMemory(nn.Module):
         *,
         reduce: Callable[[Tensor], Tensor] = lambda x: x,
     ) -> Tensor:
-        """``items`` (S,C) moved towards the mean key of every class present in ``labels`` (N,H,W); others stay.
+        """New items (S,C): each class present in ``labels`` (N,H,W) moves its item towards its mean key.
 
-        m_n <- normalise(momentum * m_n + (1 - momentum) * mean of class n's keys), a key being a pixel's feature
-        after the residual update network, at unit length.  ``reduce`` sums over all processes, each of which has a part
-        of the keys.
+        m_n <- normalise(momentum * m_n + (1 - momentum) * mean of class n's keys).  A key is a pixel's feature after
+        the residual update network, at unit length.  The items of absent classes stay.  ``reduce`` sums over all
+        processes, because each has only a part of the keys.
         """
         with full_precision(features.device):
             features = at_least_single(features)
@@ -72,7 +75,7 @@ class CategoricalMemory(nn.Module):
             moved = self.momentum * items + (1 - self.momentum) * sums / mass.clamp_min(1e-12)
             return F.normalize(torch.where(mass > 0, moved, items), dim=1)
 
-    forward = write  # what torch.func.functional_call calls
+    forward = write  # torch.func.functional_call calls ``forward``
 
 
 def gumbel_noise(like: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ def gumbel_noise(like: Tensor) -> Tensor:
 
 
 def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Per class: the sum of ``features`` (N,C,h,w) weighted by its mask, and the weights' total; (K,C) and (K,1)."""
+    """For each class the sum (K,C) of ``features`` (N,C,h,w) weighted by its mask, and the mask's total (K,1)."""
     with full_precision(features.device):
         features = at_least_single(features)
         masks = class_masks(labels, features.shape[-2:], classes, features.dtype)
@@ -89,10 +92,10 @@ def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, 
 
 
 def class_masks(labels: Tensor, size: tuple[int, int], classes: int, dtype: torch.dtype) -> Tensor:
-    """One-hot ``labels`` (N,H,W) resized bilinearly with aligned corners to ``size`` (h,w): N,K,h,w.
+    """One-hot ``labels`` (N,H,W), resized bilinearly with aligned corners to ``size`` (h,w): N,K,h,w.
 
-    Only the four label pixels that each cell reads are looked at, not the whole map: the result is that of one-hot
-    and resize, at a fraction of the cost.  Labels of ``classes`` or more (the ignored ones) count nowhere.
+    Each cell reads only four label pixels, so no one-hot map of the full size is made: the result is the same, at a
+    fraction of the cost.  Ignored labels (``classes`` or more) are in no mask.
     """
     rows, row_weights = corners(labels.shape[-2], size[0], labels.device, dtype)
     cols, col_weights = corners(labels.shape[-1], size[1], labels.device, dtype)
@@ -106,7 +109,7 @@ def class_masks(labels: Tensor, size: tuple[int, int], classes: int, dtype: torc
 
 
 def corners(source: int, target: int, device: torch.device, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
-    """The two source indices (each of shape ``target``) that a bilinear resize reads per cell, and their weights."""
+    """The two source indices that a linear resize reads for each target pixel, and their weights (``target`` each)."""
     position = torch.arange(target, device=device, dtype=dtype) * ((source - 1) / max(target - 1, 1))
     low = position.long().clamp_max(source - 1)
     far = position - low

@@ -1,5 +1,4 @@
-"""DeepLabV3+ (Chen et al. 2018), V3 (2017) and V2 (2016) over any backbone of four stages, with a memory between
-encoder and decoder."""
+"""DeepLabV3+ (Chen et al. 2018), V3 (2017) and V2 (2016), with a memory between encoder and decoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,23 +12,23 @@ from torch import Tensor, nn
 from network.archs import check_norms, lookup_arch
 from network.backbones import NO_NORMS, Backbone
 from network.categorical_memory import CategoricalMemory, Reading
-from network.layer_norms import WhiteningNorm
+from network.instance_norms import WhiteningNorm
 
 
 @dataclass
 class SegOutput:
     """What a network returns for images (N,3,H,W)."""
 
-    coarse: Tensor  # N,K,y,x  logits as the decoder makes them
+    coarse: Tensor  # N,K,y,x  logits at the resolution of the decoder
     size: torch.Size  # H,W
     aux: Tensor | None  # N,K,h',w'  the auxiliary head, in training only
     features: Tensor  # N,C,h,w  the encoder's output before the memory
     reading: Reading | None = None
-    whitened: list[Tensor] = field(default_factory=list)  # N,c,y,x each: normalised maps, for a loss to whiten
+    whitened: list[Tensor] = field(default_factory=list)  # N,c,y,x each: normalised maps for the whitening loss
 
     @cached_property
     def logits(self) -> Tensor:
-        """N,K,H,W; a loss does without them, since in training they would be the largest of all tensors."""
+        """Logits at the size of the images (N,K,H,W).  The losses use ``coarse``: these would be the largest tensor."""
         return resize(self.coarse, self.size)
 
 
@@ -41,7 +40,8 @@ class Encoding(NamedTuple):
 
 
 def resize(x: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+    """``x`` (N,C,h,w) resized to ``size``, bilinearly with aligned corners; ``x`` itself if it has that size."""
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
 def conv_norm(cin: int, cout: int, kernel: int = 1, *, dilation: int = 1) -> nn.Sequential:
@@ -60,7 +60,7 @@ class ASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pool(F.adaptive_avg_pool2d(x, 1)).expand(-1, -1, *x.shape[-2:])
-        # One cell has no layout of its own.  Spread in another than its neighbours', it would decide all that follows.
+        # The layout of a 1x1 map is ambiguous.  Without this, the result of ``cat`` might not be channels last.
         pooled = pooled.contiguous(memory_format=torch.channels_last)
         return torch.cat([pooled, *(conv(x) for conv in self.convs)], dim=1)
 
@@ -77,7 +77,7 @@ class SummedPyramid(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Backbone, ASPP and projection: everything in front of the memory."""
+    """Backbone, ASPP and projection: all layers before the memory."""
 
     def __init__(self, backbone: Backbone, output_stride: int, dim: int, *, summed: bool = False):
         super().__init__()
@@ -97,7 +97,7 @@ class Encoder(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """The networks of the three papers; ``head`` is "v3plus", "v3" (without the skip) or "v2" (summed pyramid)."""
+    """The networks of the three papers: ``head`` is "v3plus", "v3" (no skip connection) or "v2" (summed pyramid)."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class DeepLab(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Kaiming-normal convolutions outside the backbone, and the memory's near-zero start, as in the release."""
+        """As in the release: Kaiming-normal convolutions outside the backbone, memory parameters near zero."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith("encoder.backbone."):
                 nn.init.kaiming_normal_(module.weight)
@@ -136,7 +136,7 @@ class DeepLab(nn.Module):
             nn.init.zeros_(self.memory.classifier.bias)
 
     def forward(self, images: Tensor, *, items: Tensor | None = None, gumbel: bool = False) -> SegOutput:
-        """Segment ``images`` (N,3,H,W, normalised), reading ``items`` (S,C) instead of the stored ones if given."""
+        """Segment ``images`` (N,3,H,W, normalised); the memory reads ``items`` (S,C), by default the stored ones."""
         low, mid, features, whitened = self.encoder(images)
         reading = None
         if self.memory is not None:
@@ -144,7 +144,7 @@ class DeepLab(nn.Module):
         x = features if reading is None else reading.features
         if self.shallow is not None:
             x = torch.cat([self.shallow(low), resize(x, low.shape[-2:])], dim=1)
-        del low  # without gradients nobody else holds it, and the decoder takes most of the memory
+        del low  # frees it when no gradients are needed; the decoder has the highest use of memory
         x = self.decoder(x)
         aux = self.aux(mid) if self.training and self.aux is not None else None
         return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened))
@@ -166,9 +166,9 @@ def build_network(
     pretrained: str = "none",
     aux: bool = True,
 ) -> DeepLab:
-    """The network that ``arch`` names; ``output_stride`` (8, 16, 32) overrides the row's own."""
-    row = lookup_arch(arch)
+    """The network that ``arch`` names; ``output_stride`` (8, 16, 32) overrides the one in its name."""
+    spec = lookup_arch(arch)
     check_norms(arch, wt_layer)
-    stride = output_stride or row.output_stride
-    backbone = Backbone(row.backbone, stride, pretrained=pretrained, wt_layer=wt_layer)
-    return DeepLab(backbone, num_classes, head=row.head, output_stride=stride, dim=dim, memory=memory, aux=aux)
+    stride = output_stride or spec.output_stride
+    backbone = Backbone(spec.backbone, stride, pretrained=pretrained, wt_layer=wt_layer)
+    return DeepLab(backbone, num_classes, head=spec.head, output_stride=stride, dim=dim, memory=memory, aux=aux)

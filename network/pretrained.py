@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: torchvision's ImageNet ones, a file, or nowhere."""
+"""The weights that a backbone starts from: torchvision's ImageNet weights, a file, or none."""
 
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from utils.errors import UsageError, first_line
 
-CLASSIFIERS = ("fc.", "classifier.")  # what a backbone is without
+CLASSIFIERS = ("fc.", "classifier.")  # torchvision's names; a backbone has no classifier
 
 
 @torch.no_grad()
 def load_backbone(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy ``weights`` (torchvision's key names, the classifier optional) into ``net``; all of them must fit."""
-    own = net.state_dict()  # the tensors of ``net`` themselves
+    """Copy ``weights`` (with torchvision's names) into ``net``.  All must fit; only the classifier may be missing."""
+    own = net.state_dict()
     misfits = [key for key, value in weights.items() if key in own and value.shape != own[key].shape]
     if misfits:
         raise UsageError(
@@ -37,7 +37,7 @@ def load_backbone(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def pretrained_weights(source: str, model: str | None) -> Mapping[str, Tensor] | None:
     """The weights that ``--pretrained_backbone`` names: ``imagenet`` (downloaded once), ``none``, or a file's path.
 
-    ``model`` is torchvision's name of the backbone, None if it has no weights of it.
+    ``model`` is torchvision's name of the backbone, or None if torchvision has no weights for it.
     """
     if source == "none":
         return None

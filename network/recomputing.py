@@ -4,14 +4,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from network.layer_norms import WhiteningNorm
+from network.instance_norms import WhiteningNorm
 
 
 def recomputed(module: nn.Module, x: Tensor) -> Tensor:
-    """``module(x)``, of which only ``x`` is kept for the backward pass: that computes the rest once more.
+    """``module(x)``, keeping only ``x`` for the backward pass, which computes the rest again.
 
-    It does so at the weights of now, also where these are a ``functional_call``'s, and with copies of the buffers: the
-    running statistics of batch norm have moved by then.
+    It uses the weights of the first call, even if that was inside a ``functional_call``, and copies of the buffers: the
+    running statistics of batch norm must not be updated twice.
     """
     params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
     norms = [norm for norm in module.modules() if isinstance(norm, WhiteningNorm)]
@@ -25,7 +25,7 @@ def recomputed(module: nn.Module, x: Tensor) -> Tensor:
         copies = {name: buffer.clone() for name, buffer in buffers.items()}
         try:
             return functional_call(module, params | copies, (x,))
-        finally:  # which torch leaves early, by an exception, once it has all that it needs
+        finally:  # torch stops the second pass by an exception when it has what it needs
             for norm in norms:
                 norm.take()
 

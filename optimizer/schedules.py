@@ -32,7 +32,7 @@ class OptimizerOptions:
 
 
 def decay_factor(iteration: int, *, schedule: str, exponent: float, horizon: int) -> float:
-    """The learning rate at ``iteration`` as a share of its start.
+    """The learning rate at ``iteration`` as a share of the first one.
 
     ``exp``: exp(-exponent * i / horizon), as in the authors' release; exponent 9 and horizon 120,000 halve it every
     9,242 iterations.  ``poly``: (1 - i / horizon) ** exponent, as in RobustNet; it reaches zero at the horizon.

@@ -1,4 +1,4 @@
-"""The optimizer."""
+"""SGD with its learning-rate schedule."""
 
 from torch import nn
 from torch.optim import SGD

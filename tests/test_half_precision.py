@@ -1,4 +1,4 @@
-"""Training steps in bf16 against those in float32, on demo data."""
+"""Training steps in bf16 compared with float32, on demo data."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -15,7 +15,7 @@ from engine.options.training_command import parse_training
 from methods.method import Method
 from support.methods import NAMES
 
-FIRST, LAST = 40, 50  # iterations that are compared
+FIRST, LAST = 40, 50  # the compared iterations
 CPU = torch.device("cpu")
 
 

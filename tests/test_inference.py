@@ -1,4 +1,4 @@
-"""Ways to look at an image: equal to the release's, covering every pixel, fit for any size."""
+"""Segmenting an image: equal to the release, every pixel covered, any size."""
 
 import json
 from collections.abc import Callable
@@ -31,8 +31,8 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def release_logits() -> Callable[[Tensor], Tensor]:
-    """The network with which the release was evaluated; what it has seen before is remembered."""
-    load("f_eval")  # without it the tests are skipped before anything is built
+    """The network of the release's golden, with a cache of its answers."""
+    load("f_eval")  # skips the tests before anything is built
     net = seed_weights(build_network("DeepR50V3PlusD", 19, memory=CategoricalMemory(19))).eval()
     seen: dict[bytes, Tensor] = {}
 
@@ -134,17 +134,17 @@ def test_one_window_is_the_whole_image() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("span", [10.0, 79.0, 1000.0])  # with the last, exponentials vanish
+@pytest.mark.parametrize("span", [10.0, 79.0, 1000.0])  # at the last, exponentials underflow
 def test_probabilities_are_the_softmax(span: float, layout: torch.memory_format) -> None:
     logits = torch.rand(1, 5, 30, 40, generator=torch.Generator().manual_seed(0)) * span - 7
-    found = probabilities(logits.contiguous(memory_format=layout))
-    torch.testing.assert_close(found, logits.double().softmax(1).float(), rtol=1e-4, atol=1e-37)
+    result = probabilities(logits.contiguous(memory_format=layout))
+    torch.testing.assert_close(result, logits.double().softmax(1).float(), rtol=1e-4, atol=1e-37)
     logits[0, 2, 3, 4] = torch.nan
     assert probabilities(logits).isnan().any(1).sum() == 1
 
 
 def test_a_mirror_image_is_seen_mirrored() -> None:
-    image = to_tensor(picture(24, 8 + 2 * 6))  # three windows fit exactly, so that they are their own mirror images
+    image = to_tensor(picture(24, 8 + 2 * 6))  # three windows fit exactly, so the mirror image has the same windows
     size = tuple(image.shape[-2:])
     for way in (pooled, lambda *given, **options: sliding(*given, tile=8, overlap=0.25, **options)):
         straight, mirrored = (way(local, {1.0: x}, size=size, flip=True) for x in (image, image.flip(-1)))
@@ -154,14 +154,14 @@ def test_a_mirror_image_is_seen_mirrored() -> None:
 
 
 def test_averages_of_a_constant_are_that_constant() -> None:
-    """Whatever the windows, scales and sizes: what is 'row' about the published count shows here."""
+    """For all windows, scales and sizes; except with the published count 'row'."""
     image = picture(30, 50)
     for seen in (Inference("sliding", (0.5, 1.0, 1.7), True, 16), Inference("sliding", (2.0,), False, 7, 0.6)):
         result = seen(constant, to_tensor(image), seen.pyramid(image))
         torch.testing.assert_close(result, constant(result[None])[0], rtol=0, atol=1e-5)
     published = Inference("sliding", (1.0,), False, 16, counts="row")
     assert published(constant, to_tensor(image), []).unique().numel() > 3
-    upright = published(constant, to_tensor(picture(50, 30)), [])  # higher than wide: rows beyond the width
+    upright = published(constant, to_tensor(picture(50, 30)), [])  # more rows than columns
     assert upright.isfinite().all()
 
 
@@ -169,31 +169,24 @@ def constant(images: Tensor) -> Tensor:
     return torch.arange(1.0, 5)[:, None, None].expand(len(images), 4, *images.shape[-2:])
 
 
-def test_pooling_needs_no_scale_of_one() -> None:
-    image = picture(30, 51)
-    seen = Inference("pooling", (0.5, 1.5), True)
-    assert seen.pyramid.scales == (0.5, 1.5) and [x.shape[1:] for x in seen.pyramid(image)] == [(15, 25), (45, 76)]
-    result = seen(local, to_tensor(image), seen.pyramid(image))
-    assert result.shape == (4, 30, 51) and torch.allclose(result.sum(0), torch.ones(30, 51).double())
-
-
-def test_views_are_in_the_order_of_the_scales() -> None:
-    image = picture(10, 20)
-    seen = Inference("pooling", (2.0, 1.0, 0.5))
-    widths = []
+def test_pooling_takes_views_from_large_to_small() -> None:
+    """It needs no scale of 1."""
+    image, widths = picture(30, 51), []
+    seen = Inference("pooling", (0.5, 1.5))
 
     def logits(images: Tensor) -> Tensor:
         widths.append(images.shape[-1])
         return local(images)
 
-    seen(logits, to_tensor(image), seen.pyramid(image))
-    assert widths == [40, 20, 10]
+    result = seen(logits, to_tensor(image), seen.pyramid(image))
+    assert widths == [76, 25]
+    assert result.shape == (4, 30, 51) and torch.allclose(result.sum(0), torch.ones(30, 51).double())
     assert Pyramid((0.1,))(picture(1, 3))[0].shape == (3, 1, 1)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_maps_are_added_in_place(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.inference.STRIP_PIXELS", 3 * 40)  # three rows at once, of ten
+    monkeypatch.setattr("utils.inference.STRIP_PIXELS", 3 * 40)  # three of ten rows at once
     maps = torch.randn(4, 1, 5, 10, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     total, places = Sum((10, 40)), set()
     for number, x in enumerate(maps):

@@ -1,4 +1,4 @@
-"""The confusion matrix against a count by hand."""
+"""The confusion matrix compared with a count by hand."""
 
 import json
 from pathlib import Path

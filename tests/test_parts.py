@@ -23,7 +23,7 @@ from methods.objective import Objective, segmentation_loss
 from methods.whitening_term import Whitening
 from network.backbones import Backbone
 from network.deeplab import SegOutput
-from network.layer_norms import WhiteningNorm
+from network.instance_norms import WhiteningNorm
 from optimizer.schedules import OptimizerOptions
 from support.methods import NAMES, method_on
 from support.mistakes import training_mistake

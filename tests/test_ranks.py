@@ -1,4 +1,4 @@
-"""Several processes equal one that has all of their images: weights, batch-norm statistics, memory, losses."""
+"""Several processes compute the same as one process with all images: weights, statistics, memory, losses."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ LOSSES = [
     "--jointwtborder --strict_bdr_cls 5,6,7",
     "--jointwtborder --img_wt_loss --batch_weighting --wt_bound 2",
 ]
-IMAGES, SIDE, ONLY_HERE = 6, 33, 7  # per domain; a class that a single rank sees
+IMAGES, SIDE, ONLY_HERE = 6, 33, 7  # per domain; a class that only one rank sees
 
 
 def joint_batch(iteration: int, per_rank: int) -> Batch:
-    """Two domains; 40 % of the first rank's pixels are ignored, none of the others'."""
+    """Two domains; 40 % of the first rank's pixels are ignored, none of the other ranks'."""
     generator = torch.Generator().manual_seed(iteration)
     images = torch.randn(2, IMAGES, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
     images = images + torch.arange(IMAGES)[:, None, None, None]  # ranks differ in their statistics
@@ -42,7 +42,7 @@ def joint_batch(iteration: int, per_rank: int) -> Batch:
 
 
 class FourStages(nn.Module):
-    """A backbone small enough to train in double precision within a second."""
+    """A backbone that trains in double precision within a second."""
 
     channels = (8, 8, 16, 16)
 
@@ -78,7 +78,7 @@ def part(batch: Batch, own: slice) -> Batch:
 
 
 def chosen_losses(per_rank: int) -> dict[str, Tensor]:
-    """Every segmentation loss that flags choose, and its gradient, summed over the ranks."""
+    """Each segmentation loss and its gradient, summed over the ranks."""
     own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
     batch, found = joint_batch(0, per_rank), {}
     for flags in LOSSES:
@@ -101,7 +101,7 @@ def test_ranks_equal_one_process(world: int, tmp_path: Path) -> None:
         for results in ranks:
             assert results[kind].keys() == expected.keys()
             for key, value in expected.items():
-                # A bias in front of a batch norm has no gradient but rounding noise: hence the least scale.
+                # A bias before a batch norm has only rounding noise as its gradient: hence the least scale.
                 difference = (results[kind][key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
                 assert difference < 1e-9, f"{[*NAMES, 'losses'][kind]} {key}: {difference:.1e}"
 

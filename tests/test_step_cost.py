@@ -1,4 +1,4 @@
-"""What a step costs, counted and not timed, at the size of a real one; nothing of it may come back unseen."""
+"""The cost of a training step at full size, counted instead of timed."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from datasets.sampling.loaders import Batch
 from engine.build import network_from
@@ -34,7 +33,7 @@ PASSES = {  # images in each pass of the network, and of the encoder
 
 @pytest.fixture(autouse=True)
 def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The meta device knows none."""
+    """The meta device has no autocast."""
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
 
 
@@ -65,7 +64,7 @@ def costs_of_a_step(method: Method, tmp_path: Path, domains: int = 2) -> tuple[C
     method.optimizer.register_step_post_hook(lambda *_: updates.append(1))
     with Costs((CROP, CROP)) as costs:
         ready = batch.ready("meta")
-        costs.label_copies.clear()  # the images' and labels' own
+        costs.label_copies.clear()  # of the batch itself
         trainer.step(ready)
     return costs, len(updates)
 
@@ -111,43 +110,13 @@ def with_choice(method: Method, batch: Batch) -> None:
     batch.images[batch.labels.flatten(1)[:, 0] < 19]
 
 
-def with_host_mask(method: Method, batch: Batch) -> None:
-    batch.images[torch.tensor([True, False])]  # two images are meta-train
-
-
-def with_constant(method: Method, batch: Batch) -> None:
-    torch.tensor([1.0, 2.0]).to(batch.images.device)
-
-
-@pytest.mark.parametrize("mutation", [with_item, with_choice, with_host_mask, with_constant])
-def test_waiting_for_the_device_is_seen(mutation: Callable[[Method, Batch], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("mutation", [with_item, with_choice])
+def test_waiting_for_the_device_is_refused(mutation: Callable[[Method, Batch], None], tmp_path: Path) -> None:
     method, steps = real_method("pinmem"), []
     absorb, twice = method.absorb, lambda batch: mutation(method, batch) if steps else steps.append(1)
     method.absorb = lambda batch: (absorb(batch), twice(batch))
     with pytest.raises(AssertionError, match="the host waits"):
         costs_of_a_step(method, tmp_path)
-
-
-def with_pass(method: Method, batch: Batch) -> None:
-    method.net(batch.images)
-
-
-def with_one_hot(method: Method, batch: Batch) -> None:
-    torch.zeros(*batch.labels.shape, 19, device="meta").scatter_(-1, batch.labels[..., None], 1.0)
-
-
-def with_float_labels(method: Method, batch: Batch) -> None:
-    F.interpolate(batch.labels[:, None].float(), (48, 48))
-
-
-@pytest.mark.parametrize("mutation", [with_pass, with_one_hot, with_float_labels])
-def test_more_work_is_seen(mutation: Callable[[Method, Batch], None], tmp_path: Path) -> None:
-    method = real_method("baseline")
-    losses = method.losses
-    method.losses = lambda batch: (losses(batch), mutation(method, batch))[0]
-    costs, _ = costs_of_a_step(method, tmp_path)
-    more = {with_pass: ([4, 4], 0), with_one_hot: ([4], 1), with_float_labels: ([4], 1)}
-    assert (costs.network, len(costs.label_copies)) == more[mutation]
 
 
 @pytest.mark.parametrize("mode", ["whole", "sliding", "pooling"])

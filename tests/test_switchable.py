@@ -1,4 +1,4 @@
-"""Switchable whitening: what it whitens, what it remembers, and that several processes equal one."""
+"""Switchable whitening: of a batch, of each image, in evaluation, and in several processes."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from network.switchable import SwitchableWhitening2d, gram, inverse_root
+from network.switchable_whitening import SwitchableWhitening2d, gram, inverse_root
 from support.ranks import run_ranks
 from utils.processes import rank, world_size
 
@@ -21,9 +21,8 @@ def correlated(generator: int = 0) -> Tensor:
 
 
 def test_inverse_root() -> None:
-    root = inverse_root(torch.diag(torch.tensor([1.0, 1.2, 0.9], dtype=torch.float64)))
-    expected = torch.diag(torch.tensor([1.0, 1.2, 0.9], dtype=torch.float64)).rsqrt()
-    torch.testing.assert_close(root.diagonal(), expected.diagonal(), atol=1e-3, rtol=0)
+    variances = torch.tensor([1.0, 1.2, 0.9], dtype=torch.float64)
+    torch.testing.assert_close(inverse_root(variances.diag()).diag(), variances.rsqrt(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("batch", [True, False])
@@ -35,11 +34,9 @@ def test_whitens_the_batch_or_each_image(batch: bool) -> None:
     y = norm(correlated())
     flat = y.transpose(0, 1).reshape(1, 16, -1) if batch else y.flatten(2)
     covariance = gram(flat - flat.mean(-1, keepdim=True)) / flat.shape[-1]
-    before = correlated().transpose(0, 1).flatten(1)
-    start = torch.cov(before, correction=0)
+    before = torch.cov(correlated().transpose(0, 1).flatten(1), correction=0)
     assert flat.mean(-1).abs().max() < 1e-9
-    off = (covariance - torch.eye(16)).abs().amax((1, 2)).max()
-    assert off < 0.5 * (start - torch.eye(16)).abs().max()  # five Newton steps get near, not there
+    assert (covariance - torch.eye(16)).abs().max() < 0.5 * (before - torch.eye(16)).abs().max()  # not exact: 5 steps
 
 
 def test_evaluation_uses_what_training_saw() -> None:
@@ -60,7 +57,7 @@ def halves() -> dict[str, Tensor]:
 
 
 def test_ranks_equal_one_process(tmp_path: Path) -> None:
-    found, expected = run_ranks(halves, 2, tmp_path), halves()
+    ranks, expected = run_ranks(halves, 2, tmp_path), halves()
     for name, value in expected.items():
-        joint = torch.cat([part[name] for part in found]) if name in ("y", "gradient") else found[1][name]
+        joint = torch.cat([part[name] for part in ranks]) if name in ("y", "gradient") else ranks[1][name]
         torch.testing.assert_close(joint, value, atol=1e-10, rtol=1e-9)

@@ -19,7 +19,7 @@ from engine.build import network_from
 from engine.evaluating.assessment import evaluate
 from engine.evaluating.target_norm import batches
 from engine.options.eval_flags import parse_evaluation
-from network.norms import target_normalised
+from network.batch_norms import target_normalised
 from support.ranks import run_ranks
 from support.snapshots import write_snapshot
 from utils.metrics import ConfusionMatrix

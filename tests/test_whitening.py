@@ -1,4 +1,4 @@
-"""RobustNet's whitening: the release's numbers, what is whitened when, in every network."""
+"""RobustNet's whitening: equal to the release's, with and without masks, in every family of networks."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ from support.golden import assert_close, load, make_images, probe
 from support.methods import method_on
 
 KINDS = [torch.float64, torch.float32]
-SINGLE = 1e-5  # relative, of single modules in single precision
+SINGLE = 1e-5  # relative error of single modules in single precision
 
 
 def modules(dtype: torch.dtype) -> tuple[dict[str, np.ndarray], float]:
@@ -27,7 +27,7 @@ def modules(dtype: torch.dtype) -> tuple[dict[str, np.ndarray], float]:
 
 
 def loss_and_gradient(golden: dict, mask: Tensor, margin: float = 0) -> tuple[Tensor, Tensor]:
-    """Of the golden's map before its instance norm."""
+    """The whitening loss of the golden's map and its gradient before the instance norm."""
     raw = torch.from_numpy(golden["f_map"]).requires_grad_()
     loss = whitening_loss(nn.functional.instance_norm(raw), mask, margin=margin)
     return loss.detach(), torch.autograd.grad(loss, raw)[0]
@@ -65,7 +65,7 @@ def test_selective_whitening(dtype: torch.dtype, clusters: int) -> None:
 
 @pytest.mark.parity
 def test_entries_that_change_alike_are_spared() -> None:
-    """Where there are fewer different numbers than clusters, the lowest cluster has another number than 0."""
+    """With fewer different numbers than clusters, the lowest cluster has a number above 0."""
     variance = torch.zeros(8, 8)
     assert not sensitive_entries(variance, clusters=3).any()
     variance[0, 7] = 1
@@ -84,7 +84,7 @@ def test_a_number_of_entries_without_clusters() -> None:
 
 
 def view_pairs(dtype: torch.dtype) -> list[Tensor]:
-    """The golden's three images in two views each, the changed one first."""
+    """The golden's three images in two views each, the altered one first."""
     pairs = []
     for k in range(3):
         plain, other = (torch.from_numpy(make_images(3000 + k + 100 * n, 1, 129, 161, 24 + 16 * n)) for n in (0, 1))
@@ -94,7 +94,7 @@ def view_pairs(dtype: torch.dtype) -> list[Tensor]:
 
 
 def selected(net: DeepLab, golden: dict, exact: bool) -> list[Tensor]:
-    """The golden's masks, which are those that three clusters of the statistics of its pairs give."""
+    """The golden's masks; three clusters of the variances of its pairs must give the same."""
     variances = mean_variances(net.eval().encoder, view_pairs(next(net.parameters()).dtype), [True] * 3)
     masks, tolerance = [], 1e-8 if exact else 1e-3
     for k, variance in enumerate(variances):
@@ -106,7 +106,7 @@ def selected(net: DeepLab, golden: dict, exact: bool) -> list[Tensor]:
             assert_close(variance[::every, ::every], golden[f"var{k}_sub"], tolerance)
         theirs = np.unpackbits(golden[f"mask{k}_packed"], count=mask.numel()).reshape(mask.shape).astype(bool)
         differing = int((mask.numpy() != theirs).sum())
-        assert differing <= (0 if exact else 1e-3 * mask.sum())  # some lie on the border of two clusters
+        assert differing <= (0 if exact else 1e-3 * mask.sum())  # some are at the border of two clusters
         assert theirs.sum() == golden[f"num_sensitive{k}"]
         masks.append(torch.from_numpy(theirs))
     return masks
@@ -135,12 +135,12 @@ def test_an_iteration(kind: str, dtype: torch.dtype, threads: Callable[[int], No
     terms = method.losses(iteration_batch(0, dtype, [True, False], count=2).pool())
     found = torch.stack([terms["seg"], terms["aux"] / 0.4, terms["whitening"] / 0.6]).detach()
     assert_close(found, golden["losses"][0, :3], 1e-8 if exact else 5e-6, "losses")
-    assert sum(terms.values()).item() == pytest.approx(golden["losses"][0, 3], rel=1e-6)  # kept in single precision
+    assert sum(terms.values()).item() == pytest.approx(golden["losses"][0, 3], rel=1e-6)  # stored in single precision
     grads = dict(zip(method.params, method.gradients(terms), strict=True))
     errors = []
     for k, key in enumerate(map(str, golden["param_names"])):
         gradient, norm = grads[to_ours(key)].double(), golden["grad_norm"][k]
-        if norm > (ZERO if exact else 1e-6):  # biases in front of a norm move nothing
+        if norm > (ZERO if exact else 1e-6):  # a bias before a norm has no gradient
             errors.append(abs(float(gradient.norm()) - norm) / norm)
             assert abs(probe(key, gradient) - golden["grad_probe"][k]) / norm < (1e-7 if exact else 3e-2), key
     assert len(errors) > 180 and max(errors) < (1e-8 if exact else 3e-3)
@@ -167,13 +167,9 @@ def test_selective_layers_wait_for_their_masks_at_no_cost(monkeypatch: pytest.Mo
     assert Whitening([True] * 3, weight=2)(maps) == 0
 
 
-def test_nothing_selected_is_no_loss() -> None:
-    (maps,) = maps_of(4)
-    assert whitening_loss(maps, torch.zeros(4, 4, dtype=torch.bool)) == 0
-
-
 def test_the_loss_whitens() -> None:
-    """Two channels that are equal become uncorrelated."""
+    """It makes two similar channels uncorrelated; without entries it is 0."""
+    assert whitening_loss(maps_of(4)[0], torch.zeros(4, 4, dtype=torch.bool)) == 0
     raw = torch.randn(2, 1, 8, 8).repeat(1, 2, 1, 1) + 0.1 * torch.randn(2, 2, 8, 8)
     raw.requires_grad_()
     sgd, losses = torch.optim.SGD([raw], lr=5), []
@@ -191,7 +187,7 @@ LAYERS = [0, 0, 1, 2, 1, 0, 2]
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_family_in_half_precision(arch: str) -> None:
-    """A step of Pin the Memory, mixed layers; the covariances are single precision under autocast."""
+    """A step of Pin the Memory with both kinds of whitening; covariances stay in single precision under autocast."""
     torch.manual_seed(0)
     net = build_network(arch, 19, memory=CategoricalMemory(19), wt_layer=LAYERS)
     selective = [kind == 2 for kind in LAYERS if kind]

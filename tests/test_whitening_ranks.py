@@ -1,4 +1,4 @@
-"""Several processes whiten as one that has all of their images: the loss in every method, and what is selected."""
+"""Several processes whiten and select as one process with all images."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from loss.covariance import sensitive_entries
 from methods import METHODS
 from methods.method import Method
 from methods.whitening_term import Whitening, mean_variances
-from network.layer_norms import WhiteningNorm
+from network.instance_norms import WhiteningNorm
 from support.methods import NAMES
 from support.ranks import run_ranks, small_method
 from utils.distributed import all_sum, from_first
@@ -23,7 +23,7 @@ SELECTIVE = [True, False, True]
 
 
 class WhitenedStages(FourStages):
-    """Of 8, 8 and 16 channels, behind the first three stages."""
+    """With whitening norms behind the first three stages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ def method_of(name: str) -> Method:
 
 
 def view_pairs() -> list[Tensor]:
-    """Seven images in two views, of which each process gets every so manyth."""
+    """This process's share of seven images in two views."""
     generator = torch.Generator().manual_seed(1)
     plain = torch.randn(7, 1, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
     pairs = torch.cat([plain, plain + torch.randn(plain.shape, dtype=torch.float64, generator=generator)], dim=1)

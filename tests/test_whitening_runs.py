@@ -180,7 +180,7 @@ def test_mistakes(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
     ("line", "told"),
     [
         ("--wt_layer 0 4 4 0 0 0 0", "--wt_layer 0 4 4 0 0 0 0: the stem of DeepR50V3PlusD has one place for a norm"),
-        ("--crop_size 16 --wt_layer 0 0 0 0 0 4 0", "--crop_size 16: leaves one pixel, by which nothing can be norm"),
+        ("--crop_size 16 --wt_layer 0 0 0 0 0 4 0", "--crop_size 16: one pixel is too few for the norm"),
         (
             "--arch DeepR18V3PlusD --crop_size 32 --wt_layer 0 0 0 0 0 0 1",
             "stage 4, at a stride of 32; give more than 32",

@@ -1,1 +1,1 @@
-"""Tensors and files only: metrics, checkpoints, logs, inference."""
+"""Helpers without knowledge of the project: processes, precision, inference, metrics, pictures, files, logging."""

@@ -1,6 +1,6 @@
-"""Several processes that train as one, started by ``torchrun``; with a single process all of this does nothing.
+"""Training in several processes, started by ``torchrun``.  With a single process, these functions do nothing.
 
-Every process ("rank") holds a share of each loss; the sum over the ranks is what is minimised.
+Every process ("rank") computes a share of each loss; the sum over the ranks is minimised.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from utils.processes import local_rank, world_size
 
 
 def start(device: torch.device) -> None:
-    """Meet the other processes.  CPU tensors go by gloo, those on CUDA devices by NCCL."""
+    """Connect the processes: gloo carries CPU tensors, NCCL those on CUDA devices."""
     if world_size() == 1 or dist.is_initialized():
         return
     if device.type == "cuda":
@@ -41,15 +41,18 @@ class _AllSum(torch.autograd.Function):
 
 
 def all_sum(x: Tensor) -> Tensor:
-    """The sum of ``x`` over all ranks, on every rank.  Differentiable: a rank's ``x`` gets the gradient of the sum of
-    all ranks' losses."""
+    """The sum of ``x`` over all ranks, on every rank.
+
+    Differentiable: the gradient of a rank's ``x`` is the gradient of the sum of all ranks' losses.
+    """
     return _AllSum.apply(x) if world_size() > 1 else x
 
 
 def all_sums(tensors: list[Tensor], *, like: Iterable[Tensor]) -> list[Tensor]:
-    """The sums of ``tensors``, all of one type, over all ranks; one message for all of them, of which they are views.
+    """The sum of each of ``tensors`` over all ranks, in one message.  They must have one dtype.
 
-    They lie in memory as those of ``like`` do, which have their shapes, no gaps, and one layout on all ranks.
+    The results are views of one flat tensor, with the memory layouts of ``like``.  Those must have the same shapes, no
+    gaps, and the same layout on all ranks.
     """
     if world_size() == 1:
         return tensors
@@ -62,12 +65,12 @@ def all_sums(tensors: list[Tensor], *, like: Iterable[Tensor]) -> list[Tensor]:
 
 
 def all_gathered(x: Tensor) -> Tensor:
-    """The ``x`` of all ranks, of one size and type, on every rank: stacked in their order, without a gradient."""
+    """The tensors ``x`` of all ranks, stacked in rank order; without a gradient.  All have one shape and dtype."""
     if world_size() == 1:
         return x[None]
-    held = x.new_empty(world_size(), *x.shape)
-    dist.all_gather(list(held.unbind()), x)
-    return held
+    gathered = x.new_empty(world_size(), *x.shape)
+    dist.all_gather(list(gathered.unbind()), x)
+    return gathered
 
 
 def share(x: Tensor) -> Tensor:
@@ -76,19 +79,19 @@ def share(x: Tensor) -> Tensor:
 
 
 def from_first(x: Any) -> Any:
-    """What the first rank has as ``x``, on every rank."""
-    held = [x]
+    """The ``x`` of the first rank, on every rank."""
+    values = [x]
     if world_size() > 1:
-        dist.broadcast_object_list(held)
-    return held[0]
+        dist.broadcast_object_list(values)
+    return values[0]
 
 
 def gather(x: Any) -> list[Any]:
-    """What every rank has as ``x``, in their order, on every rank."""
-    held = [x] * world_size()
+    """The ``x`` of every rank in rank order, on every rank."""
+    values = [x] * world_size()
     if world_size() > 1:
-        dist.all_gather_object(held, x)
-    return held
+        dist.all_gather_object(values, x)
+    return values
 
 
 def agreed(x: Any) -> bool:
@@ -98,7 +101,7 @@ def agreed(x: Any) -> bool:
 
 @contextmanager
 def first_on_machine() -> Iterator[None]:
-    """The other processes of a machine enter once its first one has left: what it fetched need not be fetched again."""
+    """Let the first process of each machine go first, so that the others need not fetch again what it has fetched."""
     if world_size() > 1 and local_rank() > 0:
         dist.barrier()
     yield
@@ -107,10 +110,10 @@ def first_on_machine() -> Iterator[None]:
 
 
 def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on some rank."""
+    """Whether ``flag`` is set on at least one rank."""
     return which_on_any_rank(flag)[0]
 
 
 def which_on_any_rank(*flags: bool) -> list[bool]:
-    """Of each flag, whether it is set on some rank; one message for all of them, which no GPU takes part in."""
+    """For each flag, whether it is set on at least one rank.  One message between CPUs carries all flags."""
     return (all_sum(torch.tensor(flags, dtype=torch.int64)) > 0).tolist()

@@ -1,4 +1,4 @@
-"""Many dimensions as two: t-SNE (van der Maaten and Hinton 2008) by other packages, and principal components."""
+"""Embedding in two dimensions: t-SNE (van der Maaten and Hinton 2008) by other packages, or principal components."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def load_method(method: str, flag: str) -> None:
-    """Make sure that ``method`` ('openTSNE', 'tsnecuda', 'pca') is there, before anything long is begun for it."""
+    """Raise a UsageError if ``method`` ('openTSNE', 'tsnecuda', 'pca') is not installed, before any long work."""
     if method in REMEDY:
         need(method, flag, remedy=REMEDY[method])
 
 
 def settings_for(method: str, count: int, *, number: int = 1, perplexity: float | None = None) -> dict[str, Any]:
-    """How ``count`` points are embedded for the ``number``-th time: all that ``embed`` needs.
+    """The settings with which ``embed`` embeds ``count`` points for the ``number``-th time.
 
-    A perplexity counts neighbours, so that few points allow but a small one: at most (count - 1) / 3.
+    The perplexity is a number of neighbours, so it is at most (count - 1) / 3.
     """
     if method == "pca":
         return {"method": method}
@@ -38,10 +38,10 @@ def settings_for(method: str, count: int, *, number: int = 1, perplexity: float 
 
 
 def embed(x: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
-    """Places (P,2) of the vectors ``x`` (P,C).
+    """The places (P,2) of the vectors ``x`` (P,C).
 
-    openTSNE runs in one thread, its default: its threads wait busily for each other, and where others work on the same
-    cores two of them took five times as long as one.
+    openTSNE uses one thread, its default.  Two threads took five times as long as one when other programs used the same
+    cores, because its threads wait busily for each other.
     """
     options = dict(settings)
     method = options.pop("method")
@@ -54,9 +54,9 @@ def embed(x: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
 
 
 def principal(x: np.ndarray) -> np.ndarray:
-    """The first two principal components (P,2) of ``x`` (P,C), each turned so that its largest value is above 0."""
+    """The first two principal components (P,2) of ``x`` (P,C); the largest value of each is positive."""
     centred = x.astype(np.float64) - x.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    places = left[:, :2] * sizes[:2]
+    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
+    places = left[:, :2] * scales[:2]
     largest = np.take_along_axis(places, np.abs(places).argmax(axis=0)[None], axis=0)
     return places * np.where(largest < 0, -1, 1)

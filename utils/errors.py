@@ -1,21 +1,21 @@
-"""Errors that are answered with one line instead of a traceback."""
+"""Errors that a program answers with one line instead of a traceback."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the advice that some libraries add below."""
+    """The first line of an error's message; some libraries add advice below it."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class UsageError(Exception):
-    """A mistake of the user; main programs print it as one line and exit with code 2.
+    """A mistake of the user; programs print it as one line and exit with code 2.
 
-    The message names the file or flag, what is wrong with it and the remedy.
+    The message names the file or flag, what is wrong, and the remedy.
     """
 
     def __init__(self, message: str) -> None:
-        # A data loader rebuilds the error of a worker from the text of its traceback: keep the message at its end.
+        # A data loader rebuilds a worker's error from the text of its traceback; the message is at the end of that.
         super().__init__(message.rpartition(f"{__name__}.UsageError: ")[2].rstrip())
 
 
 class CommonError(UsageError):
-    """A mistake that all processes of a run know of; the first one tells it for all."""
+    """A mistake that all processes of a run have noticed; only the first one prints it."""

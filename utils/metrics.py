@@ -1,4 +1,4 @@
-"""The confusion matrix and what is read off it."""
+"""The confusion matrix and the scores computed from it."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,26 @@ from utils.distributed import all_sums
 
 @dataclass
 class Scores:
-    """Per class (K float64, NaN where a class has neither labels nor predictions) and overall, all as fractions."""
+    """Scores as fractions: per class (K float64, NaN for a class without labels and predictions) and overall."""
 
     iou: Tensor
     precision: Tensor
     recall: Tensor
-    share: Tensor  # of the labelled pixels
+    share: Tensor  # the class's share of the labelled pixels
     accuracy: float
 
     @property
     def mean_iou(self) -> float:
-        """Over the classes that occur in labels or predictions, the rule of the release and its relatives."""
+        """The mean over the classes that occur in labels or predictions, as in the release."""
         return self.iou.nanmean().item()
 
     def mean_iou_above(self, share: float) -> float:
-        """Over the classes that have at least ``share`` of the labelled pixels; NaN without such a class."""
+        """The mean over the classes with at least ``share`` of the labelled pixels; NaN if there is none."""
         return self.iou[self.share >= share].mean().item()
 
 
 class ConfusionMatrix:
-    """Counts of (label, prediction) pairs, K,K int64 on the device where the pixels are; rows are labels."""
+    """Counts of (label, prediction) pairs: K,K int64 on ``device``; rows are labels."""
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu"):
         self.num_classes = num_classes
@@ -37,22 +37,21 @@ class ConfusionMatrix:
         self.images = 0
 
     def update(self, labels: Tensor, predictions: Tensor) -> None:
-        """Count one image; pixels whose label (H,W) is no class are passed over.
+        """Count the pixels of one image (H,W), except those whose label is no class.
 
-        They are counted in a place of their own: to choose the others by a mask would make a GPU wait.
+        Those are counted in an extra bin that is dropped, because selecting the others by a mask makes a GPU wait.
         """
         pairs = labels.long() * self.num_classes + predictions
         pairs = torch.where(labels < self.num_classes, pairs, self.counts.numel()).flatten()
-        found = self.counts.new_zeros(self.counts.numel() + 1)
-        found.scatter_add_(0, pairs, found.new_ones(()).expand_as(pairs))
-        self.counts += found[:-1].view_as(self.counts)
+        counts = self.counts.new_zeros(self.counts.numel() + 1)
+        counts.scatter_add_(0, pairs, counts.new_ones(()).expand_as(pairs))
+        self.counts += counts[:-1].view_as(self.counts)
         self.images += 1
 
     def gather(self) -> None:
-        """Add up what all processes have counted, each for itself so far."""
-        images = torch.tensor(self.images, device=self.counts.device)
-        counted = [self.counts, images]
-        self.counts, images = all_sums(counted, like=counted)
+        """Replace the counts by their sums over all processes."""
+        own = [self.counts, torch.tensor(self.images, device=self.counts.device)]
+        self.counts, images = all_sums(own, like=own)
         self.images = int(images)
 
     def scores(self) -> Scores:

@@ -1,31 +1,30 @@
 """Pictures of predictions, as arrays and files."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from utils.processes import rank
+from utils.files import whole_file
 
 OVERLAY = 0.6  # share of the colours in an overlay
-# From little to much, evenly spaced: dark violet, blue, green, yellow, each lighter than the one before, so that order
-# is seen without colours too (the steps of viridis, by van der Walt and Smith, which is in the public domain).
+# Colours from low to high values, evenly spaced, each lighter than the one before, so that a print in grey shows the
+# order too.  They are steps of viridis (by van der Walt and Smith, in the public domain).
 HEAT = np.array([
     (68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142), (31, 158, 137), (53, 183, 121),
     (109, 205, 89), (180, 222, 44), (253, 231, 37),
 ])  # fmt: skip
-TITLE, GAP = 20, 4  # pixels: the line above a tile, the room between tiles
+TITLE, GAP = 20, 4  # pixels: height of the line above a tile, space between tiles
 
 
 def overlay(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Colours blended over an image; all H,W,3 uint8."""
+    """An image with colours blended over it; all are H,W,3 uint8."""
     return (OVERLAY * colours.astype(np.float32) + (1 - OVERLAY) * image).astype(np.uint8)
 
 
 def errors(image: np.ndarray, labels: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
-    """The image in grey, wrong pixels in red, unlabelled ones dark; labels and prediction are H,W uint8."""
+    """The image in grey with wrong pixels in red and unlabelled ones dark; labels and prediction are H,W uint8."""
     grey = np.asarray(Image.fromarray(image).convert("L"))[..., None].repeat(3, axis=2)
     picture = np.where((labels < num_classes)[..., None], grey, grey // 3)
     picture[(labels < num_classes) & (labels != prediction)] = 220, 40, 40
@@ -33,14 +32,14 @@ def errors(image: np.ndarray, labels: np.ndarray, prediction: np.ndarray, num_cl
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-    """Values from 0 to 1 (H,W) as colours (H,W,3 uint8)."""
+    """Colours (H,W,3 uint8) for values from 0 to 1 (H,W)."""
     steps = np.linspace(0, 1, len(HEAT))
     table = np.stack([np.interp(np.linspace(0, 1, 256), steps, channel) for channel in HEAT.T], axis=-1)
     return table.round().astype(np.uint8)[(255 * values).round().astype(np.uint8)]
 
 
 def contact_sheet(tiles: Mapping[str, np.ndarray], *, columns: int = 4, width: int = 320) -> np.ndarray:
-    """Pictures of one size (H,W,3 uint8) side by side at a ``width``, each below its name, ``columns`` in a row."""
+    """A sheet of titled tiles (H,W,3 uint8, all of one size), resized to ``width``, ``columns`` in a row."""
     height, wide = next(iter(tiles.values())).shape[:2]
     size = (width, max(1, round(width * height / wide)))
     rows = -(-len(tiles) // columns)
@@ -56,11 +55,7 @@ def contact_sheet(tiles: Mapping[str, np.ndarray], *, columns: int = 4, width: i
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
-    """Write H,W,3 or H,W uint8 as PNG into folders made for it, in full or not at all."""
+    """Write H,W,3 or H,W uint8 as a PNG, completely or not at all.  Folders are created as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{rank()}.partial")  # not longer than the name itself may be, and each process's own
-    try:
+    with whole_file(path) as partial:
         Image.fromarray(picture).save(partial, format="PNG", compress_level=1)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

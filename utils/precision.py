@@ -1,4 +1,4 @@
-"""Where half precision must not reach: unit vectors and sums over millions of pixels."""
+"""Single precision for unit vectors and for sums over millions of pixels, also under autocast."""
 
 from contextlib import AbstractContextManager
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def at_least_single(x: Tensor) -> Tensor:
-    """``x`` in float32 if it is in half precision, else as it is (float64 stays)."""
+    """``x`` as float32 if it is in half precision, otherwise unchanged (float64 stays)."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def full_precision(device: torch.device) -> AbstractContextManager:
-    """Autocast off, for code that has made its inputs ``at_least_single``."""
+    """Switch autocast off, for code whose inputs are ``at_least_single``."""
     return torch.autocast(device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""Which of the processes that ``torchrun`` started this one is, as their environment tells it; needs no torch."""
+"""The number of this process among those that ``torchrun`` started, from its environment.  Imports no torch."""
 
 import os
 
@@ -9,17 +9,17 @@ def rank() -> int:
 
 
 def local_rank() -> int:
-    """Its number on this machine."""
+    """The number of this process on its machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def local_world_size() -> int:
-    """How many there are on this machine."""
+    """The number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 

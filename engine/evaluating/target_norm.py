@@ -16,7 +16,7 @@ from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import OVERALL, domain_result, percent
 from engine.evaluating.scoring import joint_scores
 from engine.options.evaluation_options import TARGET_NORM_SEEDS, EvaluationOptions
-from network.norms import target_normalised
+from network.batch_norms import target_normalised
 from utils.log import log
 from utils.metrics import ConfusionMatrix, Scores
 from utils.processes import rank, world_size

@@ -27,8 +27,8 @@ from engine.training.sample_sheets import with_sheets
 from engine.training.trainer import Progress, Trainer
 from methods.first_memory import write_first_memory
 from methods.method import Method
+from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
-from network.norms import join_batch_norms
 from utils import distributed
 from utils.errors import UsageError
 from utils.files import write_json

@@ -1,6 +1,6 @@
-"""What a computation asks of its device, counted on torch's "meta" device: shapes are computed, numbers are not.
+"""Count the work of a computation on torch's "meta" device, which computes shapes but no numbers.
 
-There, nothing can be waited for and the host's tensors are other ones than the device's, as on a GPU.
+As on a GPU, its tensors are not the host's, so operations for which the host must wait can be recognised.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,10 @@ WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "bincount", "_uniq
 
 
 class Costs(TorchDispatchMode):
-    """Counts passes through a DeepLab, told by its first and last convolution, and copies of labels of full ``size``.
+    """Counts passes through a DeepLab, by its first and last convolution, and copies of labels of full ``size``.
 
-    A label copy is a new float or integer tensor of that size that was made without a map of floats: one-hot labels,
-    labels as floats, a part of the labels that is no view.  An operation for which the host would have to wait raises
-    AssertionError where it is called.
+    A label copy is a new float or integer tensor of that size that is computed without a float map: one-hot labels,
+    labels as floats, a copied part of the labels.  An operation for which the host must wait raises an AssertionError.
     """
 
     def __init__(self, size: tuple[int, int], classes: int = 19):
@@ -64,9 +63,9 @@ def on_device(tensors: Sequence[Tensor]) -> bool:
 
 
 def waits(name: str, given: Sequence[Tensor], kwargs: dict[str, Any]) -> bool:
-    """Whether the host must know a number of the device, or a tensor of the host must reach it in between.
+    """Whether the host needs a value of the device, or the device needs a tensor of the host.
 
-    Single numbers are no tensors to a GPU: they travel with the kernel.
+    Single numbers do not count: they travel with the kernel.
     """
     if not on_device(given):
         return False
@@ -79,6 +78,6 @@ def waits(name: str, given: Sequence[Tensor], kwargs: dict[str, Any]) -> bool:
 
 
 def copied_in(name: str, given: Sequence[Tensor], made: Sequence[Tensor], kwargs: dict[str, Any]) -> bool:
-    """Whether something went from the host to the device in a way for which the host waits."""
+    """Whether the host waited while a tensor was copied to the device."""
     came = name == "_to_copy" and not on_device(given) and on_device(made)
     return came and not kwargs.get("non_blocking", False)

@@ -1,4 +1,4 @@
-"""Functions run in several processes that train as one, as torchrun would start them."""
+"""Run functions in several processes that train together, as torchrun starts them."""
 
 import contextlib
 import io
@@ -17,19 +17,19 @@ from engine.evaluating.assessment import evaluate
 from engine.options.evaluation_options import parse_evaluation
 from methods import METHODS
 from methods.method import Method
+from network.batch_norms import join_batch_norms
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab
-from network.norms import join_batch_norms
 from optimizer.schedules import OptimizerOptions
 from support.methods import method_on
 from utils import distributed
 from utils.processes import world_size
 
-set_forkserver_preload(["torch", "torchvision.transforms.v2"])  # processes are forked where these are loaded already
+set_forkserver_preload(["torch", "torchvision.transforms.v2"])  # new processes are forked with these already loaded
 
 
 def run_ranks(function: Callable[..., Any], world: int, folder: Path, *args: Any) -> list[Any]:
-    """What ``function(*args)`` returns in each of ``world`` processes; ``folder`` is for passing it on."""
+    """The results of ``function(*args)`` in ``world`` processes, which pass them through files in ``folder``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -63,8 +63,8 @@ def small_method(backbone: Callable[[], nn.Module], name: str, **options: Any) -
 
 
 def evaluate_and_tell(lines: list[list[str]]) -> str:
-    """What eval.py prints in one of several processes that do as the command lines say, one after the other."""
-    assert not {"matplotlib", "openTSNE", "sklearn"} & set(sys.modules)  # scores do without
+    """The output of eval.py in one process, for several command lines one after the other."""
+    assert not {"matplotlib", "openTSNE", "sklearn"} & set(sys.modules)  # scores need none of them
     with contextlib.redirect_stdout(io.StringIO()) as out:
         for argv in lines:
             evaluate(parse_evaluation(argv))

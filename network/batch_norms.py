@@ -1,4 +1,4 @@
-"""Batch norm over the images of all processes, or by the batch itself in evaluation."""
+"""Batch norms with other statistics: over the images of all processes, or of the evaluated batch itself."""
 
 import copy
 from typing import Any
@@ -13,40 +13,37 @@ from utils.precision import at_least_single
 
 
 class JointBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of all ranks' images together, on any device and in any precision."""
+    """Batch norm with the statistics of all processes' images, on any device and in any precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         mean, variance, count = joint_statistics(x.detach())
-        self.remember(mean, variance * count / (count - 1))
-        return _JointNormalisation.apply(x, self.weight, self.bias, mean, variance, count, self.eps)
-
-    def remember(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics; ``variance`` is the unbiased one."""
         self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         self.num_batches_tracked.add_(1)
+        return _JointNormalisation.apply(x, self.weight, self.bias, mean, variance, count, self.eps)
 
 
 def joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance (C each) of the channels of all ranks' ``x`` (N,C,y,x), and the number of their pixels.
+    """Mean and biased variance (C each) of the channels of all processes' ``x`` (N,C,y,x), and the number of pixels.
 
-    Each rank tells mean, squared differences from it, and pixels, so that one message is enough and large numbers are
-    never subtracted (Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance").
+    Each process sends its mean, the sum of squared differences from it, and its number of pixels.  So one message is
+    enough, and large numbers are never subtracted (Chan, Golub, LeVeque 1983, "Algorithms for computing the sample
+    variance").
     """
-    untouched = torch.zeros(2, x.shape[1], dtype=at_least_single(x[:0]).dtype, device=x.device)
-    mean, variance = torch.batch_norm_update_stats(x, *untouched, 0.0)  # in the precision of these
+    running = torch.zeros(2, x.shape[1], dtype=at_least_single(x[:0]).dtype, device=x.device)
+    mean, variance = torch.batch_norm_update_stats(x, *running, 0.0)  # ``running`` sets the precision of the result
     pixels = mean.new_full((1,), x.numel() // x.shape[1])
-    told = all_gathered(torch.cat([mean, variance * pixels, pixels]))
-    means, squares, counts = told.split([len(mean), len(mean), 1], dim=1)
+    gathered = all_gathered(torch.cat([mean, variance * pixels, pixels]))
+    means, squares, counts = gathered.split([len(mean), len(mean), 1], dim=1)
     count = counts.sum()
     mean = (means * counts).sum(dim=0) / count
     return mean, (squares + counts * (means - mean).square()).sum(dim=0) / count, count
 
 
 class _JointNormalisation(torch.autograd.Function):
-    """Normalise by given statistics, which are those of all ranks' ``x``, through which the gradient goes too."""
+    """Normalise ``x`` by statistics of all processes' ``x``; the gradient goes through these statistics too."""
 
     @staticmethod
     def forward(
@@ -59,8 +56,11 @@ class _JointNormalisation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """With y = (x - mean) / s and g the gradient of w y + b: w / s (g - mean of g - y mean of (g y)), the means
-        over all ranks; w and b get this rank's sums of g y and g."""
+        """The gradients of x, w and b, with y = (x - mean) / s and g the gradient of w y + b.
+
+        x gets w / s (g - mean of g - y mean of (g y)), the means over all processes; w and b get this process's sums
+        of g y and g.
+        """
         x, weight, mean, variance, count = ctx.saved_tensors
         arguments = grad, x, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
         _, weight_grad, bias_grad = torch.ops.aten.native_batch_norm_backward(*arguments)
@@ -74,18 +74,18 @@ class _JointNormalisation(torch.autograd.Function):
 
 
 def join_batch_norms(net: nn.Module, device: torch.device) -> nn.Module:
-    """``net`` with batch norms that work over all ranks; parameters, statistics and names stay."""
+    """``net`` with batch norms over all processes; parameters, statistics and names stay."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)
     return exchange_batch_norms(net, JointBatchNorm2d)
 
 
 class TargetBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm by the mean and the (biased) variance of the batch itself, in evaluation: target-specific
-    normalisation (Zhang et al. 2022, "Generalizable semantic segmentation via model-agnostic learning and
-    target-specific normalization").
+    """Batch norm that uses the mean and biased variance of the evaluated batch: target-specific normalisation.
 
-    Of one value per channel, the pooled map of a single image, there is no variance: the stored statistics are taken.
+    Source: Zhang et al. 2022, "Generalizable semantic segmentation via model-agnostic learning and target-specific
+    normalization".  With one value per channel (the pooled map of a single image) there is no variance, so the stored
+    statistics are used.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,15 +95,15 @@ class TargetBatchNorm2d(nn.BatchNorm2d):
 
 
 def target_normalised(net: nn.Module) -> nn.Module:
-    """A copy of ``net``, in evaluation mode, whose batch norms go by the batch; their stored statistics never move."""
+    """A copy of ``net`` in evaluation mode with target-specific batch norms; stored statistics do not change."""
     return exchange_batch_norms(copy.deepcopy(net), TargetBatchNorm2d).eval()
 
 
-def exchange_batch_norms(net: nn.Module, kind: type[nn.BatchNorm2d]) -> nn.Module:
-    """``net`` with batch norms of that kind; parameters, statistics and names stay."""
+def exchange_batch_norms(net: nn.Module, norm: type[nn.BatchNorm2d]) -> nn.Module:
+    """``net`` with every batch norm replaced by one of the class ``norm``; parameters, statistics and names stay."""
     for name, old in list(net.named_modules()):
         if isinstance(old, nn.BatchNorm2d):
-            new = kind(old.num_features, old.eps, old.momentum).to(old.weight)
+            new = norm(old.num_features, old.eps, old.momentum).to(old.weight)
             new.load_state_dict(old.state_dict())
             net.set_submodule(name, new.train(old.training))
     return net

@@ -1,4 +1,4 @@
-"""Switchable whitening."""
+"""Switchable whitening (Pan et al. 2019, "Switchable Whitening for Deep Representation Learning")."""
 
 import math
 
@@ -12,12 +12,11 @@ GROUP, NEWTON_STEPS = 16, 5
 
 
 class SwitchableWhitening2d(nn.Module):
-    """Whitens groups of up to 16 channels by a learnt mixture of batch and instance statistics.
+    """Whitens groups of up to 16 channels of maps (N,C,H,W) by a learnt mixture of batch and instance statistics.
 
-    Maps (N,C,H,W) to (N,C,H,W).  Pan et al. 2019, "Switchable Whitening for Deep Representation Learning", section 3:
-    with softmax weights w, mean = w_b mean_b + w_i mean_i, likewise (with weights of its own) for the covariance S;
-    y = scale * S^(-1/2) (x - mean) + shift, the inverse root by five Newton steps.  Batch statistics are those of all
-    processes; in evaluation they are the running ones.
+    y = scale * S^(-1/2) (x - mean) + shift (section 3).  mean = w_b mean_b + w_i mean_i with softmax weights w; the
+    covariance S is mixed in the same way, with weights of its own.  Five Newton steps compute the inverse root.  Batch
+    statistics are over all processes in training, and the running ones in evaluation.
     """
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.01):
