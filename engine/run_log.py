@@ -63,7 +63,7 @@ class RunLog:
             self.events.write_event(Event(session_log=SessionLog(status=SessionLog.START), **purge))
 
     def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
-        """A row of ``kind`` ('train', 'validation', 'pace', ...) with ``facts`` and ``values``, which are curves too."""
+        """A row of ``kind`` ('train', 'validation', 'pace', ...) with ``facts`` and ``values``, also as curves."""
         row = without_nan({"kind": kind, "iteration": iteration, **facts, **values})
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])
