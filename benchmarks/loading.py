@@ -23,7 +23,7 @@ from torchvision.io import decode_image
 
 from datasets import packed
 from datasets.demo import STYLES, write_demo
-from datasets.images import read_pair
+from datasets.decoding import read_pair
 from datasets.prepare import __main__ as prepare
 from datasets.registry import DatasetSpec, Sample, spec
 from datasets.sampling.loaders import Domains

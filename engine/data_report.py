@@ -11,9 +11,9 @@ from datasets.check.findings import ERROR
 from datasets.disk.layouts import Pairs, some
 from datasets.images import LabelledImages
 from datasets.labels import STANDARD, ClassSet
-from datasets.own.custom import is_among, titles
+from datasets.own.custom import is_among
 from datasets.own.own_classes import FILE
-from datasets.registry import DatasetSpec, Sample, spec
+from datasets.registry import DatasetSpec, Sample, spec, titles
 from engine.options.data_flags import BOOSTED
 from utils.errors import UsageError
 

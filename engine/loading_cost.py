@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets import packed
-from datasets.disk.label_files import picture_size
+from datasets.decoding import picture_size
 from datasets.registry import DatasetSpec, Sample
 from engine.data_report import data_set
 from engine.options.flags import own_cores

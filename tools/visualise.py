@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from datasets.images import LabelledImages
-from datasets.own.custom import titles
-from datasets.registry import spec
+from datasets.registry import spec, titles
 from engine.options.flags import ANY, COUNT, add_data_root, data_sets, named_folders
 from engine.program import run_program
 from utils.errors import UsageError

@@ -10,8 +10,8 @@ from PIL import ExifTags, Image
 
 from datasets.check.findings import ERROR, NOTE, Finding, found, told_by_loader
 from datasets.check.heads import JPEG, damage, head, is_picture, png_depth
+from datasets.decoding import ScaleError, check_sizes, read_image
 from datasets.disk.layouts import Sample
-from datasets.images import ScaleError, check_sizes, read_image
 from datasets.labels import IGNORE
 from datasets.own.custom import CustomSpec
 from datasets.registry import DatasetSpec

@@ -62,10 +62,10 @@ def _divide(state: Split, target: Target, parts: list[Part], pairing: Pairing) -
         file = str(error).removeprefix("--split_file ").partition(": ")[0]
         state.add([told_by_loader("split_source", file, error)])
         return
-    state.samples, state.split_by = division.samples, division.told
+    state.samples, state.split_by = division.samples, division.split_by
     if not division.samples:
         fix = "complete the images or divide them in another way"
-        state.add([found("no_images", parts[0].home, f"{division.told} leaves no image of {state.name}", fix)])
+        state.add([found("no_images", parts[0].home, f"{division.split_by} leaves no image of {state.name}", fix)])
         return
     try:
         pairs = state.row.pairs(target.root, state.name)

@@ -21,7 +21,6 @@ from datasets.demo.encodings import write_config, write_labels
 from datasets.demo.scene import draw_scene
 from datasets.demo.styles import STYLES
 from datasets.disk.layouts import Layout
-from datasets.disk.matlab import write_arrays
 from datasets.registry import DatasetSpec, spec
 from utils.errors import UsageError
 
@@ -141,9 +140,11 @@ def _open(home: Path, name: str, request: Request) -> None:
     if name == "mapillary":
         write_config(home / ("config_v1.2.json" if official else "config.json"), spec(name))
     if official and name == "gtav":
+        from scipy.io import savemat  # slow to import
+
         numbers = {split: np.arange(request.count(split)) + 1 + _NUMBERS[split] for split in SPLITS}
         arrays = {"trainIds": numbers["train"], "valIds": numbers["val"], "testIds": np.arange(0)}
-        (home / "split.mat").write_bytes(write_arrays(arrays))
+        savemat(home / "split.mat", arrays)
     if official and name == "synthia":
         _write_lists(home / "split_data", tree(name, request.layout), request)
 

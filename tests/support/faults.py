@@ -4,15 +4,16 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
+from scipy.io import savemat
 
 from datasets.demo.encodings import write_labels
 from datasets.demo.layouts import tree
-from datasets.disk.matlab import write_arrays
 from datasets.labels import CITYSCAPES_IDS, GTAV_PALETTE, IGNORE, colourise
 from datasets.registry import spec
 
@@ -306,7 +307,9 @@ def invalid_number(place: Place) -> Path:
 
 def matlab(train: list[int], val: list[int]) -> bytes:
     numbers = {"trainIds": np.array(train), "valIds": np.array(val), "testIds": np.arange(0)}
-    return write_arrays(numbers)
+    content = BytesIO()
+    savemat(content, numbers)
+    return content.getvalue()
 
 
 class Case(NamedTuple):
