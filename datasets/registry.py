@@ -233,27 +233,14 @@ def spec(
     entry = SPECS[name]
     if entry.tables and gtav_labels not in entry.tables:
         raise UsageError(f"--gtav_labels {gtav_labels}: choose from {', '.join(entry.tables)}")
-    table = entry.tables.get(gtav_labels, entry.table)
-    return replace(entry, table=table, lists=_lists(split_files).get(name, {}))
+    lists = find_lists(split_files, allowed=[entry.name for entry in _ENTRIES if entry.numbers])
+    return replace(entry, table=entry.tables.get(gtav_labels, entry.table), lists=lists.get(name, {}))
 
 
 def check_name(name: str) -> None:
     """UsageError if no data set has this name."""
     if name not in SPECS and not is_custom(name):
         raise UsageError(f"no data set is called {name}: choose from {', '.join(SPECS)}, or {PREFIX}PATH for your own")
-
-
-def _lists(split_files: Sequence[Path | str]) -> dict[str, dict[str, Path]]:
-    """The user's lists; UsageError for a data set whose archives are divided into folders."""
-    lists = find_lists(split_files)
-    undivided = [entry.name for entry in _ENTRIES if entry.numbers]
-    for name, files in lists.items():
-        if name not in undivided:
-            raise UsageError(
-                f"--split_file {next(iter(files.values()))}: lists are for {' and '.join(undivided)}, not for {name}; "
-                "leave it out"
-            )
-    return lists
 
 
 def titles(names: Iterable[str]) -> dict[str, str]:

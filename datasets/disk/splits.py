@@ -26,8 +26,11 @@ class Division(NamedTuple):
     notes: tuple[str, ...] = ()  # for the user, a line each
 
 
-def find_lists(paths: Sequence[Path | str]) -> dict[str, dict[str, Path]]:
-    """The lists among files and folders by data set and split: ``gtav_split_train.txt`` or ``gtav_train.txt``."""
+def find_lists(paths: Sequence[Path | str], *, allowed: Sequence[str]) -> dict[str, dict[str, Path]]:
+    """The lists among files and folders by data set and split: ``gtav_split_train.txt`` or ``gtav_train.txt``.
+
+    UsageError for other names, and for data sets that are not ``allowed`` to have lists.
+    """
     lists: dict[str, dict[str, Path]] = {}
     for path in map(Path, paths):
         if not path.exists():
@@ -42,6 +45,10 @@ def find_lists(paths: Sequence[Path | str]) -> dict[str, dict[str, Path]]:
                     f"--split_file {file}: data set and split are known by its name; call it e.g. gtav_split_train.txt"
                 )
             name, split = match["name"].lower(), match["split"].lower().replace("valid", "val")
+            if name not in allowed:
+                raise UsageError(
+                    f"--split_file {file}: lists are for {' and '.join(allowed)}, not for {name}; leave it out"
+                )
             if (before := lists.setdefault(name, {}).setdefault(split, file)) != file:
                 raise UsageError(f"--split_file {file}: {before} is a list of {name} {split} already; give one of them")
     return lists

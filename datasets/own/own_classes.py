@@ -112,39 +112,40 @@ class ClassesFile:
             raise self.error(f"{entry}: {value} is no class", f"choose one of {texts}")
         return names[value]
 
+    def entries(self, key: str, entry: Any, names: Mapping[Any, int], example: str) -> tuple[dict, int | None]:
+        """Ids or colours with their class ids, and the class id of all others."""
+        if not isinstance(entry, dict) or not entry:
+            raise self.error(f"{key} is no map", f"give {key} with classes, as {example}")
+        class_ids = {stored: self.class_id(value, f"{key}: {stored}", names) for stored, value in entry.items()}
+        return class_ids, class_ids.pop(OTHERS, None)
+
     def meaning_of_ids(self, entry: Any, classes: ClassSet, names: Mapping[Any, int], suffix: str | None) -> Meaning:
         """Labels that store ids: a map from ids to classes, or a list of classes in the order of the ids."""
-        if not isinstance(entry, list | dict) or not entry:
-            raise self.error("ids is no map", "give ids with classes, as 7: road")
-        entries = dict(enumerate(entry)) if isinstance(entry, list) else dict(entry)
-        others = entries.pop(OTHERS, None)
-        table = np.full(256, IGNORE if others is None else self.class_id(others, f"ids: {OTHERS}", names), np.uint8)
-        table[IGNORE] = IGNORE
-        remedy = f"give whole numbers from 0 to {IGNORE} without quotation marks, or {OTHERS}"
-        for stored, value in entries.items():
+        entry = dict(enumerate(entry)) if isinstance(entry, list) else entry
+        class_ids, others = self.entries("ids", entry, names, "7: road")
+        for stored in class_ids:
             if isinstance(stored, bool) or not isinstance(stored, int) or not 0 <= stored <= IGNORE:
+                remedy = f"give whole numbers from 0 to {IGNORE} without quotation marks, or {OTHERS}"
                 raise self.error(f"ids: {stored!r} is no id", remedy)
-            table[stored] = self.class_id(value, f"ids: {stored}", names)
-        return Meaning(classes, table, _mask(entries if others is None else range(256)), label_suffix=suffix)
+        table = np.full(256, IGNORE if others is None else others, np.uint8)
+        table[IGNORE] = IGNORE
+        table[list(class_ids)] = list(class_ids.values())
+        return Meaning(classes, table, _mask(class_ids if others is None else range(256)), label_suffix=suffix)
 
     def meaning_of_colours(
         self, entry: Any, classes: ClassSet, names: Mapping[Any, int], suffix: str | None
     ) -> Meaning:
         """Labels that store colours: a map from colours to classes."""
-        if not isinstance(entry, dict) or not 0 < len(entry.keys() - {OTHERS}) <= IGNORE:
-            remedy = f'give 1 to {IGNORE} colours with classes, as "128,64,128": road'
-            raise self.error("colours is no map", remedy)
-        entries = dict(entry)
-        others = entries.pop(OTHERS, None)
-        table = np.full(256, IGNORE, np.uint8)
-        table[IGNORE] = IGNORE if others is None else self.class_id(others, f"colours: {OTHERS}", names)
-        colours: list[Colour] = []
-        for place, (text, value) in enumerate(entries.items()):
-            colour = self.colour(text, "colours")
-            if colour in colours:
+        class_ids, others = self.entries("colours", entry, names, '"128,64,128": road')
+        colours = [self.colour(text, "colours") for text in class_ids]
+        if not 0 < len(colours) <= IGNORE:
+            raise self.error("colours is no map", f"give 1 to {IGNORE} colours")
+        for place, text in enumerate(class_ids):
+            if colours[place] in colours[:place]:
                 raise self.error(f"colours: {text} stands there twice", "give each colour once")
-            colours.append(colour)
-            table[place] = self.class_id(value, f"colours: {text}", names)
+        table = np.full(256, IGNORE, np.uint8)
+        table[: len(colours)] = list(class_ids.values())
+        table[IGNORE] = IGNORE if others is None else others
         known = _mask(range(len(colours)), ignored=others is not None)
         return Meaning(classes, table, known, np.array(colours, dtype=np.uint8), suffix)
 
