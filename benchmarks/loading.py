@@ -22,8 +22,8 @@ from PIL import Image, ImageFilter
 from torchvision.io import decode_image
 
 from datasets import packed
-from datasets.demo import STYLES, write_demo
 from datasets.decoding import read_pair
+from datasets.demo import STYLES, write_demo
 from datasets.prepare import __main__ as prepare
 from datasets.registry import DatasetSpec, Sample, spec
 from datasets.sampling.loaders import Domains

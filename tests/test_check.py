@@ -16,10 +16,10 @@ from datasets.check.files import Facts
 from datasets.check.findings import ERROR, NOTE
 from datasets.check.listing import Split
 from datasets.check.many import void
+from datasets.decoding import read_16_bit
 from datasets.demo import LAYOUTS, STYLES, write_demo
 from datasets.demo.encodings import _write_16_bit
 from datasets.demo.layouts import tree
-from datasets.disk.label_files import read_16_bit
 from datasets.disk.layouts import Sample
 from datasets.registry import SPECS, spec
 from support.faults import CASES, Place

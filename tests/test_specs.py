@@ -64,12 +64,12 @@ def test_gtav_as_palette_and_as_colours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("channels", "colours"), [(3, 2), (4, 6)])
-def test_synthia_reads_the_low_byte_of_channel_0(channels: int, colours: int, tmp_path: Path) -> None:
-    pixels = np.full((1, 23, channels), 1000, dtype=">u2")  # instances
-    pixels[..., 0] = np.arange(23)
-    path = write_png(tmp_path / "label.png", (23, 1), [pixels.tobytes()], depth=16, colours=colours)
+def test_synthia_reads_channel_0(channels: int, colours: int, tmp_path: Path) -> None:
+    pixels = np.full((1, 24, channels), 1000, dtype=">u2")  # instances
+    pixels[..., 0] = [*range(23), 300]  # the last id is beyond all classes
+    path = write_png(tmp_path / "label.png", (24, 1), [pixels.tobytes()], depth=16, colours=colours)
     train_ids = spec("synthia").decode(path)
-    assert train_ids.dtype == np.uint8 and train_ids.tolist() == [labels.SYNTHIA[:23].tolist()]
+    assert train_ids.dtype == np.uint8 and train_ids.tolist() == [[*labels.SYNTHIA[:23].tolist(), labels.IGNORE]]
 
 
 def test_wrong_labels_are_refused(tmp_path: Path) -> None:
