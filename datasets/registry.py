@@ -1,7 +1,7 @@
 """The data sets: one entry each, which holds everything that is special about it.
 
-A new data set is a new entry in ``_ENTRIES``, a label table in labels.py if it needs one, and a tree in
-tests/test_specs.py.
+To add a data set, add an entry to ``_ENTRIES``, with ``labels.table({...})`` as its table, and its tree to
+tests/test_layouts.py.
 """
 
 from collections.abc import Iterable, Sequence
