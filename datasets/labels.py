@@ -1,4 +1,4 @@
-"""The 19 classes that every data set is mapped to, and one lookup table per data set."""
+"""The 19 classes to which every data set is mapped, and one lookup table per data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,25 +85,12 @@ _CAMVID = {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12
 
 
 def table(mapping: Mapping[int, int]) -> np.ndarray:
-    """The lookup table of a map from stored ids to train ids: uint8[256], 255 (ignore) for every id not named."""
+    """The lookup table of a map from stored ids to train ids: uint8[256], 255 (ignore) for all other ids."""
     lookup = np.full(256, IGNORE, dtype=np.uint8)
     for stored, train_id in mapping.items():
         lookup[stored] = train_id
     lookup.flags.writeable = False
     return lookup
-
-
-def look_up(stored: np.ndarray, lookup: np.ndarray) -> np.ndarray:
-    """The same as ``lookup[stored]`` for arrays of uint8, in half the time."""
-    return np.frombuffer(stored.tobytes().translate(lookup.tobytes()), np.uint8).reshape(stored.shape)
-
-
-def unknown(stored: np.ndarray, ids: int) -> np.ndarray:
-    """The stored ids (uint8) that are neither one of 0 to ``ids`` - 1 nor 255."""
-    # Below zero uint8 begins again at 255: one pass finds that there are none, which is nearly always so.
-    if (stored - np.uint8(ids)).min(initial=IGNORE) >= IGNORE - ids:
-        return stored[:0, :0].ravel()
-    return np.unique(stored[(stored >= ids) & (stored != IGNORE)])
 
 
 CITYSCAPES = table(_CITYSCAPES)  # cityscapesScripts, helpers/labels.py
@@ -112,10 +99,10 @@ GTAV_IDS = table(_CITYSCAPES)  # GTAV extends the ids of Cityscapes by 34, licen
 GTAV_COLOUR = table({**_CITYSCAPES, 18: 5, 34: 13})
 SYNTHIA = table(_SYNTHIA)  # README of SYNTHIA-RAND-CITYSCAPES; lane marking (22) is ignored, as published
 MAPILLARY = table(_MAPILLARY)  # the published map; other papers join more classes
-CAMVID = table(_CAMVID)  # our own choice; a bicyclist, of whom the bicycle is part there, is a rider
+CAMVID = table(_CAMVID)  # our own choice; a bicyclist, who includes the bicycle there, is a rider
 IDENTITY = table({train_id: train_id for train_id in range(len(CLASSES))})
 
-# Train ids back to the ids of Cityscapes, which its server wants; everything else is 0, unlabelled.
+# Train ids back to the ids of Cityscapes, as its server expects them; all other ids are 0, unlabelled.
 CITYSCAPES_IDS = _constant([*_CITYSCAPES, *[0] * (256 - len(_CITYSCAPES))])
 
 Colour = tuple[int, int, int]  # red, green, blue
@@ -132,13 +119,13 @@ class ClassSet:
         return len(self.names)
 
     def colourise(self, ids: np.ndarray) -> np.ndarray:
-        """Class ids in the colours of their classes, all others black: H,W -> H,W,3 uint8."""
+        """The colours of class ids, black for all other ids: H,W -> H,W,3 uint8."""
         table = np.zeros((256, 3), dtype=np.uint8)
         table[: len(self)] = self.colours
         return table[ids]
 
     def as_config(self) -> dict[str, Any]:
-        """What checkpoints keep of it: lists of plain values."""
+        """Plain values for a checkpoint."""
         return {"names": list(self.names), "colours": [list(colour) for colour in self.colours]}
 
     @classmethod
@@ -150,5 +137,5 @@ STANDARD = ClassSet(CLASSES, tuple(map(tuple, PALETTE.tolist())))
 
 
 def colourise(train_ids: np.ndarray) -> np.ndarray:
-    """Train ids in the colours of Cityscapes, ignored pixels black: H,W -> H,W,3 uint8."""
+    """The colours of Cityscapes for train ids, black for ignored pixels: H,W -> H,W,3 uint8."""
     return STANDARD.colourise(train_ids)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.images import LabelledImages
-from datasets.own.custom import is_among, titles
-from datasets.registry import DatasetSpec, spec
+from datasets.own.custom import is_among
+from datasets.registry import DatasetSpec, spec, titles
 from utils.options import ANY, COUNT, FACTOR, SHARE, WEIGHT, class_ids, option
 
 BOOSTED = "cityscapes"  # the data set whose coarse labels show more of rare classes

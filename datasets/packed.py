@@ -1,13 +1,12 @@
-"""Copies of image and train ids that load faster than the originals and equal them bit for bit.
+"""Packed copies of image and train ids, which load faster than the originals and equal them bit for bit.
 
 A copy is one TIFF of two pages below ``<data root>/packed``: train ids, then the image, compressed by Zstandard or
-not at all.  Each copy tells of which files it was made, and an index tells it of all copies of a data set; what was
-made of other files than there are now is refused.
+not at all.  Every copy names the files that it was made from, and the index of a data set names the files of all its
+copies.  A copy whose originals have changed is refused.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -21,9 +20,9 @@ from utils.errors import UsageError, first_line
 FOLDER = "packed"
 INDEX = "index.json"
 FORMS = ("zstd", "raw")
-VERSION = 1  # of the copies; to be raised when older ones can no longer be used
+VERSION = 1  # raise it when older copies can no longer be used
 
-# Tags of a TIFF: what is told, rows that are compressed together, differences to the left neighbour.
+# Tags of a TIFF: its description, rows that are compressed together, differences to the left neighbour.
 _DESCRIPTION, _ROWS_PER_STRIP, _PREDICTOR = 270, 278, 317
 _TAGS = {"zstd": {_ROWS_PER_STRIP: 64, _PREDICTOR: 2}, "raw": {}}
 
@@ -31,36 +30,46 @@ Facts = list[str | int]  # of an original: path below the data root, bytes, time
 
 
 def home(root: Path, spec: DatasetSpec) -> Path:
-    """Where the copies of a data set lie; each way to read its labels has a folder of its own."""
-    return root / FOLDER / f"{spec.kind}-{hashlib.sha256(spec.reading).hexdigest()[:8]}"
+    """The folder of a data set's copies; each way to read its labels has a folder of its own."""
+    return root / FOLDER / f"{spec.packed_as}-{hashlib.sha256(spec.reading).hexdigest()[:8]}"
 
 
 def location(root: Path, source: Path, spec: DatasetSpec, sample: Sample) -> Path:
-    """Where the copy of a pair below ``source`` lies in the data root ``root``."""
+    """The path, in the data root ``root``, of the copy of a pair that lies in the data root ``source``."""
     relative = sample.image.relative_to(source)
     return home(root, spec) / relative.with_name(f"{relative.name}.tif")
 
 
 def facts(root: Path, sample: Sample) -> list[Facts]:
-    """Of image and label, what a copy of them is valid for; UsageError if one cannot be reached."""
-    files = ((path, _stat(path)) for path in (sample.image, sample.label))
-    return [[path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns] for path, stat in files]
+    """The facts about image and label for which a copy of them is valid; UsageError if one cannot be reached."""
+    content = []
+    for path in (sample.image, sample.label):
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise UsageError(
+                f"{path}: cannot be reached ({error.strerror}): mend the link or fetch the file"
+            ) from error
+        content.append([path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns])
+    return content
 
 
-def _stat(path: Path) -> os.stat_result:
+def describe(made_from: list[Facts], *, form: str) -> str:
+    """The description of a copy: the facts about its originals and its form, as a line of text."""
+    return json.dumps({"version": VERSION, "form": form, "made_of": made_from}, separators=(",", ":"))
+
+
+def description(path: Path) -> str | None:
+    """The description in a copy; None if there is no copy or it is broken."""
     try:
-        return path.stat()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be reached ({error.strerror}): mend the link or fetch the file") from error
-
-
-def describe(made_of: list[Facts], *, form: str) -> str:
-    """The same and the form of what was made, as a line of text."""
-    return json.dumps({"version": VERSION, "form": form, "made_of": made_of}, separators=(",", ":"))
+        with Image.open(path) as image:
+            return image.tag_v2.get(_DESCRIPTION)
+    except Exception:  # Pillow raises many kinds for a broken file
+        return None
 
 
 def encode(image: Image.Image, label: np.ndarray, *, form: str, description: str) -> bytes:
-    """The bytes of a copy."""
+    """The bytes of a copy, which ``datasets.decoding.read_copy`` reads."""
     tags, buffer = _TAGS[form] | {_DESCRIPTION: description}, BytesIO()
     Image.fromarray(label).save(buffer, "tiff", save_all=True, append_images=[image], compression=form, tiffinfo=tags)
     return buffer.getvalue()
@@ -76,41 +85,14 @@ def can_zstd() -> bool:
     return True
 
 
-def description(path: Path) -> str | None:
-    """What a copy tells of itself; None if there is none or it is broken."""
-    try:
-        with Image.open(path) as image:
-            return image.tag_v2.get(_DESCRIPTION)
-    except Exception:  # Pillow raises many kinds for a broken file
-        return None
+def extended_index(folder: Path, made: Mapping[str, list[Facts]]) -> bytes:
+    """The bytes of an index of the copies in its present state and of new ones: image -> facts."""
+    pairs = dict(sorted({**_read_index(folder), **made}.items()))
+    return (json.dumps({"version": VERSION, "pairs": pairs}) + "\n").encode()
 
 
-def read(path: Path) -> tuple[Image.Image, np.ndarray]:
-    """The image (RGB) and its train ids (H,W uint8)."""
-    try:
-        with Image.open(path) as pages:
-            label = np.asarray(pages)
-            pages.seek(1)
-            pages.load()
-            return pages, label
-    except Exception as error:  # as above
-        raise UsageError(
-            f"{path}: unreadable copy ({first_line(error)}): take {_folder_of(path)} away, or take this file away and "
-            "pack again (python -m datasets.prepare --help)"
-        ) from error
-
-
-def _folder_of(path: Path) -> Path:
-    return next((parent for parent in path.parents if parent.parent.name == FOLDER), path.parent)
-
-
-def new_index(folder: Path, made: Mapping[str, list[Facts]]) -> bytes:
-    """The bytes of the index of a data set's copies: those of before and those made now, image -> facts."""
-    return (json.dumps({"version": VERSION, "pairs": dict(sorted({**_pairs(folder), **made}.items()))}) + "\n").encode()
-
-
-def _pairs(folder: Path) -> dict[str, list[Facts]]:
-    """What the index tells; nothing if there is none."""
+def _read_index(folder: Path) -> dict[str, list[Facts]]:
+    """Image -> facts; empty if there is no index."""
     path = folder / INDEX
     if not path.exists():
         return {}
@@ -128,13 +110,13 @@ def find(root: Path | str, spec: DatasetSpec, samples: Iterable[Sample]) -> dict
     """The copies of those samples that have one: image -> copy; UsageError if an original has changed since."""
     root = spec.base(Path(root).expanduser())
     folder = home(root, spec)
-    pairs, copies = _pairs(folder), {}
-    for sample in samples if pairs else ():
-        made_of = pairs.get(sample.image.relative_to(root).as_posix())
-        if made_of is None:
+    index, copies = _read_index(folder), {}
+    for sample in samples if index else ():
+        made_from = index.get(sample.image.relative_to(root).as_posix())
+        if made_from is None:
             continue
         copy = location(root, root, spec, sample)
-        if made_of != facts(root, sample) or not copy.is_file():
+        if made_from != facts(root, sample) or not copy.is_file():
             raise UsageError(
                 f"{sample.image}: this image, its label or its copy changed after packing: take {folder} away, or pack "
                 f"again with `python -m datasets.prepare {root} --packed --datasets {spec.asked_as}`"

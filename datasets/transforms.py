@@ -1,7 +1,7 @@
 """Augmentation of an image together with its label, and the geometry of evaluation.
 
-Images are Pillow RGB, labels H,W uint8 train ids. Everything random is drawn from the generator that is passed in.
-Laws and order are those of the published training: scale, pad, crop, flip, (rotate), colour jitter, blur.
+Images are Pillow RGB, labels H,W uint8 train ids.  Everything random is drawn from the generator that is passed in.
+Distributions and order are the published ones: scale, pad, crop, flip, (rotate), colour jitter, blur.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class _Kept(NamedTuple):
-    """What a window keeps of one axis of a resized picture."""
+    """The part of one axis of a resized picture that a window shows."""
 
     begin: int  # where it begins in the window
     length: int
-    box: tuple[float, float]  # the same part in source coordinates
-    nearest: np.ndarray  # the source pixel of each kept pixel
+    box: tuple[float, float]  # the part in source coordinates
+    nearest: np.ndarray  # the source pixel of each pixel of the part
 
 
 def _kept(source: int, resized: int, corner: int, window: int) -> _Kept:
@@ -51,8 +51,8 @@ def cut(
 ) -> Pair:
     """The window crop x crop at ``corner`` (x, y) of the pair resized to ``size`` (w, h), without resizing the rest.
 
-    Bicubic for the image, nearest for the label. Outside of the resized pair, where a negative corner or a small size
-    leads, the image is black and the label ``fill``.
+    Bicubic for the image, nearest for the label.  A window may reach beyond the resized pair: there the image is black
+    and the label ``fill``.
     """
     x = _kept(image.width, size[0], corner[0], crop)
     y = _kept(image.height, size[1], corner[1], crop)
@@ -77,10 +77,10 @@ def scale_crop_flip(
 ) -> Pair:
     """A random crop of the randomly scaled pair, mirrored half of the time.
 
-    Scaled is what the pair would be with a shorter side of ``shorter`` pixels, if that is given.  One factor for both
-    axes; what is smaller than the crop is padded by (crop - size) // 2 + 1 on both sides, as published. With
-    ``pad=False`` the factor is raised until the crop fits. All crops that show the pixel ``place`` (x, y), or all if
-    none is given, are equally likely.
+    With ``shorter``, the pair is first resized to that shorter side, in pixels.  Both axes have one factor.  An axis
+    that is smaller than the crop is padded by (crop - size) // 2 + 1 on both sides, as published; with ``pad=False``
+    the factor is raised until the crop fits.  All crops that show the pixel ``place`` (x, y), or all crops if it is
+    None, are equally likely.
     """
     factor = rng.uniform(*scale)
     wide, high = _with_shorter_side(image.size, shorter) if shorter else image.size
@@ -103,7 +103,7 @@ def _with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def _corner(source: int, size: int, crop: int, rng: np.random.Generator, *, shown: int | None) -> int:
-    """Where a random window begins on an axis resized from ``source`` to ``size``; it shows the source's ``shown``."""
+    """Begin of a random window on an axis resized from ``source`` to ``size``; it shows the source pixel ``shown``."""
     margin = (crop - size) // 2 + 1 if size < crop else 0
     low, high = -margin, size + margin - crop
     if shown is not None:
@@ -113,7 +113,7 @@ def _corner(source: int, size: int, crop: int, rng: np.random.Generator, *, show
 
 
 def rotate(image: Image.Image, label: np.ndarray, degrees: float, rng: np.random.Generator) -> Pair:
-    """The pair turned by U(-degrees, degrees) about its centre: corners black, their label ignored."""
+    """The pair rotated by U(-degrees, degrees) about its centre: corners are black, their label ignored."""
     angle = rng.uniform(-degrees, degrees)
     turned = Image.fromarray(label).rotate(angle, Resampling.NEAREST, fillcolor=IGNORE)
     return image.rotate(angle, Resampling.BICUBIC), np.asarray(turned)
@@ -150,8 +150,8 @@ def bilateral_blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 class Augmentation:
     """The training augmentation of one sample.
 
-    Of ``color_aug`` only the sign counts, as published: above 0 the jitter is applied to half of the samples.
-    ``bblur`` takes the place of ``gblur``; strong jitter keeps the Gaussian one.
+    As published, half of the samples are jittered if ``color_aug`` is above 0, whatever its value.  ``bblur`` replaces
+    ``gblur``, but not the Gaussian blur of strong jitter.
     """
 
     crop_size: int = 768
@@ -173,9 +173,9 @@ class Augmentation:
         *,
         place: tuple[int, int] | None = None,
     ) -> Pair:
-        """The augmented pair; ``hard`` replaces the photometric part by strong jitter and blur, both always.
+        """The augmented pair; with ``hard`` it is always strongly jittered and blurred.
 
-        The crop shows the pixel ``place`` (x, y), which only a rotation may then turn out of it.
+        The crop shows the pixel ``place`` (x, y), unless a rotation then turns it out of the crop.
         """
         options = {"scale": (self.scale_min, self.scale_max), "pad": self.pad, "shorter": self.pre_size}
         image, label = scale_crop_flip(image, label, self.crop_size, rng, place=place, **options)
@@ -195,8 +195,9 @@ class Augmentation:
 def evaluation_geometry(image: Image.Image, label: np.ndarray, crop: int, *, pad_label: str = "ignore") -> Pair:
     """The pair resized to the height ``crop``, then its centre crop x crop, as Mapillary is scored.
 
-    A portrait image is padded: centred and ignored with 'ignore'; with 'road' as published, where the padding counts
-    as road and the padded canvas is cropped at the offset of the unpadded one, so that the right part is lost.
+    A portrait image is padded.  With 'ignore' it is centred and the padding is ignored.  With 'road', as published, the
+    padding counts as road, and the padded canvas is cropped at the offset of the unpadded one, which loses the right
+    part of the image.
     """
     if pad_label not in ("ignore", "road"):
         raise UsageError(f"--mapillary_pad {pad_label}: choose from ignore, road")
@@ -213,9 +214,9 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def normalise(images: Tensor, *, image_in: bool = False) -> Tensor:
-    """Images ...,3,H,W uint8 as float32 with the mean and deviation of ImageNet taken out.
+    """Images ...,3,H,W uint8 as float32, normalised by the mean and deviation of ImageNet.
 
-    With ``image_in`` each image's own instead, channel by channel: (x - mean) / sqrt(variance + 1e-5), x from 0 to 1.
+    With ``image_in`` by their own, channel by channel: (x - mean) / sqrt(variance + 1e-5), x from 0 to 1.
     """
     if image_in:
         single = images.reshape(-1, *images.shape[-3:]).float().div_(255)
@@ -226,5 +227,5 @@ def normalise(images: Tensor, *, image_in: bool = False) -> Tensor:
 
 @cache
 def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation on the scale of uint8, 3,1,1; copied to a device only once, since copying makes it wait."""
+    """Mean and deviation on the scale of uint8, 3,1,1; copied to a device only once, because the copy makes it wait."""
     return tuple(255 * torch.tensor(x, device=device).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datasets import packed
-from datasets.disk.label_files import picture_size
+from datasets.decoding import picture_size
 from datasets.registry import DatasetSpec, Sample
 from engine.options.training_options import TrainingOptions
 from utils.processes import own_cores

@@ -89,9 +89,9 @@ def test_what_takes_the_place_is_a_function_of_the_request(root: Path, domains: 
         f"gtav demo_{path.stem}" for path in images(root)[:2]
     }
     truncate(*images(root)[2:])
-    with pytest.raises(UsageError, match="no image was found that could take its place"):
+    with pytest.raises(UsageError, match="no other image of the domain could be read in its place"):
         domains(skip_bad=9).draw(requests[0])
-    with pytest.raises(UsageError, match="2 bad files were found before it, as many as --skip_bad 2"):
+    with pytest.raises(UsageError, match="2 bad files came before it, as many as --skip_bad 2"):
         domains(skip_bad=2).draw(requests[0])
 
 

@@ -149,7 +149,7 @@ def test_bad_files_are_replaced_and_counted_across_stops(
 
     line = ends(flags(root, tmp_path / "parts", "--skip_bad", "1", "--no_check"), capfd)
     run = run_of(tmp_path / "parts")
-    assert "; 1 bad files were found before it, as many as --skip_bad 1 replaces; stopped after" in line
+    assert "; 1 bad files came before it, as many as --skip_bad 1 replaces; stopped after" in line
     assert checkpoint(run)["iteration"] == second - 1 and len(checkpoint(run)["bad_files"]) == 1
     again = ["--resume", str(run), "--skip_bad", "2"]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):

@@ -14,10 +14,10 @@ from datasets.check.__main__ import main
 from datasets.check.contents import PairFacts, split_faults
 from datasets.check.findings import ERROR, NOTE
 from datasets.check.listing import Split
+from datasets.decoding import read_16_bit
 from datasets.demo import LAYOUTS, STYLES, write_demo
 from datasets.demo.encodings import _write_16_bit
 from datasets.demo.trees import tree
-from datasets.disk.label_files import read_16_bit
 from datasets.disk.layouts import Sample
 from datasets.registry import SPECS, spec
 from support.faults import CASES, SPLITS, Place

@@ -1,4 +1,4 @@
-"""What train.py and eval.py tell and keep about the data that they found."""
+"""What train.py and eval.py print and keep about the data."""
 
 import json
 from pathlib import Path
@@ -28,31 +28,28 @@ def flags(home: Path, *more: object) -> list[str]:
     return [*line.split(), "--data_root", str(home / "data"), "--exp_root", str(home / "runs"), *map(str, more)]
 
 
-def test_the_plan_names_layouts_and_splits(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_run_and_scores_say_how_the_data_were_divided(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     training.main(flags(home, "--plan"))
-    told = capsys.readouterr().out
-    assert "gtav: 9 images (12,388 expected)" in told
-    assert told.count("the official, flat layout in") == 4 and told.count("split by split.mat") == 2
-    assert "the official layout since 2021 in" in told
-    assert told.count("split by our rule, seed 304") == 2 and told.count(WARNING) == 1
+    printed = capsys.readouterr().out
+    assert "gtav: 9 images (12,388 expected)" in printed and "the official layout since 2021 in" in printed
+    assert printed.count("the official, flat layout in") == 4 and printed.count("split by split.mat") == 2
+    assert printed.count("split by our rule, seed 304") == 2 and printed.count(WARNING) == 1
 
-
-def test_a_run_and_its_scores_say_how_the_data_were_divided(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lists = home / "data" / "RAND_CITYSCAPES" / "split_data"
     training.main(flags(home, "--split_file", lists))
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     (run,) = home.glob("runs/run/*")
     kept = json.loads((run / "flags.json").read_text())["training data"]
     assert kept["gtav"]["split_by"] == "split.mat" and kept["gtav"]["layout"] == "the official, flat layout"
     assert kept["synthia"]["split_by"] == "the list synthia_split_train.txt" and kept["synthia"]["images"] == 9
-    assert f"split by the list synthia_split_train.txt, {kept['synthia']['hash']}" in told and WARNING not in told
+    assert f"split by the list synthia_split_train.txt, {kept['synthia']['hash']}" in printed and WARNING not in printed
 
     snapshot = ["--snapshot", str(run / "last.pth"), "--data_root", str(home / "data"), "--device", "cpu"]
     evaluation.main([*snapshot, "--dataset", "synthia", "--num_workers", "0", "--out", str(home / "out")])
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     protocol = json.loads((home / "out" / "results.json").read_text())["domains"]["synthia"]["protocol"]
     assert (protocol["split_by"], protocol["layout"]) == ("our rule, seed 304", "the official, flat layout")
-    assert protocol["images_expected"] == 2820 and told.count(WARNING) == 1
+    assert protocol["images_expected"] == 2820 and printed.count(WARNING) == 1
 
     moved = lists.rename(home / "lists")
     longer = ["--max_iter", "2", "--split_file", str(moved), "--resume", str(run)]

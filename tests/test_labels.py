@@ -61,16 +61,3 @@ def test_table_and_colourise() -> None:
     assert coloured.tolist() == [[[128, 64, 128], [0, 0, 142]], [[0, 0, 0], [119, 11, 32]]]
     with pytest.raises(ValueError):
         labels.PALETTE[0] = 0
-
-
-def test_look_up_is_indexing() -> None:
-    stored = np.random.default_rng(0).integers(0, 256, (9, 14), dtype=np.uint8)
-    for picture in (stored, stored[::-1, ::2]):
-        assert (labels.look_up(picture, labels.MAPILLARY) == labels.MAPILLARY[picture]).all()
-
-
-@pytest.mark.parametrize("ids", [1, 19, 35, 254, 255])
-def test_every_unknown_id_is_found(ids: int) -> None:
-    for value in range(256):
-        found = labels.unknown(np.array([[0, value]], dtype=np.uint8), ids)
-        assert found.tolist() == ([value] if ids <= value < 255 else [])

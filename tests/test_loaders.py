@@ -98,24 +98,18 @@ def test_meta_split_is_a_fair_cut() -> None:
     for count in (2, 3, 5):
         splits = [meta_split(count, 7, iteration) for iteration in range(400)]
         sizes = [sum(split) for split in splits]
-        assert set(sizes) == set(range(1, count))
+        assert set(sizes) == set(range(1, count)) and splits != [meta_split(count, 8, i) for i in range(400)]
         np.testing.assert_allclose(np.mean(splits, axis=0), 0.5, atol=0.1)
         np.testing.assert_allclose(np.bincount(sizes)[1:] / 400, 1 / (count - 1), atol=0.1)
-    assert meta_split(3, 7, 5) == meta_split(3, 7, 5)
-    assert [meta_split(2, 7, i) for i in range(50)] != [meta_split(2, 8, i) for i in range(50)]
 
 
-def test_who_is_jittered_strongly() -> None:
-    def hard(meta: bool, meta_aug: str | None) -> list[tuple[list[bool], list[bool]]]:
-        sampler = IterationSampler(3, 2, 0, 20, seed=0, meta=meta, meta_aug=meta_aug)
-        return [([r.hard for r in batch], [r.meta_test for r in batch]) for batch in sampler]
-
-    assert all(jittered == roles for jittered, roles in hard(True, "role"))
-    assert all(jittered == [True] * 2 + [False] * 4 for jittered, _ in hard(True, "first_domain"))
-    assert not any(any(jittered) for jittered, _ in hard(True, None))
-    assert not any(any(jittered + roles) for jittered, roles in hard(False, "role"))
-    with pytest.raises(UsageError, match="choose from role, first_domain"):
-        hard(True, "all")
+@pytest.mark.parametrize("meta", [False, True])
+@pytest.mark.parametrize("meta_aug", ["role", "first_domain", None])
+def test_strong_jitter(meta: bool, meta_aug: str | None) -> None:
+    for batch in IterationSampler(3, 2, 0, 20, seed=0, meta=meta, meta_aug=meta_aug):
+        roles = [request.meta_test for request in batch]
+        expected = {"role": roles, "first_domain": [True] * 2 + [False] * 4, None: [False] * 6}[meta_aug]
+        assert [request.hard for request in batch] == expected and any(roles) == meta
 
 
 def test_small_and_single_domains(domains: Callable[..., Domains]) -> None:
@@ -124,6 +118,8 @@ def test_small_and_single_domains(domains: Callable[..., Domains]) -> None:
     assert batch.meta_test.tolist() == [False]
     with pytest.raises(UsageError, match="`--dataset gtav gtav`"):
         train_loader(domains("gtav"), batch_size=1, start=0, stop=1, meta=True)
+    with pytest.raises(UsageError, match="choose from role, first_domain"):
+        IterationSampler(3, 2, 0, 20, seed=0, meta_aug="all")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -143,23 +139,19 @@ def test_errors_reach_the_user_in_one_line(domains: Callable[..., Domains], root
 def test_labelled_images_one_by_one(root: Path) -> None:
     images = LabelledImages(spec("gtav"), root, "train")
     picture, label, name = images[1]
-    assert len(images) == 5 and name == "folder_1" and picture.size == (60, 40) and label.shape == (40, 60)
-    assert [sample.name for sample in LabelledImages(spec("gtav"), root, "train", limit=2).samples] == [
-        "folder_0",
-        "folder_2",
-    ]
-    assert len(LabelledImages(spec("gtav"), root, "train", limit=9)) == 5
-
-
-def test_eval_loader(root: Path) -> None:
-    images = LabelledImages(spec("gtav"), root, "train")
+    assert len(images) == 5 and name == "folder_1" and picture.size == images.size(1) == (60, 40)
+    names = [sample.name for sample in images.samples]
+    for limit, expected in ((2, [names[0], names[2]]), (9, names)):
+        few = LabelledImages(spec("gtav"), root, "train", limit=limit)
+        assert [sample.name for sample in few.samples] == expected and len(few.found) == 5
     loaded = list(eval_loader(images, workers=1))
-    assert [name for _, _, name in loaded] == [sample.name for sample in images.samples]
-    image, label, _ = loaded[3]
-    assert image.dtype == label.dtype == torch.uint8
-    assert np.array_equal(image.permute(1, 2, 0), images[3][0]) and np.array_equal(label, images[3][1])
-    image, label, _ = next(iter(eval_loader(images, crop=64)))
-    assert image.shape == (3, 64, 64) and label.shape == (64, 64)
+    assert [name for _, _, name in loaded] == names
+    assert [name for _, _, name in eval_loader(images, indices=[3, 1])] == [names[3], names[1]]
+    image, train_ids, _ = loaded[1]
+    assert image.dtype == train_ids.dtype == torch.uint8
+    assert np.array_equal(image.permute(1, 2, 0), picture) and np.array_equal(train_ids, label)
+    image, train_ids, _ = next(iter(eval_loader(images, crop=64)))
+    assert image.shape == (3, 64, 64) and train_ids.shape == (64, 64)
 
 
 def test_mapillary_is_scored_on_its_crop(tmp_path: Path) -> None:
@@ -176,27 +168,21 @@ def test_mapillary_is_scored_on_its_crop(tmp_path: Path) -> None:
 
 def test_any_folder_of_images(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    Image.new("RGBA", (4, 2)).save(tmp_path / "b.PNG")
-    Image.new("L", (5, 2)).save(tmp_path / "sub/a.jpg")
+    for name, mode in (("b.PNG", "RGBA"), ("sub/a.jpg", "L"), ("sub/a.png", "L"), ("sub/a.jpg.bmp", "L")):
+        Image.new(mode, (4, 2)).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
     images = ImageFolder(tmp_path)
-    assert [images[index][1] for index in range(len(images))] == ["b.PNG", "sub/a.jpg"]
-    assert all(images[index][0].mode == "RGB" for index in range(len(images)))
+    assert [images[index][1] for index in range(4)] == ["b.PNG", "sub/a.jpg", "sub/a.jpg.bmp", "sub/a.png"]
+    assert [images.stem(index) for index in range(4)] == ["b", "sub/a.jpg", "sub/a.jpg.bmp", "sub/a.png"]
+    assert len(images) == 4 and all(images[index][0].mode == "RGB" for index in range(4))
     assert images.skipped == [tmp_path / "notes.txt"]
-    assert [name for _, name in [ImageFolder(tmp_path / "b.PNG")[0]]] == ["b.PNG"]
+    assert ImageFolder(tmp_path / "b.PNG")[0][1] == "b.PNG"
     for path in (tmp_path / "notes.txt", tmp_path / "absent"):
         with pytest.raises(UsageError, match="no image here"):
             ImageFolder(path)
     (tmp_path / "c.png").write_bytes(b"broken")
     with pytest.raises(UsageError, match=r"c\.png: unreadable image"):
         ImageFolder(tmp_path)[1]
-
-
-def test_no_two_images_have_one_stem(tmp_path: Path) -> None:
-    for name in ("a.jpg", "a.png", "a.jpg.bmp", "b.png"):
-        Image.new("L", (1, 1)).save(tmp_path / name)
-    images = ImageFolder(tmp_path)
-    assert [images.stem(index) for index in range(len(images))] == ["a.jpg", "a.jpg.bmp", "a.png", "b"]
 
 
 class Failing(Dataset):

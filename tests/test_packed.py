@@ -19,47 +19,36 @@ from datasets.transforms import Augmentation
 from support.prepared_data import FORMS, contents, run
 from utils.errors import UsageError
 
-
-def samples_of(root: Path, names: list[str], *, is_packed: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    rows = [spec(name) for name in names]
-    sources = [(row, row.pairs(root, "train")) for row in rows]
-    copies = {image: copy for row, samples in sources for image, copy in packed.find(root, row, samples).items()}
-    assert len(copies) == (sum(len(samples) for _, samples in sources) if is_packed else 0)
-    augmentation = Augmentation(crop_size=48, rotate=5.0, color_aug=0.5, gblur=True)
-    domains = Domains(sources, augmentation, seed=3, copies=copies)
-    if is_packed:  # by what remains if the originals' pixels are gone
-        for image in copies:
-            image.unlink()
-    return [domains[Request(n, n % len(rows), 0, hard=n % 3 == 0, meta_test=False)] for n in range(30)]
+NAMES = ["gtav", "synthia", "mapillary"]
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_training_samples_are_the_same(form: str, root: Path) -> None:
-    names = ["gtav", "synthia", "mapillary"]
-    plain = samples_of(root, names, is_packed=False)
-    run(root, "--packed", form)
-    for expected, found in zip(plain, samples_of(root, names, is_packed=True), strict=True):
-        assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
+def drawn(root: Path) -> list[torch.Tensor]:
+    """Training samples and scored images."""
+    sources = [(spec(name), spec(name).pairs(root, "train")) for name in NAMES]
+    copies = {image: copy for source in sources for image, copy in packed.find(root, *source).items()}
+    for image in copies:  # by what remains if the originals' pixels are gone
+        image.write_bytes(b"")
+    domains = Domains(sources, Augmentation(crop_size=48, rotate=5.0, color_aug=0.5, gblur=True), seed=3, copies=copies)
+    tensors = [tensor for n in range(30) for tensor in domains[Request(n, n % 3, 0, hard=n % 3 == 0, meta_test=False)]]
+    for name in NAMES:
+        images = LabelledImages(spec(name), root, "val")
+        assert len(images.copies) == (2 if copies else 0)
+        tensors += [x for item in eval_loader(images, crop=48 if name == "mapillary" else 0) for x in item[:2]]
+    return tensors
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_evaluated_images_are_the_same(form: str, root: Path) -> None:
-    def batches(name: str) -> list[tuple]:
-        return list(eval_loader(LabelledImages(spec(name), root, "val"), crop=48 if name == "mapillary" else 0))
-
-    names = ["gtav", "synthia", "mapillary"]
-    plain = [batches(name) for name in names]
+def test_samples_and_scored_images_are_the_same(form: str, root: Path) -> None:
+    plain = drawn(root)
     run(root, "--packed", form)
-    for name, expected in zip(names, plain, strict=True):
-        assert len(LabelledImages(spec(name), root, "val").copies) == 2
-        for (image, label, stem), (image_, label_, stem_) in zip(expected, batches(name), strict=True):
-            assert torch.equal(image, image_) and torch.equal(label, label_) and stem == stem_
+    assert all(torch.equal(ours, expected) for ours, expected in zip(drawn(root), plain, strict=True))
+    assert (root / "GTAV").exists() and not next((root / "GTAV").rglob("train/**/*.png")).stat().st_size
 
 
 def test_out_is_a_data_root_of_links_and_copies(root: Path, tmp_path: Path) -> None:
     before, home = contents(root), tmp_path / "fast"
-    run(root, "--packed", "raw", "--out", home)
-    run(root, "--packed", "raw", "--out", home)
+    for _ in range(2):
+        run(root, "--packed", "raw", "--out", home)
     assert contents(root) == before and (home / "GTAV").is_symlink()
     assert len(LabelledImages(spec("gtav"), home, "train").copies) == 4
 

@@ -25,53 +25,34 @@ def write(path: Path, *objects: Any, **more: Any) -> Path:
     return path
 
 
-def drawn(tmp_path: Path, *objects: Any) -> np.ndarray:
-    return rasterise(write(tmp_path / "a_gtFine_polygons.json", *objects))
+ROAD, CAR = square("road", 1, 1, 8, 6), square("car", 4, 3, 10, 7)
+DRAWINGS = {
+    "nothing": ([], []),
+    "later covers earlier": ([ROAD, CAR], [(0, 1, 1, 8, 6), (13, 4, 3, 10, 7)]),
+    "the other order": ([CAR, ROAD], [(13, 4, 3, 10, 7), (0, 1, 1, 8, 6)]),
+    "ignored covers too": ([ROAD, square("curb", 2, 2, 3, 3)], [(0, 1, 1, 8, 6), (IGNORE, 2, 2, 3, 3)]),
+    "deleted": ([ROAD, CAR | {"deleted": 1}], [(0, 1, 1, 8, 6)]),
+    "deleted, of no class": ([ROAD, CAR | {"deleted": 1, "label": "?"}], [(0, 1, 1, 8, 6)]),
+    "two points": ([ROAD, CAR | {"polygon": [[0, 0], [9, 9]]}], [(0, 1, 1, 8, 6)]),
+    "no point": ([ROAD, CAR | {"polygon": []}], [(0, 1, 1, 8, 6)]),
+    "groups": (
+        [square("cargroup", 0, 0, 3, 3), square("polegroup", 2, 2, 3, 3)], [(13, 0, 0, 3, 3), (IGNORE, 2, 2, 3, 3)]),
+    "outside of the canvas": (
+        [square("sky", -5, -9, 6, 2), square("road", 40, 2, 60, 5), square("wall", 9, 5, 30, 99)],
+        [(10, -5, -9, 6, 2), (3, 9, 5, 30, 99)]),
+    "fractions are cut to pixels": (
+        [{"label": "bus", "polygon": [[1.9, 1.2], [4.9, 1.2], [4.9, 3.9], [1.9, 3.9]]}], [(15, 1, 1, 4, 3)]),
+}  # fmt: skip
 
 
-def expected(*squares: tuple[int, int, int, int, int]) -> np.ndarray:
-    canvas = np.full((HEIGHT, WIDTH), IGNORE, np.uint8)
+@pytest.mark.parametrize("case", DRAWINGS)
+def test_drawings(case: str, tmp_path: Path) -> None:
+    objects, squares = DRAWINGS[case]
+    expected = np.full((HEIGHT, WIDTH), IGNORE, np.uint8)
     for train_id, left, top, right, bottom in squares:
-        canvas[max(0, top) : bottom + 1, max(0, left) : right + 1] = train_id
-    return canvas
-
-
-def test_later_polygons_cover_earlier_ones(tmp_path: Path) -> None:
-    road, car = square("road", 1, 1, 8, 6), square("car", 4, 3, 10, 7)
-    assert (drawn(tmp_path, road, car) == expected((0, 1, 1, 8, 6), (13, 4, 3, 10, 7))).all()
-    assert (drawn(tmp_path, car, road) == expected((13, 4, 3, 10, 7), (0, 1, 1, 8, 6))).all()
-
-
-def test_an_ignored_class_covers_too(tmp_path: Path) -> None:
-    found = drawn(tmp_path, square("road", 0, 0, 11, 7), square("curb", 2, 2, 3, 3))
-    assert (found == expected((0, 0, 0, 11, 7), (IGNORE, 2, 2, 3, 3))).all()
-
-
-@pytest.mark.parametrize(
-    "nothing", [{"deleted": 1}, {"deleted": 1, "label": "?"}, {"polygon": [[0, 0], [9, 9]]}, {"polygon": []}]
-)
-def test_what_is_left_out(nothing: dict[str, Any], tmp_path: Path) -> None:
-    found = drawn(tmp_path, square("road", 1, 1, 8, 6), {**square("car", 0, 0, 9, 7), **nothing})
-    assert found.dtype == np.uint8 and (found == expected((0, 1, 1, 8, 6))).all()
-
-
-def test_groups_take_the_class_they_are_of(tmp_path: Path) -> None:
-    found = drawn(tmp_path, square("cargroup", 0, 0, 3, 3), square("polegroup", 2, 2, 3, 3))
-    assert (found == expected((13, 0, 0, 3, 3), (IGNORE, 2, 2, 3, 3))).all()
-
-
-def test_outside_of_the_canvas(tmp_path: Path) -> None:
-    found = drawn(tmp_path, square("sky", -5, -9, 6, 2), square("road", 40, 2, 60, 5), square("wall", 9, 5, 30, 99))
-    assert (found == expected((10, -5, -9, 6, 2), (3, 9, 5, 30, 99))).all()
-
-
-def test_fractions_are_cut_to_pixels(tmp_path: Path) -> None:
-    shape = {"label": "bus", "polygon": [[1.9, 1.2], [4.9, 1.2], [4.9, 3.9], [1.9, 3.9]]}
-    assert (drawn(tmp_path, shape) == expected((15, 1, 1, 4, 3))).all()
-
-
-def test_nothing_drawn_is_ignored(tmp_path: Path) -> None:
-    assert (drawn(tmp_path) == IGNORE).all()
+        expected[max(0, top) : bottom + 1, max(0, left) : right + 1] = train_id
+    drawn = rasterise(write(tmp_path / "a_gtFine_polygons.json", *objects))
+    assert drawn.dtype == np.uint8 and (drawn == expected).all()
 
 
 def test_the_table() -> None:
@@ -104,23 +85,17 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_files_are_told_in_one_line(case: str, tmp_path: Path) -> None:
+def test_broken_files_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
     objects, more, named = BROKEN[case]
     path = write(tmp_path / "a_gtFine_polygons.json", *objects, **more)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=rf"^{path}: [^\n]*{named}[^\n]*$"):
         rasterise(path)
-    assert str(path) in str(caught.value) and named in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe\x00", b"[" * 100_000])
-def test_what_is_no_json_is_told_in_one_line(text: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe\x00", b"[" * 100_000, None])
+def test_other_files_are_refused_in_one_line(text: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "a_gtFine_polygons.json"
-    path.write_bytes(text)
-    with pytest.raises(UsageError, match=path.stem) as caught:
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(UsageError, match=rf"^{path}: [^\n]*$"):
         rasterise(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file"):
-        rasterise(tmp_path / "none.json")

@@ -17,6 +17,7 @@ from datasets import packed
 from datasets.disk.polygons import rasterise
 from datasets.prepare import __main__ as prepare
 from datasets.prepare import making
+from datasets.prepare.products import Copy
 from datasets.registry import spec
 from support.prepared_data import FORMS, contents, only_bytes, run
 from utils.errors import UsageError
@@ -39,22 +40,16 @@ def masks(root: Path) -> list[Path]:
 
 
 def test_masks_lie_beside_their_polygons(tmp_path: Path) -> None:
-    first, second = add_polygons(tmp_path, folder="idd"), add_polygons(tmp_path, folder="IDD_Segmentation")
+    polygons = [path for folder in ("idd", "IDD_Segmentation") for path in add_polygons(tmp_path, folder=folder)]
     others = add_polygons(tmp_path, folder="cityscapes")
+    owners = polygons.pop(0).with_name("0_gtFine_labelcsTrainIds.png")
+    owners.write_bytes(b"made by the owners' script")
     run(tmp_path)
+    assert owners.read_bytes() == b"made by the owners' script"
     assert len(masks(tmp_path)) == 6 and not masks(others[0].parent)
-    for polygons in (*first, *second):
-        mask = polygons.with_name(polygons.name.replace("polygons.json", "labelcsTrainIds.png"))
-        with Image.open(mask) as image:
-            assert image.mode == "L" and (np.asarray(image) == rasterise(polygons)).all()
-
-
-def test_masks_of_others_are_left_as_they_are(tmp_path: Path) -> None:
-    first, *_ = add_polygons(tmp_path)
-    mask = first.with_name("0_gtFine_labelcsTrainIds.png")
-    mask.write_bytes(b"made by the owners' script")
-    run(tmp_path)
-    assert mask.read_bytes() == b"made by the owners' script" and len(masks(tmp_path)) == 3
+    for path in polygons:
+        with Image.open(path.with_name(path.name.replace("polygons.json", "labelcsTrainIds.png"))) as mask:
+            assert mask.mode == "L" and (np.asarray(mask) == rasterise(path)).all()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -96,53 +91,44 @@ def test_interrupted_and_repeated_gives_the_same(root: Path, tmp_path: Path, mon
     monkeypatch.undo()
     assert len(list(root.rglob("*.tif"))) == 2 and not list(root.rglob("*.partial"))
     copy = next(root.rglob("*.tif"))
-    copy.with_name(f"{copy.name}.partial").write_bytes(b"left by a process that was killed")
+    copy.with_name(".123.partial").write_bytes(b"left by a process that was killed")
     copy.write_bytes(copy.read_bytes()[:40])  # by a machine that went down
     run(root, "--packed", "raw")
     assert only_bytes(root) == only_bytes(tmp_path / "whole")
 
 
-def test_killed_and_repeated_gives_the_same(tmp_path: Path) -> None:
-    for name in ("whole", "killed"):
-        add_polygons(tmp_path / name, 300)
-    command = [sys.executable, "-m", "datasets.prepare", tmp_path / "killed", "--workers", "1"]
-    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not masks(tmp_path / "killed") and running.poll() is None:
-            time.sleep(0.01)
-    finally:
-        running.kill()
-        running.wait()
-    for mask in masks(tmp_path / "killed"):
-        assert (np.asarray(Image.open(mask)) == rasterise(next((tmp_path / "whole").rglob("*.json")))).all()
-    run(tmp_path / "killed")
-    run(tmp_path / "whole")
-    assert only_bytes(tmp_path / "killed") == only_bytes(tmp_path / "whole")
-
-
-def test_sigterm_ends_in_one_line(tmp_path: Path) -> None:
-    add_polygons(tmp_path, 2000)
-    command = [sys.executable, "-m", "datasets.prepare", tmp_path, "--workers", "1"]
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_and_repeated_gives_the_same(end: signal.Signals, tmp_path: Path) -> None:
+    for name in ("whole", "ended"):
+        add_polygons(tmp_path / name, 1000)
+    command = [sys.executable, "-m", "datasets.prepare", tmp_path / "ended", "--workers", "1"]
     running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not masks(tmp_path) and running.poll() is None:
+    while not masks(tmp_path / "ended") and running.poll() is None:
         time.sleep(0.01)
-    running.send_signal(signal.SIGTERM)
-    told = running.communicate()[1]
-    assert running.returncode == 130 and told.rstrip().endswith("repeat the command to go on")
-    assert "Traceback" not in told and not list(tmp_path.rglob("*.partial"))
+    running.send_signal(end)
+    error = running.communicate()[1]
+    if end == signal.SIGTERM:
+        assert running.returncode == 130 and error.rstrip().endswith("repeat the command to go on")
+        assert "Traceback" not in error and not list(tmp_path.rglob("*.partial"))
+    assert 0 < len(masks(tmp_path / "ended")) < 1000
+    for mask in masks(tmp_path / "ended"):
+        assert (np.asarray(Image.open(mask)) == rasterise(next((tmp_path / "whole").rglob("*.json")))).all()
+    run(tmp_path / "ended")
+    run(tmp_path / "whole")
+    assert only_bytes(tmp_path / "ended") == only_bytes(tmp_path / "whole")
 
 
-def test_too_little_space_is_told_before_anything_is_made(
+def test_too_little_space_is_an_error_before_anything_is_made(
     root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(root)
     monkeypatch.setattr(making.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
     run(root, "--packed", "raw", code=2)
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "free" in told and "--out" in told and contents(root) == before
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "free" in error and "--out" in error and contents(root) == before
 
 
-def test_a_disk_that_fills_up_is_told(
+def test_a_disk_that_fills_up_is_an_error(
     root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -150,33 +136,27 @@ def test_a_disk_that_fills_up_is_told(
 
     monkeypatch.setattr(os, "replace", full)
     run(root, "--packed", "raw", code=2)
-    told = capsys.readouterr().err
-    assert "No space left" in told and "Traceback" not in told and not list(root.rglob("*.partial"))
+    error = capsys.readouterr().err
+    assert "No space left" in error and "Traceback" not in error and not list(root.rglob("*.partial"))
 
 
-def test_the_space_told_is_about_what_is_taken(root: Path) -> None:
-    row = spec("gtav")
-    products = [prepare.Copy(root, root, row, sample, "raw") for sample in row.pairs(root, "train")]
+def test_the_estimated_space_is_about_right(root: Path) -> None:
+    products = [Copy(root, root, spec("gtav"), sample, "raw") for sample in spec("gtav").pairs(root, "train")]
     needed = making.bytes_needed(products)
-    making.make(products, workers=1, what="copies")
+    making.make(products, workers=1, title="copies")
     assert needed / making.MARGIN == pytest.approx(sum(product.target.stat().st_size for product in products), rel=0.05)
 
 
-def test_broken_originals_are_told_and_the_rest_is_made(root: Path, capsys: pytest.CaptureFixture) -> None:
-    first, *_ = add_polygons(root)
-    first.write_text("{")
-    run(root, code=2)
-    told = capsys.readouterr().err
-    assert str(first) in told and "1 of 3" in told and len(masks(root)) == 2
-
-
-def test_a_broken_data_set_does_not_keep_the_others(root: Path, capsys: pytest.CaptureFixture) -> None:
+def test_broken_originals_are_named_and_the_rest_is_made(root: Path, capsys: pytest.CaptureFixture) -> None:
+    polygons, *_ = add_polygons(root)
+    polygons.write_text("{")
     first, *others = spec("gtav").pairs(root, "train")
     first.label.unlink()
     first.label.symlink_to("nowhere.png")
     run(root, "--packed", "raw", "--train_ids", code=2)
-    told = capsys.readouterr().err
-    assert str(first.label) in told and "train ids of gtav: 1 of" in told and "copies of gtav: 1 of" in told
+    errors = capsys.readouterr().err
+    assert str(polygons) in errors and "masks of idd: 1 of 3" in errors and len(masks(root)) == 2
+    assert str(first.label) in errors and "train ids of gtav: 1 of" in errors and "copies of gtav: 1 of" in errors
     copies = packed.find(root, spec("gtav"), others)
     assert len(copies) == len(others) and packed.find(root, spec("synthia"), spec("synthia").pairs(root, "val"))
     others[0].label.unlink()
@@ -185,19 +165,23 @@ def test_a_broken_data_set_does_not_keep_the_others(root: Path, capsys: pytest.C
         packed.find(root, spec("gtav"), others)
 
 
-@pytest.mark.parametrize("arguments", [["--datasets", "idd", "--packed", "raw"], ["--packed", "raw", "--splits", "x"]])
-def test_what_is_not_there_is_told(arguments: list[str], root: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--datasets", "idd", "--packed", "raw"], "no folder idd"),
+        (["--packed", "raw", "--splits", "x"], "--splits x: no such split"),
+        (["--datasets", "gta"], "no data set is called gta"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str, root: Path, capsys: pytest.CaptureFixture) -> None:
     run(root, *arguments, code=2)
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_no_such_root(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    run(tmp_path / "none", code=2)
-    assert str(tmp_path / "none") in capsys.readouterr().err
+    run(root / "none", code=2)
+    first, second = capsys.readouterr().err.splitlines()
+    assert message in first and f"{root / 'none'}: no such folder" in second
 
 
 def test_two_at_once_are_refused(root: Path, capsys: pytest.CaptureFixture) -> None:
-    with making.alone(root):
+    with making.lock(root):
         run(root, code=2)
     assert "another datasets.prepare" in capsys.readouterr().err
 

@@ -144,8 +144,10 @@ def test_photometric_laws() -> None:
     assert all(p[0].tobytes() != h[0].tobytes() for p, h in zip(plain, hard, strict=True))
     assert all((p[1] == h[1]).all() and (p[1] == j[1]).all() for p, h, j in zip(plain, hard, jittered, strict=True))
     assert drawn(1, color_aug=0.1)[0].tobytes() == drawn(1, color_aug=0.9)[0].tobytes()
-    assert drawn(1, gblur=True)[0].tobytes() != plain[1][0].tobytes()
     assert drawn(1, hard=True, gblur=True)[0].tobytes() == hard[1][0].tobytes()
+    blurs = {drawn(1, gblur=True)[0].tobytes(), drawn(1, bblur=True)[0].tobytes(), plain[1][0].tobytes()}
+    assert len(blurs) == 3
+    assert drawn(1, bblur=True, gblur=True)[0].tobytes() == drawn(1, bblur=True)[0].tobytes()
 
 
 def test_jitter_and_blur_amounts() -> None:

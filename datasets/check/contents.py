@@ -12,9 +12,9 @@ from PIL import ExifTags, Image
 
 from datasets.check.findings import ERROR, NOTE, Finding
 from datasets.check.listing import Split
+from datasets.decoding import ScaleError, check_sizes, read_image
 from datasets.disk.layouts import Sample
 from datasets.disk.splits import FEW
-from datasets.images import ScaleError, check_sizes, read_image
 from datasets.labels import CLASSES, IGNORE, STANDARD
 from datasets.own.custom import CustomSpec
 from datasets.registry import DatasetSpec

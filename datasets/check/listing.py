@@ -66,11 +66,11 @@ def list_split(target: Target, name: str) -> Split:
         file = str(error).removeprefix("--split_file ").partition(": ")[0]
         split.add([Finding.of("split_source", file, error=error)])
         return split
-    split.pairs = Pairs(division.samples, split_by=division.told)
+    split.pairs = Pairs(division.samples, split_by=division.split_by)
     if division.samples:
         load(split, target, pairing)
     else:
-        reason = f"{division.told} leaves none of {len(pairing.samples):,}"
+        reason = f"{division.split_by} leaves none of {len(pairing.samples):,}"
         split.add([Finding.of("no_images", parts[0].home, split=name, reason=reason)])
     return split
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from datasets.check.findings import Finding
 from datasets.disk.layouts import Part, folders_named
-from datasets.own.custom import CustomSpec, custom_spec, folder_of, is_custom, titles
-from datasets.registry import SPECS, DatasetSpec, spec
+from datasets.own.custom import CustomSpec, custom_spec, folder_of, is_custom
+from datasets.registry import SPECS, DatasetSpec, spec, titles
 from utils.errors import UsageError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".rar", ".7z", ".gz")

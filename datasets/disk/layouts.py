@@ -18,9 +18,9 @@ class Sample(NamedTuple):
 
 
 class LabelRule(NamedTuple):
-    """From the path of an image to that of its label; {split} stands for the owners' name of the split."""
+    """From the path of an image to the path of its label; {split} stands for the owners' name of the split."""
 
-    folder: tuple[str, str]
+    folder: tuple[str, str]  # in the image's path -> in the label's path
     suffix: tuple[str, str]
 
     def of(self, split: str) -> "LabelRule":
@@ -29,19 +29,19 @@ class LabelRule(NamedTuple):
         return LabelRule((old, new), self.suffix)
 
     def label(self, image: str) -> str:
-        """Both paths are relative to the folder of the data set."""
+        """The label of an image; both paths are relative to the folder of the data set."""
         return image.replace(*self.folder, 1).removesuffix(self.suffix[0]) + self.suffix[1]
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """One way in which a data set is found on disk."""
+    """One form in which a data set lies on disk."""
 
     name: str
-    images: str  # glob below the folder of the data set; {split} is their name of the split
+    images: str  # glob below the folder of the data set; {split} is the owners' name of the split
     labels: tuple[LabelRule, ...]  # in order of preference, the longest suffix first
-    splits: Mapping[str, tuple[str, ...]]  # our name of a split -> theirs, of which the first with images counts
-    counts: Mapping[str, int] | None = None  # images expected, where that differs from the rest of the data set
+    splits: Mapping[str, tuple[str, ...]]  # our name of a split -> the owners' names; the first with images counts
+    counts: Mapping[str, int] | None = None  # images expected, if not those of the data set
     refused: str = ""  # why the labels of this layout cannot be used
 
     @property
@@ -56,40 +56,41 @@ class Layout:
 
 
 class Part(NamedTuple):
-    """A folder with images in a layout."""
+    """A folder in a layout."""
 
     home: Path
     layout: Layout
 
     def first(self, split: str) -> tuple[str, Path] | None:
-        """Their name of a split, and one of its images; None if there is none."""
+        """The owners' name of a split, and one of its images; None if there is none."""
         for name in self.layout.splits[split]:
-            found = visible(self.home.glob(self.layout.images.format(split=name)))
-            if (image := next(found, None)) is not None:
+            image = next(self._glob(name), None)
+            if image is not None:
                 return name, image
         return None
 
-    def is_there(self) -> bool:
-        """Whether any split has an image."""
+    def _glob(self, name: str) -> Iterator[Path]:
+        return visible(self.home.glob(self.layout.images.format(split=name)))
+
+    def has_images(self) -> bool:
         return any(self.first(split) for split in self.layout.splits)
 
-    def is_labelled(self) -> bool:
+    def has_labels(self) -> bool:
         """Whether there is a folder for the labels of any split."""
-        found = [first for split in self.layout.splits if (first := self.first(split))]
-        relative = [(name, image.relative_to(self.home).as_posix()) for name, image in found]
-        labels = (self.home / rule.of(name).label(image) for name, image in relative for rule in self.layout.labels)
-        return any(label.parent.is_dir() for label in labels)
+        for name, image in filter(None, map(self.first, self.layout.splits)):
+            relative = image.relative_to(self.home).as_posix()
+            if any((self.home / rule.of(name).label(relative)).parent.is_dir() for rule in self.layout.labels):
+                return True
+        return False
 
     def images(self, split: str) -> tuple[str, list[Path]]:
-        """Their name of a split, and its images, sorted."""
+        """The owners' name of a split, and its images, sorted."""
         first = self.first(split)
-        if first is None:
-            return "", []
-        return first[0], sorted(visible(self.home.glob(self.layout.images.format(split=first[0]))))
+        return (first[0], sorted(self._glob(first[0]))) if first else ("", [])
 
 
 class Pairs(list[Sample]):
-    """The images of a split with their labels, and how they were found."""
+    """The images of a split with their labels, and where they come from."""
 
     def __init__(
         self,
@@ -102,16 +103,15 @@ class Pairs(list[Sample]):
         notes: Sequence[str] = (),
     ) -> None:
         super().__init__(samples)
-        self.layout = layout  # in which layout they lie
-        self.home = home  # and where
-        self.split_by = split_by  # what says which images belong to the split
-        self.expected = expected  # how many there should be, if that is known
-        self.notes = tuple(notes)  # what the user should know, a line each
+        self.layout = layout  # its name
+        self.home = home  # the folder of the data set
+        self.split_by = split_by  # the list, file or rule that chose them
+        self.expected = expected  # the number of images that there should be, if it is known
+        self.notes = tuple(notes)  # for the user, a line each
 
 
-@dataclass
-class Pairing:
-    """What was found of the images and labels of a split."""
+class Pairing(NamedTuple):
+    """The images and labels of a split."""
 
     samples: list[Sample]
     bare: list[Sample]  # images without a label, with the place where it should be
@@ -119,11 +119,11 @@ class Pairing:
 
 
 def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
-    """The images (of parts, with the owners' name of the split) with their labels, an image of two parts once."""
-    names_in = cache(_names)  # folders are listed once, instead of asking for every file
+    """The images of parts, listed with the owners' name of the split, with their labels; an image of two parts once."""
+    files_in = cache(_files_in)  # each folder is listed once, which is faster than a question per file
     samples: dict[str, Sample] = {}
     bare: list[Sample] = []
-    stems: dict[str, set[str]] = defaultdict(set)  # of the images, by the folder of their labels
+    stems: dict[str, set[str]] = defaultdict(set)  # folder of labels -> the stems of all labels that have an image
     for part, split, images in listed:
         rules = [rule.of(split) for rule in part.layout.labels]
         home, base = f"{part.home.as_posix()}/", part.layout.images.format(split=split).partition("*")[0]
@@ -132,39 +132,40 @@ def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
             places = [(home + rule.label(relative)).rpartition("/")[::2] for rule in rules]
             for rule, (folder, file) in zip(rules, places, strict=True):
                 stems[folder].add(file.removesuffix(rule.suffix[1]))
-            place = next((place for place in places if place[1] in names_in(place[0])), None)
+            place = next(((folder, file) for folder, file in places if file in files_in(folder)), None)
             sample = Sample(image, Path(*(place or places[0])), unique_name(relative.removeprefix(base)))
-            if place is None:
-                bare.append(sample)
-            else:
+            if place:
                 samples.setdefault(sample.name, sample)
-    suffixes = list(dict.fromkeys(rule.suffix[1] for part, _, _ in listed for rule in part.layout.labels))
-    orphans = [
-        Path(folder, name)
-        for folder, known in stems.items()
-        for name in sorted(names_in(folder))
-        if (suffix := next(filter(name.endswith, suffixes), None)) and name.removesuffix(suffix) not in known
-    ]
+            else:
+                bare.append(sample)
+    suffixes = dict.fromkeys(rule.suffix[1] for part, _, _ in listed for rule in part.layout.labels)
+    orphans = []
+    for folder, known in stems.items():
+        for file in sorted(files_in(folder)):
+            suffix = next(filter(file.endswith, suffixes), None)
+            if suffix and file.removesuffix(suffix) not in known:
+                orphans.append(Path(folder, file))
     return Pairing(list(samples.values()), [sample for sample in bare if sample.name not in samples], orphans)
 
 
-def _names(folder: str) -> frozenset[str]:
-    return frozenset(entry for entry in os.listdir(folder) if entry[0] != ".") if os.path.isdir(folder) else frozenset()
+def _files_in(folder: str) -> frozenset[str]:
+    return frozenset(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else frozenset()
 
 
 def visible(paths: Iterable[Path]) -> Iterator[Path]:
-    """Without hidden files, such as those that some systems put into archives (._00001.png)."""
+    """The paths without hidden files, such as those that some systems put into archives (._00001.png)."""
     return (path for path in paths if not path.name.startswith("."))
 
 
 def folders_named(root: Path, names: Sequence[str]) -> list[Path]:
-    """The folders below ``root`` that have one of these names in any spelling, in the order of the names."""
+    """The folders below ``root`` with one of these names in upper or lower case, in the order of the names."""
     if not root.is_dir():
         return []
-    entries = sorted(os.listdir(root), reverse=True)
-    spelt = {entry.lower(): entry for entry in entries} | {entry: entry for entry in entries}
-    found = (root / spelt.get(name, spelt.get(name.lower(), "")) for name in names)
-    return [path for path in dict.fromkeys(found) if path != root and path.is_dir()]
+    folders = sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: path.name)
+    exact = {path.name: path for path in folders}
+    any_case = {path.name.lower(): path for path in reversed(folders)}
+    chosen = (exact.get(name) or any_case.get(name.lower()) for name in names)
+    return list(dict.fromkeys(path for path in chosen if path))
 
 
 def unique_name(relative: str) -> str:
@@ -177,5 +178,5 @@ def unique_name(relative: str) -> str:
 
 
 def some(items: Sequence[str], most: int = 10) -> str:
-    """The names of some things and how many more there are."""
+    """The first items, and how many more there are."""
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

@@ -24,63 +24,52 @@ IDD_CLASSES: dict[str, int] = {
 }
 # fmt: on
 
-LARGEST_SIDE = 32_767  # of a canvas, pixels
-LARGEST_AREA = 2**27
+LARGEST_SIDE, LARGEST_AREA = 32_767, 2**27  # of a canvas, in pixels
 FARTHEST = 1e6  # coordinates beyond it are no pixels; Pillow would draw them anywhere
 
-Point = tuple[float, float]
 
-
-def rasterise(path: Path | str) -> np.ndarray:
+def rasterise(path: Path) -> np.ndarray:
     """The train ids that a file of polygons draws: H,W uint8, 255 where nothing is drawn.
 
     Later polygons cover earlier ones; deleted ones and those of fewer than three points are left out.
     """
-    annotation = _read(path)
-    canvas = Image.new("L", _size(annotation, path), IGNORE)
+    try:
+        annotation = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: unreadable polygons ({first_line(error)}): fetch the file again") from error
+    width, height = (_entry(annotation, name, int, path) for name in ("imgWidth", "imgHeight"))
+    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE and width * height <= LARGEST_AREA):
+        raise UsageError(f"{path}: asks for a canvas of {width}x{height} pixels: fetch the file again")
+    canvas = Image.new("L", (width, height), IGNORE)
     drawing = ImageDraw.Draw(canvas)
-    for number, shape in enumerate(_field(annotation, "objects", list, path)):
-        where = f"{path}: object {number}"
-        points = _points(_field(shape, "polygon", list, where), where)
+    for number, shape in enumerate(_entry(annotation, "objects", list, path)):
+        place = f"{path}: object {number}"
+        points = _points(_entry(shape, "polygon", list, place), place)
         if not shape.get("deleted") and len(points) >= 3:
-            drawing.polygon(points, fill=_train_id(_field(shape, "label", str, where), where))
+            drawing.polygon(points, fill=_train_id(_entry(shape, "label", str, place), place))
     return np.asarray(canvas)
 
 
-def _read(path: Path | str) -> Any:
-    try:
-        return json.loads(Path(path).read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: unreadable polygons ({first_line(error)}): fetch the file again") from error
-
-
-def _field(holder: Any, name: str, kind: type, where: Path | str) -> Any:
+def _entry(holder: Any, name: str, form: type, place: Path | str) -> Any:
     value = holder.get(name) if isinstance(holder, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise UsageError(f"{where}: has no {name}, or not as in the polygons of IDD: fetch the file again")
+    if not isinstance(value, form) or isinstance(value, bool):
+        raise UsageError(f"{place}: has no {name}, or not as in the polygons of IDD: fetch the file again")
     return value
 
 
-def _size(annotation: Any, path: Path | str) -> tuple[int, int]:
-    width, height = (_field(annotation, name, int, path) for name in ("imgWidth", "imgHeight"))
-    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE and width * height <= LARGEST_AREA):
-        raise UsageError(f"{path}: asks for a canvas of {width}x{height} pixels: fetch the file again")
-    return width, height
-
-
-def _train_id(name: str, where: str) -> int:
-    """The train id of a name, with which a trailing 'group' is left out unless it is part of a class's name."""
-    for known in (name, name.removesuffix("group")):
-        if known in IDD_CLASSES:
-            return IDD_CLASSES[known]
-    raise UsageError(f"{where}: label '{name}' is no class of IDD: fetch the file again or correct the label there")
-
-
-def _points(polygon: list, where: str) -> list[Point]:
+def _points(polygon: list, place: str) -> list[tuple[float, float]]:
     try:
         points = [(float(x), float(y)) for x, y in polygon]
     except (TypeError, ValueError, OverflowError):
-        points = [(FARTHEST, np.inf)]
-    if not all(-FARTHEST <= number <= FARTHEST for point in points for number in point):
-        raise UsageError(f"{where}: holds points that are no pairs of pixel coordinates: fetch the file again")
+        points = [(np.inf, np.inf)]
+    if not all(abs(x) <= FARTHEST and abs(y) <= FARTHEST for x, y in points):
+        raise UsageError(f"{place}: holds points that are no pairs of pixel coordinates: fetch the file again")
     return points
+
+
+def _train_id(name: str, place: str) -> int:
+    """The train id of a name; a group has the class of its members, unless it is a class itself."""
+    for known in (name, name.removesuffix("group")):
+        if known in IDD_CLASSES:
+            return IDD_CLASSES[known]
+    raise UsageError(f"{place}: label '{name}' is no class of IDD: fetch the file again or correct the label there")

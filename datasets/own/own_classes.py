@@ -1,191 +1,191 @@
 """What the labels of an own data set mean, by its file ``classes.yaml``."""
 
 import colorsys
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import ImageColor
 
-from datasets import labels
-from datasets.labels import IGNORE, ClassSet, Colour
+from datasets.labels import IDENTITY, IGNORE, STANDARD, ClassSet, Colour
 from utils.errors import UsageError, first_line
 
 FILE = "classes.yaml"
-MISTAKABLE = ("classes.yml", "classes.json", "classes.txt")  # names by which the file would not be found
+WRONG_NAMES = ("classes.yml", "classes.json", "classes.txt")
 KEYS = ("classes", "ids", "colours", "names", "label_suffix")
 OTHERS, IGNORED = "others", "ignore"
-_COLOUR = re.compile(r"\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*")
-_HEX = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True, eq=False)
 class Meaning:
-    """From what a label stores to class ids."""
+    """From stored ids or colours to class ids."""
 
     classes: ClassSet
-    table: np.ndarray  # uint8[256]: stored id, or place of the colour -> class id
-    known: np.ndarray  # bool[256]: ids and places that a label may hold
-    colours: np.ndarray | None = None  # N,3 uint8, where labels are stored as colours
-    label_suffix: str | None = None  # what the name of a label has more than that of its image; None for the usual ones
+    table: np.ndarray  # uint8[256]: stored id, or place of a colour -> class id
+    known: np.ndarray  # bool[256]: the ids and places that a label may hold
+    colours: np.ndarray | None = None  # N,3 uint8, if labels store colours
+    label_suffix: str | None = None  # the end of a label's stem after the stem of its image; None: the usual ones
 
 
 def read_meaning(folder: Path) -> Meaning:
-    """That of an own data set; without a file the labels hold the 19 train ids.  UsageError names the wrong entry."""
+    """The meaning of the labels in a folder, 19 train ids if it has no such file; UsageError names a wrong entry."""
     path = folder / FILE
-    if not (path.exists() or path.is_symlink()):
-        if wrong := next((name for name in MISTAKABLE if (folder / name).exists()), None):
-            raise UsageError(f"{folder / wrong}: is not read; call it {FILE}, in the form of docs/datasets.md")
-        return Meaning(labels.STANDARD, labels.IDENTITY, _known(range(len(labels.STANDARD))))
-    return _Reader(path).meaning(_load(path))
+    if path.exists() or path.is_symlink():
+        return ClassesFile(path).meaning()
+    for name in WRONG_NAMES:
+        if (folder / name).exists():
+            raise UsageError(f"{folder / name}: is not read; call it {FILE}, in the form of docs/datasets.md")
+    return Meaning(STANDARD, IDENTITY, _mask(range(len(STANDARD))))
 
 
-class _Reader:
-    """The entries of a file; every mistake names the file and the entry."""
+def _mask(ids: Iterable[int], *, ignored: bool = True) -> np.ndarray:
+    """bool[256], true at these ids and, if ``ignored``, at 255."""
+    mask = np.zeros(256, dtype=bool)
+    mask[list(ids)] = True
+    mask[IGNORE] = ignored
+    return mask
+
+
+class ClassesFile:
+    """The entries of a file.  Every error names the file and the entry."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def meaning(self, content: Any) -> Meaning:
+    def meaning(self) -> Meaning:
+        content = _load(self.path)
         if not isinstance(content, dict) or not content:
-            raise self.wrong("", "has no entries", f"give some of {', '.join(KEYS)}")
+            raise self.error("has no entries", f"give some of {', '.join(KEYS)}")
         if unknown := [key for key in content if key not in KEYS]:
-            raise self.wrong(unknown[0], "is not known", f"give some of {', '.join(KEYS)}")
+            raise self.error(f"{unknown[0]} is not known", f"give some of {', '.join(KEYS)}")
         if "ids" in content and "colours" in content:
-            raise self.wrong("colours", "cannot stand beside ids", "labels are stored in one way: give one of them")
-        classes = self.classes(content["classes"]) if "classes" in content else labels.STANDARD
+            raise self.error("colours cannot stand beside ids", "labels are stored in one way: give one of them")
+        classes = self.class_set(content["classes"]) if "classes" in content else STANDARD
         names = self.names(content.get("names", {}), classes)
         suffix = content.get("label_suffix")
         if not isinstance(suffix, str | None):
-            raise self.wrong("label_suffix", f"{suffix} is no text", "give e.g. _labelIds")
+            raise self.error(f"label_suffix {suffix} is no text", "give e.g. _labelIds")
         if "colours" in content:
-            return self.by_colour(content["colours"], classes, names, suffix)
-        return self.by_id(content.get("ids", list(classes.names)), classes, names, suffix)
+            return self.meaning_of_colours(content["colours"], classes, names, suffix)
+        return self.meaning_of_ids(content.get("ids", list(classes.names)), classes, names, suffix)
 
-    def wrong(self, entry: object, what: str, remedy: str) -> UsageError:
-        return UsageError(f"{self.path}: {f'{entry} ' if entry != '' else ''}{what}: {remedy}")
+    def error(self, problem: str, remedy: str) -> UsageError:
+        return UsageError(f"{self.path}: {problem}: {remedy}")
 
-    def classes(self, found: Any) -> ClassSet:
-        """Own classes: a list of names, or names with colours."""
-        if not isinstance(found, list | dict) or not 2 <= len(found) < IGNORE:
-            raise self.wrong("classes", "are no list", f"give the names of 2 to {IGNORE - 1} classes")
-        names = list(found)
+    def class_set(self, entry: Any) -> ClassSet:
+        """Own classes: a list of names, or a map from names to colours."""
+        if not isinstance(entry, list | dict) or not 2 <= len(entry) < IGNORE:
+            raise self.error("classes are no list", f"give the names of 2 to {IGNORE - 1} classes")
+        names = list(entry)
         for name in names:
             if not isinstance(name, str) or not name.strip() or name in (IGNORED, OTHERS) or "\n" in name:
-                raise self.wrong(f"classes: {name!r}", "is no name of a class", "give a text, in quotation marks")
+                raise self.error(f"classes: {name!r} is no name of a class", "give a text, in quotation marks")
             if names.count(name) > 1:
-                raise self.wrong(f"classes: {name}", "stands there twice", "give each class a name of its own")
-        given = found if isinstance(found, dict) else {}
-        usual = _usual_colours(names)
-        colours = [
-            usual[name] if given.get(name) is None else self.colour(given[name], f"classes: {name}") for name in names
-        ]
-        return ClassSet(tuple(names), tuple(colours))
+                raise self.error(f"classes: {name} stands there twice", "give each class a name of its own")
+        colours = entry if isinstance(entry, dict) else {}
+        usual = dict(zip(STANDARD.names, STANDARD.colours, strict=True))
+        chosen = []
+        for place, name in enumerate(names):
+            if colours.get(name) is not None:
+                chosen.append(self.colour(colours[name], f"classes: {name}"))
+            else:
+                chosen.append(usual.get(name) or _hue(place))
+        return ClassSet(tuple(names), tuple(chosen))
 
-    def names(self, found: Any, classes: ClassSet) -> dict[Any, int]:
-        """What may stand for a class: its name, its id, an own name of it."""
+    def names(self, entry: Any, classes: ClassSet) -> dict[Any, int]:
+        """All names of classes in the file, from names and ids to class ids."""
         known: dict[Any, int] = {name: k for k, name in enumerate(classes.names)}
         known |= {k: k for k in range(len(classes))} | {IGNORED: IGNORE, IGNORE: IGNORE}
-        if not isinstance(found, dict):
-            raise self.wrong("names", "is no map", "give own names with classes, as street: road")
-        own = {name: self.class_of(value, f"names: {name}", known) for name, value in found.items()}
-        if other := [name for name, value in own.items() if known.get(name, value) != value]:
-            raise self.wrong(f"names: {other[0]}", "is another class already", "give a name that no class has")
+        if not isinstance(entry, dict):
+            raise self.error("names is no map", "give own names with classes, as street: road")
+        own = {name: self.class_id(value, f"names: {name}", known) for name, value in entry.items()}
+        for name, class_id in own.items():
+            if known.get(name, class_id) != class_id:
+                raise self.error(f"names: {name} is another class already", "give a name that no class has")
         return own | known
 
-    def class_of(self, value: Any, entry: str, known: Mapping[Any, int]) -> int:
-        if isinstance(value, bool) or not isinstance(value, str | int) or value not in known:
-            names = [name for name in known if isinstance(name, str)]
-            raise self.wrong(f"{entry}: {value}", "is no class", f"choose one of {', '.join(names)}")
-        return known[value]
+    def class_id(self, value: Any, entry: str, names: Mapping[Any, int]) -> int:
+        if isinstance(value, bool) or not isinstance(value, str | int) or value not in names:
+            texts = ", ".join(name for name in names if isinstance(name, str))
+            raise self.error(f"{entry}: {value} is no class", f"choose one of {texts}")
+        return names[value]
 
-    def by_id(self, found: Any, classes: ClassSet, names: Mapping[Any, int], suffix: str | None) -> Meaning:
-        """Labels that store ids, given as a map or as a list in the order of the ids."""
-        if not isinstance(found, list | dict) or not found:
-            raise self.wrong("ids", "is no map", "give ids with classes, as 7: road")
-        entries = dict(enumerate(found)) if isinstance(found, list) else dict(found)
-        others = entries.pop(OTHERS, None)
-        table = np.full(256, IGNORE if others is None else self.class_of(others, f"ids: {OTHERS}", names), np.uint8)
-        table[IGNORE] = IGNORE
-        remedy = f"give whole numbers from 0 to {IGNORE} without quotation marks, or {OTHERS}"
-        for stored, value in entries.items():
+    def entries(self, key: str, entry: Any, names: Mapping[Any, int], example: str) -> tuple[dict, int | None]:
+        """Ids or colours with their class ids, and the class id of all others."""
+        if not isinstance(entry, dict) or not entry:
+            raise self.error(f"{key} is no map", f"give {key} with classes, as {example}")
+        class_ids = {stored: self.class_id(value, f"{key}: {stored}", names) for stored, value in entry.items()}
+        return class_ids, class_ids.pop(OTHERS, None)
+
+    def meaning_of_ids(self, entry: Any, classes: ClassSet, names: Mapping[Any, int], suffix: str | None) -> Meaning:
+        """Labels that store ids: a map from ids to classes, or a list of classes in the order of the ids."""
+        entry = dict(enumerate(entry)) if isinstance(entry, list) else entry
+        class_ids, others = self.entries("ids", entry, names, "7: road")
+        for stored in class_ids:
             if isinstance(stored, bool) or not isinstance(stored, int) or not 0 <= stored <= IGNORE:
-                raise self.wrong(f"ids: {stored!r}", "is no id", remedy)
-            table[stored] = self.class_of(value, f"ids: {stored}", names)
-        return Meaning(classes, table, _known(entries if others is None else range(256)), label_suffix=suffix)
+                remedy = f"give whole numbers from 0 to {IGNORE} without quotation marks, or {OTHERS}"
+                raise self.error(f"ids: {stored!r} is no id", remedy)
+        table = np.full(256, IGNORE if others is None else others, np.uint8)
+        table[IGNORE] = IGNORE
+        table[list(class_ids)] = list(class_ids.values())
+        return Meaning(classes, table, _mask(class_ids if others is None else range(256)), label_suffix=suffix)
 
-    def by_colour(self, found: Any, classes: ClassSet, names: Mapping[Any, int], suffix: str | None) -> Meaning:
-        """Labels that store colours."""
-        if not isinstance(found, dict) or not 0 < len(found.keys() - {OTHERS}) <= IGNORE:
-            raise self.wrong("colours", "is no map", f'give 1 to {IGNORE} colours with classes, as "128,64,128": road')
-        entries = dict(found)
-        others = entries.pop(OTHERS, None)
+    def meaning_of_colours(
+        self, entry: Any, classes: ClassSet, names: Mapping[Any, int], suffix: str | None
+    ) -> Meaning:
+        """Labels that store colours: a map from colours to classes."""
+        class_ids, others = self.entries("colours", entry, names, '"128,64,128": road')
+        colours = [self.colour(text, "colours") for text in class_ids]
+        if not 0 < len(colours) <= IGNORE:
+            raise self.error("colours is no map", f"give 1 to {IGNORE} colours")
+        for place, text in enumerate(class_ids):
+            if colours[place] in colours[:place]:
+                raise self.error(f"colours: {text} stands there twice", "give each colour once")
         table = np.full(256, IGNORE, np.uint8)
-        table[IGNORE] = IGNORE if others is None else self.class_of(others, f"colours: {OTHERS}", names)
-        colours = [self.colour(text, "colours") for text in entries]
-        for place, (text, value) in enumerate(entries.items()):
-            if colours.index(colours[place]) != place:
-                raise self.wrong(f"colours: {text}", "stands there twice", "give each colour once")
-            table[place] = self.class_of(value, f"colours: {text}", names)
-        known = _known(range(len(colours)), ignored=others is not None)
+        table[: len(colours)] = list(class_ids.values())
+        table[IGNORE] = IGNORE if others is None else others
+        known = _mask(range(len(colours)), ignored=others is not None)
         return Meaning(classes, table, known, np.array(colours, dtype=np.uint8), suffix)
 
-    def colour(self, text: Any, entry: str) -> Colour:
-        if isinstance(text, list):
-            text = ",".join(map(str, text))
-        if isinstance(text, str) and (found := _HEX.fullmatch(text)):
-            return tuple(int(part, 16) for part in found.groups())
-        found = _COLOUR.fullmatch(text) if isinstance(text, str) else None
-        if not found or max(map(int, found.groups())) > 255:
+    def colour(self, value: Any, entry: str) -> Colour:
+        """Red, green and blue from "128,64,128", "#804080" or [128, 64, 128]."""
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        try:
+            colour = ImageColor.getrgb(text if text.startswith("#") else f"rgb({text})")
+        except ValueError:
+            colour = ()
+        if len(colour) != 3 or max(colour) > 255:
             remedy = 'give red, green and blue as "128,64,128" or "#804080"'
-            raise self.wrong(f"{entry}: {text}", "is no colour", remedy)
-        return tuple(map(int, found.groups()))
-
-
-def _known(ids: Any, *, ignored: bool = True) -> np.ndarray:
-    known = np.zeros(256, dtype=bool)
-    known[list(ids)] = True
-    known[IGNORE] = ignored
-    return known
-
-
-def _usual_colours(names: list[str]) -> dict[str, Colour]:
-    """That of the class of Cityscapes with the name; others are spread over the circle of hues by the golden ratio."""
-    known = dict(zip(labels.STANDARD.names, labels.STANDARD.colours, strict=True))
-    return {name: known.get(name) or _hue(place) for place, name in enumerate(names)}
+            raise self.error(f"{entry}: {text} is no colour", remedy)
+        return colour
 
 
 def _hue(place: int) -> Colour:
+    """A colour for the class at a place: hues spread over their circle by the golden ratio."""
     lightness = (0.5, 0.7, 0.35)[place % 3]
     parts = colorsys.hls_to_rgb(place * 0.618034 % 1, lightness, 0.75)
     return tuple(round(255 * part) for part in parts)
 
 
 def _load(path: Path) -> Any:
-    """The content of a YAML file, in which no key stands twice."""
-    import yaml  # only those who have such a file wait for it
+    """The content of a YAML file; UsageError if it is none, or if a key stands twice in a map."""
+    import yaml  # only for those who have such a file
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            for key in _twice(node) if isinstance(node, yaml.MappingNode) else ():
-                raise yaml.MarkedYAMLError(problem=f"{key.value} stands there twice", problem_mark=key.start_mark)
+            seen = set()
+            for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+                if (key.tag, str(key.value)) in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} stands there twice", problem_mark=key.start_mark)
+                seen.add((key.tag, str(key.value)))
             return super().construct_mapping(node, deep)
 
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UsageError(f"{path}: {line}{error.problem}: mend that; docs/datasets.md has examples") from error
+        raise UsageError(f"{path}: {line}{error.problem}: correct it; docs/datasets.md has examples") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read ({first_line(error)}): give a text file in YAML") from error
-
-
-def _twice(node: Any) -> Iterator[Any]:
-    """The keys of a node that stand there already."""
-    before = set()
-    for key, _ in node.value:
-        if (key.tag, str(key.value)) in before:
-            yield key
-        before.add((key.tag, str(key.value)))

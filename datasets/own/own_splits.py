@@ -9,46 +9,68 @@ from datasets.disk.splits import FEW, lines_of, place
 from utils.errors import UsageError
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-TRAINED = 4 / 5  # share of the images of which the rule makes the training split
+TRAINING_SHARE = 4 / 5  # of the images, by the rule
 
 
-class Chosen(NamedTuple):
-    """Images by their paths below ``images/``, what chose them, and what the user should know about that."""
+class Selection(NamedTuple):
+    """The images of a split, by their paths below ``images/``."""
 
     images: list[str]
-    told: str
-    notes: tuple[str, ...] = ()
-    folder: str = ""  # that of the split, which is no part of the images' names
+    split_by: str  # the list, folder or rule that chose them
+    notes: tuple[str, ...] = ()  # for the user, a line each
+    folder: str = ""  # the split's own folder, which is no part of the images' names
 
 
-def lists_in(home: Path) -> dict[str, Path]:
-    """The lists of an own data set by split."""
+def splits_of(home: Path, images: Sequence[str], *, divided: bool) -> tuple[str, ...]:
+    """The splits of an own data set; ``divided``: whether our rule divides it if nothing else does."""
+    named = _lists_in(home) or _folders_of(images)
+    return tuple(named) or (("train", "val") if divided else ("val",))
+
+
+def select(name: str, home: Path, images: Sequence[str], split: str, *, divided: bool) -> Selection:
+    """The images of a split; UsageError if there is no such split."""
+    lists, folders = _lists_in(home), _folders_of(images)
+    splits = splits_of(home, images, divided=divided)
+    if split not in splits:
+        remedy = f"choose {', '.join(splits)}"
+        if lists:
+            remedy = f"add {split}.txt, one image per line"
+        elif folders:
+            remedy = f"add images/{split} and labels/{split}"
+        raise UsageError(f"{home}: has no split {split}, only {', '.join(splits)}: {remedy}")
+    if lists:
+        return _by_list(name, images, split, lists)
+    if folders:
+        return _by_folder(name, images, split, folders)
+    return _by_rule(name, images, split) if divided else Selection(list(images), "nothing: all images are val")
+
+
+def _lists_in(home: Path) -> dict[str, Path]:
     return {split: path for split in SPLITS if (path := home / f"{split}.txt").is_file()}
 
 
-def folders_in(images: Sequence[str]) -> dict[str, str]:
+def _folders_of(images: Sequence[str]) -> dict[str, str]:
     """The sub-folders that are splits, by split; upper and lower case do not matter."""
-    there = {folder.lower(): folder for image in images if (folder := image.partition("/")[0]) != image}
-    found = {split: next((there[name] for name in names if name in there), None) for split, names in SPLITS.items()}
-    return {split: name for split, name in found.items() if name}
+    folders = {image.partition("/")[0].lower(): image.partition("/")[0] for image in images if "/" in image}
+    chosen = {split: next((folders[name] for name in names if name in folders), "") for split, names in SPLITS.items()}
+    return {split: folder for split, folder in chosen.items() if folder}
 
 
-def by_lists(name: str, images: Sequence[str], split: str, lists: Mapping[str, Path]) -> Chosen:
+def _by_list(name: str, images: Sequence[str], split: str, lists: Mapping[str, Path]) -> Selection:
     """The images that a list names by their paths below ``images/``, with or without suffix."""
-    spelt = {stem(image): image for image in images} | {image: image for image in images}
+    known = {stem(image): image for image in images} | {image: image for image in images}
     path, lines = lists[split], _lines(lists[split])
-    chosen = {spelt[line] for line in lines if line in spelt}
+    chosen = {known[line] for line in lines if line in known}
     for other, file in lists.items():
-        both = sorted(chosen & {spelt.get(line) for line in _lines(file)}) if other != split else ()
+        both = sorted(chosen & {known.get(line) for line in _lines(file)}) if other != split else ()
         if both:
             raise UsageError(f"{path}: {some(both, 3)} is also in {file.name}: leave it in one of the lists")
-    told, taken = f"the list {path.name}", [image for image in images if image in chosen]
-    if not (missing := sorted(line for line in lines if line not in spelt)):
-        return Chosen(taken, told)
+    missing = sorted(line for line in lines if line not in known)
     message = f"{len(missing):,} of the {len(lines):,} images in {path.name} are not there"
     if len(missing) > FEW * len(lines):
         raise UsageError(f"{path}: {message}, {some(missing, 3)}: complete the images, or take these lines away")
-    return Chosen(taken, told, (f"{name} {split}: {message}: {some(missing)}",))
+    notes = (f"{name} {split}: {message}: {some(missing)}",) if missing else ()
+    return Selection([image for image in images if image in chosen], f"the list {path.name}", notes)
 
 
 def _lines(path: Path) -> list[str]:
@@ -56,43 +78,30 @@ def _lines(path: Path) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def by_folder(name: str, images: Sequence[str], split: str, folders: Mapping[str, str]) -> Chosen:
-    """The images of a sub-folder."""
+def _by_folder(name: str, images: Sequence[str], split: str, folders: Mapping[str, str]) -> Selection:
     chosen = [image for image in images if image.startswith(f"{folders[split]}/")]
     rest = [image for image in images if image.partition("/")[0] not in folders.values()]
-    told = f"{name}: in no sub-folder of a split, and so left out ({len(rest):,}): {some(rest)}"
-    return Chosen(chosen, "folders", (told,) if rest else (), folders[split])
+    note = f"{name}: in no sub-folder of a split, and so left out ({len(rest):,}): {some(rest)}"
+    return Selection(chosen, "folders", (note,) if rest else (), folders[split])
 
 
-def whole(images: Sequence[str]) -> Chosen:
-    """All images, of a data set that is not divided and that nothing is trained on."""
-    return Chosen(list(images), "nothing: all images are val")
-
-
-def by_rule(name: str, images: Sequence[str], split: str) -> Chosen:
-    """Four in five images for training, the others for validation, by the SHA-256 of ``304 custom <path>``; a single
-    image is in both."""
+def _by_rule(name: str, images: Sequence[str], split: str) -> Selection:
+    """Four in five images for training, the others for validation, in the order of the SHA-256 of
+    ``304 custom <path without suffix>``; a single image is in both."""
     if len(images) == 1:
         note = f"{name}: has one image, which is both trained on and validated on"
-        return Chosen(list(images), "our rule for one image", (note,))
+        return Selection(list(images), "our rule for one image", (note,))
     order = sorted(images, key=lambda image: place("custom", stem(image)))
-    cut = min(len(order) - 1, max(1, round(TRAINED * len(order))))
-    chosen = set(order[:cut] if split == "train" else order[cut:])
+    count = min(len(order) - 1, max(1, round(TRAINING_SHARE * len(order))))
+    chosen = set(order[:count] if split == "train" else order[count:])
     note = (
         f"{name}: has neither train.txt and val.txt nor images/train and images/val, so a rule of this project takes "
-        f"{cut:,} of its {len(images):,} images for training and the others for validation"
+        f"{count:,} of its {len(images):,} images for training and the others for validation"
     )
-    return Chosen([image for image in images if image in chosen], "our rule, seed 304", (note,))
+    return Selection([image for image in images if image in chosen], "our rule, seed 304", (note,))
 
 
 def stem(path: str) -> str:
     """A path without its suffix."""
     folder, slash, file = path.rpartition("/")
     return folder + slash + (file.rpartition(".")[0] or file)
-
-
-def unreadable_folder(error: OSError) -> None:
-    """Raises what a walk through folders would pass over in silence."""
-    raise UsageError(
-        f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away"
-    ) from error

@@ -1,4 +1,8 @@
-"""What can be made of a data set: masks of IDD, labels as train ids, packed copies."""
+"""The files that are made from a data set: masks of polygons, labels as train ids, packed copies.
+
+Each product has a ``target``, ``is_made()``, and ``encode()``, which returns its bytes, always the same ones, or
+raises a UsageError.
+"""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,19 +13,19 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from datasets import packed
+from datasets.decoding import read_pair
 from datasets.disk.polygons import rasterise
-from datasets.images import read_pair
 from datasets.registry import DatasetSpec, Sample
 from utils.errors import UsageError
 
 POLYGONS, MASK = "_gtFine_polygons.json", "_gtFine_labelcsTrainIds.png"
 TRAIN_IDS = "train_ids"
-_TOLD = "made of"  # key of the text in a label image
+_TEXT = "made of"  # key of the text in a label image
 
 
 @dataclass(frozen=True)
 class Mask:
-    """The label image of a file of polygons, where the authors' release looks for it."""
+    """The label image of a file of polygons, where the authors' release expects it."""
 
     polygons: Path
 
@@ -30,76 +34,76 @@ class Mask:
         return self.polygons.with_name(self.polygons.name.removesuffix(POLYGONS) + MASK)
 
     def is_made(self) -> bool:
-        return self.target.exists()  # perhaps by the owners' script; such a mask is left as it is
+        return self.target.exists()  # also if the owners' script made it
 
     def encode(self) -> bytes:
         return _png(rasterise(self.polygons))
 
 
 @dataclass(frozen=True)
-class TrainIds:
-    """A label as an 8-bit image of train ids, in a tree of its own."""
+class _OfSample:
+    """A file that is made from an image and its label."""
 
     root: Path  # of the data
-    home: Path  # of these labels
+    home: Path  # the data root of what is made
     spec: DatasetSpec
     sample: Sample
+    form: str = ""  # of packed copies
+
+    @property
+    def facts(self) -> list[packed.Facts]:
+        """The facts about image and label for which the file is valid."""
+        return packed.facts(self.root, self.sample)
+
+
+class TrainIds(_OfSample):
+    """A label as an 8-bit image of train ids, in an own tree."""
 
     @property
     def target(self) -> Path:
-        relative = self.sample.label.relative_to(self.root)
-        return self.home / TRAIN_IDS / relative.with_suffix(".png")
+        return self.home / TRAIN_IDS / self.sample.label.relative_to(self.root).with_suffix(".png")
 
     def is_made(self) -> bool:
         try:
             with Image.open(self.target) as image:
-                return image.info.get(_TOLD) == self._told()
+                return image.info.get(_TEXT) == self._description()
         except Exception:  # missing or broken
             return False
 
     def encode(self) -> bytes:
-        return _png(self.spec.decode(self.sample.label), told=self._told())
+        return _png(self.spec.decode(self.sample.label), self._description())
 
-    def _told(self) -> str:
-        return packed.describe(packed.facts(self.root, self.sample)[1:], form=self.spec.reading.hex())
+    def _description(self) -> str:
+        return packed.describe(self.facts[1:], form=self.spec.reading.hex())
 
 
-@dataclass(frozen=True)
-class Copy:
+class Copy(_OfSample):
     """A packed copy of an image and its label."""
-
-    root: Path  # of the data
-    home: Path  # of the copies
-    spec: DatasetSpec
-    sample: Sample
-    form: str
 
     @property
     def target(self) -> Path:
         return packed.location(self.home, self.root, self.spec, self.sample)
 
-    @property
-    def facts(self) -> list:
-        return packed.facts(self.root, self.sample)
-
     def is_made(self) -> bool:
-        made = packed.description(self.target)
         try:
-            return made is not None and made == self._told()
-        except UsageError:  # an original cannot be reached, which is told by ``encode``
+            return packed.description(self.target) == self._description()
+        except UsageError:  # an original cannot be reached; ``encode`` raises the same error
             return False
 
     def encode(self) -> bytes:
         image, label = read_pair(self.spec, self.sample)
-        return packed.encode(image, label, form=self.form, description=self._told())
+        return packed.encode(image, label, form=self.form, description=self._description())
 
-    def _told(self) -> str:
+    def _description(self) -> str:
         return packed.describe(self.facts, form=self.form)
 
 
-def _png(train_ids: np.ndarray, *, told: str = "") -> bytes:
-    buffer, text = BytesIO(), PngInfo()
-    if told:
-        text.add_text(_TOLD, told)
-    Image.fromarray(train_ids).save(buffer, "png", pnginfo=text)
+Product = Mask | TrainIds | Copy
+
+
+def _png(train_ids: np.ndarray, text: str = "") -> bytes:
+    buffer, info = BytesIO(), PngInfo()
+    if text:
+        info.add_text(_TEXT, text)
+    Image.fromarray(train_ids).save(buffer, "png", pnginfo=info)
     return buffer.getvalue()

@@ -1,11 +1,12 @@
-"""Batches of several domains, in which everything random is a function of (seed, iteration, rank, domain, slot).
+"""Loaders for training and evaluation.
 
-What is to be loaded travels with each request, so that workers hold no state and any iteration can be rebuilt.
+Everything random in a training batch is a function of (seed, iteration, rank, domain, slot).  The request travels to
+the workers, so they hold no state and any iteration can be rebuilt.  One sample is drawn by ``Domains.draw``:
+request (requests.py) -> image and label (decoding.py) -> augmentation (transforms.py).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.images import ImageFolder, LabelledImages, read_pair
+from datasets.decoding import read_pair
+from datasets.images import ImageFolder, LabelledImages
 from datasets.pyramid import Pyramid
 from datasets.registry import DatasetSpec, Sample
 from datasets.sampling.class_tiles import ClassTiles, Place
@@ -23,35 +25,38 @@ from datasets.sampling.worker_loader import Loader, one_by_one
 from datasets.transforms import Augmentation, evaluation_geometry, normalise, to_tensor
 from utils.errors import UsageError
 
-DRAWS = 1000  # after so many without a file that can be read, a sample is given up
+ATTEMPTS = 1000  # to draw a sample whose files can be read
+
+Source = tuple[DatasetSpec, Sequence[Sample]]
 
 
 class Batch(NamedTuple):
-    """The samples of one iteration, by domain, or those of some domains, pooled."""
+    """The samples of one iteration, by domain, or pooled samples of some domains."""
 
     images: Tensor  # D,N,3,H,W uint8; float and normalised when ready; N,3,H,W when pooled
     labels: Tensor  # D,N,H,W uint8; int64 when ready; N,H,W when pooled
-    meta_test: Tensor  # D bool, on the CPU: the domains that play meta-test in this iteration
-    replaced: Sequence[tuple[str, str]] = ()  # images that could not be used, and what is wrong with each
-    whole: Tensor | None = None  # M,H,W: of a part of a pooled batch, all labels of that batch
+    meta_test: Tensor  # D bool, on the CPU: the domains that are meta-test in this iteration
+    replaced: Sequence[tuple[str, str]] = ()  # unusable images, each with its error message
+    whole: Tensor | None = None  # M,H,W: in a part of a pooled batch, all labels of that batch
 
     def pool(self, domains: Tensor | list[bool] | slice = slice(None)) -> "Batch":
-        """The chosen domains (mask or slice) as one flat batch: a view where they are neighbours.
+        """The chosen domains (mask or slice) as one flat batch; a view if they are neighbours.
 
-        Numbers, not the mask, reach the device, which need not be waited for then.
+        The domains are selected by numbers, because a mask would make the host wait for the device.
         """
         chosen = torch.arange(len(self.images))[domains].tolist()
         first, count = chosen[0], len(chosen)
-        neighbours = chosen == list(range(first, first + count))
-        images, labels = (
-            pixels[first : first + count].flatten(0, 1) if neighbours else torch.cat([pixels[i] for i in chosen])
-            for pixels in (self.images, self.labels)
-        )
+        if chosen == list(range(first, first + count)):
+            images, labels = (pixels[first : first + count].flatten(0, 1) for pixels in (self.images, self.labels))
+        else:
+            images, labels = (torch.cat([pixels[i] for i in chosen]) for pixels in (self.images, self.labels))
         return Batch(images, labels, self.meta_test[domains], self.replaced)
 
     def parts(self, count: int) -> "list[Batch]":
-        """A pooled batch in ``count`` equal parts, which take turns in picking images: every domain is in each, where
-        its number of images can be divided so."""
+        """A pooled batch in ``count`` parts: part k has the images k, k + count, ...
+
+        Every domain is in each part if ``count`` divides its number of images.
+        """
         if count == 1:
             return [self]
         return [
@@ -60,9 +65,9 @@ class Batch(NamedTuple):
         ]
 
     def ready(self, device: torch.device | str, *, image_in: bool = False) -> "Batch":
-        """The batch on a device, images normalised (see ``normalise``), labels as the losses want them.
+        """The batch on a device, images normalised (see ``normalise``), labels int64.
 
-        ``meta_test`` stays where it is: choosing domains by it then needs no wait for the device (see ``pool``).
+        ``meta_test`` stays on the CPU, so that ``pool`` need not wait for the device.
         """
         images = normalise(self.images.to(device, non_blocking=True), image_in=image_in)
         labels = self.labels.to(device, non_blocking=True).long()
@@ -71,9 +76,9 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassUniform:
-    """How a share of the samples is drawn: a class, then a tile that shows it, so that rare classes are seen often."""
+    """A share of the samples is drawn by class: a class, then a tile that shows it, so that rare classes come often."""
 
-    tiles: Sequence[ClassTiles]  # of each domain; of joined ones a single table
+    tiles: Sequence[ClassTiles]  # one table per domain; a single one for joined domains
     share: float
     stop: int  # the first iteration without such samples
 
@@ -82,22 +87,22 @@ class ClassUniform:
 class Domains(Dataset):
     """Labelled images of several domains, drawn by request; a domain may stand in the list more than once.
 
-    If they are ``joined``, all images are drawn from as those of a single domain, in which large data sets weigh more.
+    If they are ``joined``, they are one domain, in which large data sets are drawn more often.
     """
 
-    sources: Sequence[tuple[DatasetSpec, Sequence[Sample]]]
+    sources: Sequence[Source]
     augmentation: Augmentation
     seed: int
     rank: int = 0
     uniform: ClassUniform | None = None
     joined: bool = False
-    extra: Sequence[tuple[DatasetSpec, Sequence[Sample]]] = ()  # behind the others, drawn for their classes only
+    extra: Sequence[Source] = ()  # numbered after the others, drawn for their classes only
     copies: Mapping[Path, Path] = field(default_factory=dict)  # image -> its packed copy
-    skip_bad: int = 0  # images that cannot be used are replaced by others, so many of them at most
+    skip_bad: int = 0  # at most this number of unusable images is replaced by others
 
     @property
-    def pools(self) -> list[Sequence[tuple[DatasetSpec, Sequence[Sample]]]]:
-        """The sources that are drawn from together, domain by domain."""
+    def pools(self) -> list[Sequence[Source]]:
+        """The sources of each domain."""
         return [self.sources] if self.joined else [[source] for source in self.sources]
 
     def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
@@ -106,22 +111,22 @@ class Domains(Dataset):
         return image, label
 
     def draw(self, request: Request) -> tuple[Tensor, Tensor, dict[str, str]]:
-        """The same, and the images drawn before it that could not be used, with what is wrong with each.
+        """The same sample, and the unusable images that were drawn before it, each with its error message.
 
-        Every attempt has a random stream of its own, so that what takes the place of an image is a function of the
-        request too.  UsageError beyond ``skip_bad`` such images.
+        Every attempt has an own random stream, so a replacement is a function of the request too.  UsageError if
+        more than ``skip_bad`` images are unusable.
         """
         bad: dict[str, str] = {}
-        for attempt in range(DRAWS):
-            purpose, further = (REPLACEMENT, [attempt]) if attempt else (SAMPLE, [])
-            rng = stream(purpose, self.seed, request.iteration, self.rank, request.domain, request.slot, *further)
+        for attempt in range(ATTEMPTS):
+            purpose, more = (REPLACEMENT, [attempt]) if attempt else (SAMPLE, [])
+            rng = stream(purpose, self.seed, request.iteration, self.rank, request.domain, request.slot, *more)
             index, place = self.choose(request, rng)
-            row, sample = self.find(request.domain, index)
-            name = f"{row.name} {sample.name}"
+            spec, sample = self.find(request.domain, index)
+            name = f"{spec.name} {sample.name}"
             if name in bad:
                 continue
             try:
-                image, label = read_pair(row, sample, self.copies)
+                image, label = read_pair(spec, sample, self.copies)
             except UsageError as error:
                 bad[name] = str(error)
                 if len(bad) > self.skip_bad:
@@ -129,17 +134,17 @@ class Domains(Dataset):
                 continue
             image, label = self.augmentation(image, label, rng, request.hard, place=place)
             return to_tensor(image), torch.from_numpy(label.copy()), bad
-        raise UsageError(f"{next(iter(bad.values()))}; and no image was found that could take its place")
+        raise UsageError(f"{next(iter(bad.values()))}; and no other image of the domain could be read in its place")
 
     def choose(self, request: Request, rng: np.random.Generator) -> tuple[int, Place | None]:
-        """The index of an image, and the place that its crop must show if it is drawn for a class."""
+        """The index of an image; and, for a sample drawn by class, the place that its crop must show."""
         uniform = self.uniform
         if uniform and request.iteration < uniform.stop and rng.random() < uniform.share:
             return uniform.tiles[request.domain].draw(rng)
         return int(rng.integers(sum(len(samples) for _, samples in self.pools[request.domain]))), None
 
     def find(self, domain: int, index: int) -> tuple[DatasetSpec, Sample]:
-        """The image of a domain with that index, and its data set."""
+        """The image of a domain with this index, and its data set."""
         for spec, samples in (*self.pools[domain], *self.extra):
             if index < len(samples):
                 return spec, samples[index]
@@ -147,19 +152,19 @@ class Domains(Dataset):
         raise IndexError(index)
 
     def __getitems__(self, requests: Sequence[Request]) -> Batch:
-        """The batch of one iteration; the data loader calls this with what the sampler yields."""
-        drawn = [self.draw(request) for request in requests]
-        images, labels, bad = zip(*drawn, strict=True)
+        """The batch of one iteration; torch's loader calls this with what the sampler yields."""
+        images, labels, bad = zip(*map(self.draw, requests), strict=True)
         images, labels = (torch.stack(pixels).unflatten(0, (len(self.pools), -1)) for pixels in (images, labels))
         roles = [request.meta_test for request in requests if request.slot == 0]
-        return Batch(images, labels, torch.tensor(roles), tuple(chain.from_iterable(each.items() for each in bad)))
+        replaced = tuple(entry for of_sample in bad for entry in of_sample.items())
+        return Batch(images, labels, torch.tensor(roles), replaced)
 
 
-def too_many(fault: str, allowed: int) -> str:
-    """What is told of a bad file, with this ``fault``, that comes after the ``allowed`` ones."""
+def too_many(error: str, allowed: int) -> str:
+    """The message for an unusable image that comes after ``allowed`` other ones."""
     if not allowed:
-        return f"{fault}; or let other images take the place of up to N bad ones: --skip_bad N"
-    return f"{fault}; {allowed} bad files were found before it, as many as --skip_bad {allowed} replaces"
+        return f"{error}; or let other images take the place of up to N bad ones: --skip_bad N"
+    return f"{error}; {allowed} bad files came before it, as many as --skip_bad {allowed} replaces"
 
 
 def _as_is(batch: Batch) -> Batch:
@@ -177,8 +182,10 @@ def train_loader(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """The batches of the iterations from ``start`` to ``stop``, ``batch_size`` samples of every domain in each, or in
-    all if the domains are joined."""
+    """The batches of the iterations from ``start`` to ``stop``, each with ``batch_size`` samples of every domain.
+
+    Joined domains are one domain.
+    """
     sampler = IterationSampler(len(domains.pools), batch_size, start, stop, domains.seed, meta, meta_aug)
     return Loader(domains, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, pin_memory=pin_memory)
 
@@ -213,15 +220,15 @@ def eval_loader(
 ) -> DataLoader:
     """Image by image: (3,H,W uint8, H,W uint8, name), then the image at the scales of ``pyramid``.
 
-    All images in order, or those with ``indices``.  With ``crop`` above 0 they are scored on a square crop of
-    that side.
+    All images in order, or those at ``indices``.  If ``crop`` is above 0, they are scored on a square crop of that
+    side.
     """
     return one_by_one(_Evaluated(images, crop, mapillary_pad, pyramid or Pyramid()), indices, workers)
 
 
 @dataclass(frozen=True)
 class _Pictures(Dataset):
-    """Images without labels as tensors; a broken one is no image but what is wrong with it."""
+    """Images without labels as tensors; the error message in place of a broken one."""
 
     images: ImageFolder
     pyramid: Pyramid
@@ -235,5 +242,5 @@ class _Pictures(Dataset):
 
 
 def picture_loader(images: ImageFolder, *, indices: Sequence[int], pyramid: Pyramid, workers: int = 0) -> DataLoader:
-    """For each of ``indices`` the image (3,H,W uint8), then its further sizes; or, for a broken one, a message."""
+    """For each of ``indices`` the image (3,H,W uint8), then its further sizes; or the error message of a broken one."""
     return one_by_one(_Pictures(images, pyramid), indices, workers)

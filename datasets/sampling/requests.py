@@ -1,4 +1,4 @@
-"""What is to be drawn in each iteration: a pure function of (seed, iteration), which travels to the workers."""
+"""The samples that are drawn in each iteration: a pure function of (seed, iteration), which travels to the workers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ ROLES, SAMPLE, REPLACEMENT = range(3)  # purposes of random streams
 class Request(NamedTuple):
     """One sample of one iteration: all that a worker needs to draw it."""
 
-    iteration: int  # negative ones are free for batches before the training
+    iteration: int  # negative for batches before the training
     domain: int  # position in the list of domains
-    slot: int  # position within the domain's batch
+    slot: int  # position within the domain's part of the batch
     hard: bool  # strong colour jitter
     meta_test: bool  # role of the domain in this iteration
 
 
 def stream(purpose: int, *numbers: int) -> np.random.Generator:
-    """A random stream of its own for each tuple of integers of either sign."""
+    """An own random stream for each tuple of integers of either sign."""
     return np.random.default_rng([purpose, *(2 * n if n >= 0 else -2 * n - 1 for n in numbers)])
 
 
 def meta_split(num_domains: int, seed: int, iteration: int) -> list[bool]:
-    """Which domains play meta-test: a random permutation of them, cut at U{1..D-1}, as in the published training."""
+    """Which domains are meta-test: a random permutation of them, cut at U{1..D-1}, as in the published training."""
     if num_domains < 2:
         raise UsageError("--mldg needs two domains: name two, e.g. `--dataset gtav gtav`, or drop --mldg")
     rng = stream(ROLES, seed, iteration)
@@ -44,19 +44,19 @@ class IterationSampler:
     start: int
     stop: int
     seed: int
-    meta: bool = False  # whether domains play meta-train and meta-test
-    meta_aug: str | None = None  # who is jittered strongly: 'role' (meta-test), 'first_domain' (always) or nobody
+    meta: bool = False  # whether domains are split into meta-train and meta-test
+    meta_aug: str | None = None  # strong jitter for 'role' (meta-test), for 'first_domain' always, or for none
 
     def __post_init__(self) -> None:
         if self.meta_aug not in ("role", "first_domain", None):
             raise UsageError(f"--meta_aug {self.meta_aug}: choose from role, first_domain")
-        self.requests(self.start)  # so that too few domains are told now, not by a worker
+        self.requests(self.start)  # raises here, rather than in a worker, if there are too few domains
 
     def requests(self, iteration: int) -> list[Request]:
         """The D*N requests of one iteration."""
-        nobody = [False] * self.num_domains
-        roles = meta_split(self.num_domains, self.seed, iteration) if self.meta else nobody
-        hard = {"role": roles, "first_domain": [True, *nobody[1:]], None: nobody}[self.meta_aug]
+        none = [False] * self.num_domains
+        roles = meta_split(self.num_domains, self.seed, iteration) if self.meta else none
+        hard = {"role": roles, "first_domain": [True, *none[1:]], None: none}[self.meta_aug]
         return [
             Request(iteration, domain, slot, hard[domain], roles[domain])
             for domain in range(self.num_domains)

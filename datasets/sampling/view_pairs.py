@@ -30,9 +30,9 @@ class _ViewPairs(Dataset):
 def view_pair_loader(
     images: LabelledImages, geometry: Augmentation, *, seeds: Sequence[int], indices: Sequence[int], workers: int = 0
 ) -> DataLoader:
-    """For each of ``indices`` an image, cut by ``geometry``, in two views: 2,3,H,W uint8.
+    """For each of ``indices`` an image, cropped by ``geometry``, in two views: 2,3,H,W uint8.
 
-    The first is strongly jittered and blurred, the second as it is.  All that is random is a function of ``seeds`` and
-    the index.
+    The first view is strongly jittered and blurred, the second is not.  Everything random is a function of ``seeds``
+    and the index.
     """
     return one_by_one(_ViewPairs(images, geometry, seeds), indices, workers)

@@ -1,4 +1,4 @@
-"""Data loaders that answer a mistake with one line and leave signals to the main process."""
+"""A data loader whose errors are one line, and whose workers leave signals to the main process."""
 
 import signal
 import threading
@@ -11,47 +11,47 @@ from torch.utils.data import DataLoader, Dataset
 from utils.errors import UsageError
 
 
-def _leave_signals_to_main(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+class WorkerDied(Exception):  # noqa: N818 (``Loader`` turns it into a ``UsageError``)
+    """A worker was ended by a signal or with an error code."""
 
 
-class WorkerDied(Exception):  # noqa: N818 (told as a ``UsageError``)
-    """A process that loads data ended by a signal or with an error code."""
-
-
-def _fates(workers: Sequence[BaseProcess]) -> list[str]:
-    """How those ended that did not end in order."""
+def _deaths(workers: Sequence[BaseProcess]) -> list[str]:
     codes = [worker.exitcode for worker in workers if worker.exitcode]
     return [f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}" for code in codes]
 
 
 @contextmanager
-def _deaths_told(workers: Sequence[BaseProcess]) -> Iterator[None]:
-    """Within this context the death of a worker raises ``WorkerDied`` at once, from then on not at all.
+def _deaths_raised(workers: Sequence[BaseProcess]) -> Iterator[None]:
+    """Within this context the death of a worker raises ``WorkerDied`` at once; after it, a death raises nothing.
 
-    Torch would raise wherever the main process is, and in the middle of a step that leaves weights neither old nor new.
+    Torch's own handler raises wherever the main process is, and in the middle of a step the weights would be neither
+    old nor new.
     """
-    if not workers or threading.current_thread() is not threading.main_thread():  # elsewhere there are no handlers
+    if not workers or threading.current_thread() is not threading.main_thread():  # other threads have no handlers
         yield
         return
 
-    def look(*_: object) -> None:
-        if _fates(workers):
+    def check(*_: object) -> None:
+        if _deaths(workers):
             raise WorkerDied
 
-    signal.signal(signal.SIGCHLD, look)
+    signal.signal(signal.SIGCHLD, check)
     try:
-        look()  # one may have died before
+        check()  # for a worker that died before
         yield
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-class Loader(DataLoader):
-    """A loader that tells mistakes of the user and the death of a worker in one line, and then lets its workers go.
+def _leave_signals_to_main(worker: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
-    The workers leave it to the main process to answer Ctrl-C and SIGTERM, which often reach the whole group.
+
+class Loader(DataLoader):
+    """A loader that ends its workers and raises a ``UsageError`` after a mistake of the user or a worker's death.
+
+    Ctrl-C and SIGTERM often reach the whole process group, so the workers ignore them and the main process answers.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -62,24 +62,23 @@ class Loader(DataLoader):
         workers = getattr(batches, "_workers", ())
         try:
             while True:
-                with _deaths_told(workers):
+                with _deaths_raised(workers):
                     batch = next(batches, end)
                 if batch is end:
                     return
                 yield batch
         except UsageError as error:
             message = str(error)
-            # The error that was passed on refers to itself by its traceback and so keeps the workers: exit would wait
-            # for them for seconds.
+            # Its traceback refers to the error itself, so the workers would live on, and exit would wait for them.
             error.__traceback__ = None
         except Exception:
-            if not (fates := _fates(workers)):
+            if not (deaths := _deaths(workers)):
                 raise
             message = (
-                f"--num_workers {self.num_workers}: a process that loads data died ({fates[0]}); give the machine or "
+                f"--num_workers {self.num_workers}: a process that loads data died ({deaths[0]}); give the machine or "
                 "container more memory (docker: --ipc=host), or use fewer, 0 for none"
             )
-            for worker in workers:  # the others may wait for what it held
+            for worker in workers:  # the others may wait for a lock that the dead one holds
                 worker.kill()
         finally:
             # Workers ignore SIGTERM, so exit would wait for ever for those of an iterator that an error keeps alive.
@@ -87,6 +86,6 @@ class Loader(DataLoader):
         raise UsageError(message)
 
 
-def one_by_one(data: Dataset, indices: Sequence[int] | None, workers: int) -> DataLoader:
-    """The items of ``data`` in order, or those with ``indices``, each alone."""
-    return Loader(data, batch_size=None, sampler=indices, num_workers=workers)
+def one_by_one(dataset: Dataset, indices: Sequence[int] | None, workers: int) -> DataLoader:
+    """The items of a dataset in order, or those at ``indices``, without batches."""
+    return Loader(dataset, batch_size=None, sampler=indices, num_workers=workers)

@@ -6,7 +6,7 @@ from typing import Any
 
 from datasets.labels import ClassSet
 from datasets.options import DataOptions
-from datasets.own.custom import titles
+from datasets.registry import titles
 from engine.evaluating.prediction import Predictor
 from engine.figures.activation_maps import draw_activation
 from engine.figures.tsne import draw_tsne
