@@ -7,8 +7,8 @@ import pytest
 import torch
 from test_ranks import IMAGES, FourStages, joint_batch, part
 
-from benchmarks.messages import Messages
 from network.batch_norms import JointBatchNorm2d
+from support.messages import Messages
 from support.methods import NAMES
 from support.ranks import run_ranks, small_method
 from utils.processes import rank
