@@ -13,7 +13,7 @@ from checkpoints.release_format import ITEMS, parse_release, release_content
 from checkpoints.run_files import load_checkpoint
 from datasets.labels import STANDARD
 from engine.build import network_config, network_from
-from engine.options.train_flags import parse_training
+from engine.options.training_command import parse_training
 from engine.plan import plan
 from network.deeplab import build_network
 from support.release_files import release_file, release_memory
@@ -56,7 +56,7 @@ def test_training_from_a_file_of_the_release(
         if "running_" not in key and "num_batches" not in key:
             torch.testing.assert_close(weights[key], value, atol=1e-6, rtol=0)
     assert json.loads((run / "flags.json").read_text())["flags"]["snapshot"] == str(checkpoints / "theirs.pth")
-    assert parse_training(["--resume", str(run)]).snapshot == checkpoints / "theirs.pth"
+    assert parse_training(["--resume", str(run)]).run.snapshot == checkpoints / "theirs.pth"
     training.main(["--snapshot", str(run / "last.pth"), "--restore_optimizer", "--max_iter", "2"])
     assert "--restore_optimizer: the run goes on, as with --resume" in capsys.readouterr().err
     assert load_checkpoint(run / "last.pth")["iteration"] == 2
@@ -75,10 +75,10 @@ SELECTIVE = [0, 0, 0, 2, 2, 0, 0]  # leaves no trace in weights
 
 def start(path: Path, line: str) -> None:
     """Do what a run does first with its ``--snapshot``."""
-    args = parse_training(["--arch", R18, "--no_aux_loss", "--snapshot", str(path), *line.split()])
-    config = network_config(args, STANDARD)
-    net = network_from(config)
-    load_start(net, path, config, arch=args.arch, wt_layer=args.wt_layer, image_in=args.image_in)
+    options = parse_training(["--arch", R18, "--no_aux_loss", "--snapshot", str(path), *line.split()])
+    network = options.network
+    config = network_config(network, STANDARD, memory=options.entry.memory)
+    load_start(network_from(config), path, config, arch=R18, wt_layer=network.wt_layer, image_in=network.image_in)
 
 
 def ours_with(checkpoints: Path, path: Path, network: dict) -> Path:
@@ -162,7 +162,7 @@ def test_snapshots_that_training_cannot_start_from(
     ("line", "message"),
     [
         ("--pretrained_backbone absent.pth", "absent.pth: no such file"),
-        ("--restore_optimizer", "says nothing without --snapshot"),
+        ("--restore_optimizer", "needs --snapshot"),
     ],
 )
 def test_the_plan_reports_mistakes(line: str, message: str, data: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from scipy.io import savemat
 from datasets.disk.layouts import Sample
 from datasets.disk.splits import by_rule
 from datasets.registry import SPECS, spec
-from engine.options.train_flags import parse_training
+from engine.options.training_command import parse_training
 from utils.errors import UsageError
 
 IDS = {"trainIds": [1, 3, 5], "valIds": [2, 4], "testIds": [6]}
@@ -149,5 +149,5 @@ def test_our_rule_comes_with_a_warning(root: Path) -> None:
 
 
 def test_split_file_is_kept_as_absolute_paths(tmp_path: Path) -> None:
-    args = parse_training(["--split_file", "a", str(tmp_path), "--dataset", "gtav"])
-    assert args.split_file == [str(Path("a").absolute()), str(tmp_path)]
+    data = parse_training(["--split_file", "a", str(tmp_path), "--dataset", "gtav"]).data
+    assert data.split_files == (str(Path("a").absolute()), str(tmp_path))

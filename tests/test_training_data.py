@@ -20,10 +20,11 @@ from datasets.sampling.class_tiles import ClassTiles
 from datasets.sampling.loaders import Batch, Domains, train_loader
 from datasets.sampling.requests import Request
 from datasets.transforms import Augmentation, normalise, scale_crop_flip
-from engine.options.eval_flags import parse_evaluation
-from engine.options.train_flags import parse_training
+from engine.options.evaluation_options import parse_evaluation
+from engine.options.training_command import parse_training
 from engine.plan import plan
 from engine.training.sample_sheets import picture
+from support.mistakes import training_mistake
 from support.snapshots import write_snapshot
 from utils.errors import UsageError
 
@@ -31,33 +32,32 @@ from utils.errors import UsageError
 
 
 def test_sources_in_letters(capsys: pytest.CaptureFixture) -> None:
-    args = parse_training(["--source", "GSIM", "--target", "cb"])
-    assert args.dataset == ["gtav", "synthia", "idd", "mapillary"] and args.val_dataset == ["cityscapes", "bdd100k"]
-    assert parse_training(["--source", "GG"]).max_iter == 23_033
-    assert parse_training([]).dataset == ["gtav", "synthia"]
+    run = parse_training(["--source", "GSIM", "--target", "cb"]).run
+    assert run.sources == ("gtav", "synthia", "idd", "mapillary") and run.targets == ("cityscapes", "bdd100k")
+    assert parse_training(["--source", "GG"]).run.max_iter == 23_033
+    assert parse_training([]).run.sources == ("gtav", "synthia")
     for line, told in [
         ("--source GX", "GX: X is no letter of G (gtav), S (synthia), I (idd), M (mapillary), C (cityscapes)"),
         ("--source G --dataset gtav", "not allowed with argument --source"),
         ("--target C --val_dataset idd", "not allowed with argument --target"),
         ("--image_uniform_sampling --mldg", "--image_uniform_sampling: --mldg needs images of every domain"),
     ]:
-        with pytest.raises(SystemExit) as stopped:
-            parse_training(line.split())
-        printed = capsys.readouterr().err
-        assert stopped.value.code == 2 and told in printed and printed.count("\n") == 1
+        assert told in training_mistake(line, capsys)
 
 
 def test_a_quick_trial() -> None:
     trial = parse_training(["--test_mode"])
-    assert (trial.crop_size, trial.bs_mult, trial.max_iter, trial.val_images) == (240, 2, 60, 12)
-    assert trial.mem_init_batches == 4 and trial.decay_horizon == 236
+    assert (trial.augmentation.crop_size, trial.sampling.batch_size) == (240, 2)
+    assert (trial.run.max_iter, trial.run.val_images, trial.run.first_memory_batches) == (60, 12, 4)
+    assert trial.optimizer.horizon == 236
     ours = parse_training(
         ["--crop_size", "96", "--test_mode", "--max_iter", "7", "--recipe", "published", "--dataset", "idd"]
     )
-    assert (ours.crop_size, ours.bs_mult, ours.max_iter, ours.mem_init_batches) == (96, 2, 7, 4)
-    assert parse_training([]).crop_size == 768
-    assert parse_evaluation(["--snapshot", "x", "--test_mode"]).limit == 10
-    assert parse_evaluation(["--snapshot", "x", "--test_mode", "--limit", "3"]).limit == 3
+    assert (ours.augmentation.crop_size, ours.sampling.batch_size) == (96, 2)
+    assert (ours.run.max_iter, ours.run.first_memory_batches) == (7, 4)
+    assert parse_training([]).augmentation.crop_size == 768
+    assert parse_evaluation(["--snapshot", "x", "--test_mode"]).subject.limit == 10
+    assert parse_evaluation(["--snapshot", "x", "--test_mode", "--limit", "3"]).subject.limit == 3
 
 
 # Sampling

@@ -18,6 +18,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The temporary name holds the process id, so two processes never write into the same file.
     """
     partial = path.with_name(f".{os.getpid()}{PARTIAL}")  # short: the name itself may be as long as a name can be
+    partial.unlink(missing_ok=True)  # after a kill it may be a link to a file that must not change
     try:
         yield partial
         os.replace(partial, path)
