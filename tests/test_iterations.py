@@ -1,6 +1,5 @@
 """Parity with the authors' release: memory initialisation, whole training iterations."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from methods import choose_method
 from network.deeplab import DeepLab
 from optimizer.sgd import build_optimizer
 from support.golden import assert_close, assert_norms, hold, load, probe
+from support.rounding import assert_rounding_explains, in_three_ways
 
 pytestmark = pytest.mark.parity
 NOISE = "module.dsn.0.bias"  # a bias in front of a batch norm: its gradient is rounding noise around zero
@@ -32,21 +32,28 @@ EXACT = Tolerance(1e-8, 1e-8, 1e-8, 1e-8)
 SINGLE = {1: Tolerance(5e-6, 6e-5, 3e-3, 2e-4), 2: Tolerance(1.3e-3, 1.2e-3, 0.1, 1e-2)}
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single"])
-def test_memory_initialisation(dtype: torch.dtype) -> None:
-    golden = load("d_meminit_r18v3p_f64" if dtype == torch.float64 else "d_meminit_r18v3p")
+def initial_items(dtype: torch.dtype) -> dict[str, Tensor]:
     net = seeded_network("r18v3p_mem", dtype)
     before = net.memory.items.clone()
-    method = build_method("memory_agg", net)
-    method.initialise_memory(iteration_batch(k, dtype, [False, False], 2) for k in range(3))
-    seen = golden["classes_seen"] > 0
-    assert list(golden["zero_rows"]) == [3]
-    rows = [k for k in range(19) if k != 3]
-    assert_close(
-        net.memory.items[rows], golden["m_items_after"][rows], 1e-8 if dtype == torch.float64 else 1e-5, "items"
-    )
+    build_method("memory_agg", net).initialise_memory(iteration_batch(k, dtype, [False, False], 2) for k in range(3))
+    assert net.training
     assert torch.equal(net.memory.items[3], before[3])  # a class never seen: ours keeps its item, the release zeroes it
-    assert net.training and seen.sum() >= 18
+    return {"items": net.memory.items[[k for k in range(19) if k != 3]]}
+
+
+def recorded_items(name: str) -> np.ndarray:
+    golden = load(name)
+    assert list(golden["zero_rows"]) == [3] and (golden["classes_seen"] > 0).sum() >= 18
+    return golden["m_items_after"][[k for k in range(19) if k != 3]]
+
+
+def test_memory_initialisation() -> None:
+    assert_close(initial_items(torch.float64)["items"], recorded_items("d_meminit_r18v3p_f64"), 1e-8, "items")
+
+
+def test_memory_initialisation_in_single_precision() -> None:
+    golden = recorded_items("d_meminit_r18v3p")
+    assert_rounding_explains(golden, *(way["items"] for way in in_three_ways(initial_items)), "items")
 
 
 def build_method(kind: str, net: DeepLab, anneal: bool = False):
@@ -76,10 +83,8 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "iterations", "dtype"), CASES)
-def test_iterations(kind: str, iterations: int, dtype: torch.dtype, threads: Callable[[int], None]) -> None:
+def test_iterations(kind: str, iterations: int, dtype: torch.dtype) -> None:
     exact = dtype == torch.float64
-    if not exact:  # what the sums come to in single precision depends on it; the numbers were computed with two
-        threads(2)
     tolerance = EXACT if exact else SINGLE[iterations]
     golden = load(f"e_{kind}" + ("_2it" if iterations == 2 else "") + ("_f64" if exact else ""))
     net = seeded_network("r50v3p_mem" if "memory" in kind else "r50v3p_base", dtype).train()

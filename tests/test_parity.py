@@ -79,13 +79,11 @@ def outputs(out: SegOutput) -> dict[str, Tensor]:
     """What the golden of a forward holds, by its names."""
     results = {"logits": out.logits, "inter": out.features}
     if out.reading is not None:
-        scores = out.reading.scores.permute(0, 2, 3, 1)
+        scores = out.reading.scores.permute(0, 2, 3, 1)  # the release has two softmaxes of them, one over positions
         results |= {
             "read": out.reading.features,
             "score_memory": out.reading.weights.permute(0, 2, 3, 1),
-            "score_query": scores.flatten(0, 2)
-            .softmax(0)
-            .view_as(scores),  # the release's other softmax, over positions
+            "score_query": scores.flatten(0, 2).softmax(0).view_as(scores),
         }
     return results | {f"fcor{k}": covariance(normalised) for k, normalised in enumerate(out.whitened)}
 

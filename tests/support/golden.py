@@ -158,7 +158,7 @@ def assert_close(ours: Tensor | np.ndarray | float, golden: np.ndarray, toleranc
 
 def spread_of(golden: np.ndarray) -> float:
     """Its standard deviation; of one number, or equal ones, their magnitude."""
-    return golden.std() or max(np.abs(golden).max(), 1e-30)
+    return float(golden.std()) or max(float(np.abs(golden).max()), 1e-30)
 
 
 def assert_norms(ours: np.ndarray, golden: np.ndarray, tolerance: float, what: str) -> None:
