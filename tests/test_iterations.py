@@ -70,13 +70,11 @@ CASES = [
         kind,
         iterations,
         dtype,
-        id=f"{told}-{kind}-{iterations}",
+        id=f"{precision}-{kind}-{iterations}",
         # Two iterations contain what one shows, and Pin the Memory in double precision what the others do.
-        marks=()
-        if (told, kind, iterations) in {("double", "memory_mldg", 2), ("single", "agg", 2)}
-        else pytest.mark.slow,
+        marks=() if (precision, kind, iterations) == ("double", "memory_mldg", 2) else pytest.mark.slow,
     )
-    for told, dtype in (("double", torch.float64), ("single", torch.float32))
+    for precision, dtype in (("double", torch.float64), ("single", torch.float32))
     for kind in ("agg", "mldg", "memory_agg", "memory_mldg")
     for iterations in (1, 2)
 ]
