@@ -15,9 +15,9 @@ from support.parity_table import PROPERTY, Table
 from support.release_files import write_release
 from support.snapshots import write_snapshot
 
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # side by side, tests have a core each, of two
-torch.set_num_threads(THREADS)
-os.environ["OMP_NUM_THREADS"] = str(THREADS)  # for the programs that tests start
+# One thread unless asked otherwise: tests run side by side, and threads that wait for each other take time from others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also for the programs that tests start
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

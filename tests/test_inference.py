@@ -14,14 +14,16 @@ from datasets.pyramid import Pyramid
 from datasets.transforms import normalise, to_tensor
 from engine.evaluating.prediction import Inference
 from network.categorical_memory import CategoricalMemory
-from network.deeplab import build_network
-from support.golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights
+from network.deeplab import DeepLab, build_network
+from support.golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights, spread_of
+from support.rounding import MARGIN, SingleRounding
 from utils.inference import Sum, pooled, probabilities, sliding, whole, windows
 from utils.metrics import ConfusionMatrix
 from utils.seeds import seed_of
 
 CASES = [
-    f"{mode}/{scales}/{flip}"
+    # one scale and three show what the others would
+    pytest.param(f"{mode}/{scales}/{flip}", marks=pytest.mark.slow if "1.5" in scales else ())
     for mode, group in (("sliding", ("1.0", "1.5", "0.5,1.0,1.5", "0.5,1.0,2.0")),
                         ("pooling", ("1.0", "0.5,1.0,1.5", "0.5,1.0,2.0")))
     for scales in group
@@ -30,20 +32,35 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def release_logits() -> Callable[[Tensor], Tensor]:
-    """The network of the release's golden, with a cache of its answers."""
-    load("f_eval")  # skips the tests before anything is built
-    net = seed_weights(build_network("DeepR50V3PlusD", 19, memory=CategoricalMemory(19))).eval()
+def net() -> DeepLab:
+    """The network with which the release was evaluated, in double precision."""
+    load("f_eval")  # without it the tests are skipped before anything is built
+    return seed_weights(build_network("DeepR50V3PlusD", 19, memory=CategoricalMemory(19))).eval().double()
+
+
+@pytest.fixture(scope="module")
+def release_logits(net: DeepLab) -> Callable[[Tensor], Tensor]:
+    """Its logits; those of images that it has seen before are remembered."""
     seen: dict[bytes, Tensor] = {}
 
     @torch.no_grad()
     def logits(images: Tensor) -> Tensor:
         key = str(images.shape).encode() + images.numpy().tobytes()
         if key not in seen:
-            seen[key] = net(normalise(images)).logits
+            seen[key] = net(normalise(images).double()).logits
         return seen[key]
 
     return logits
+
+
+@pytest.fixture(scope="module")
+@torch.no_grad()
+def rounding(net: DeepLab) -> float:
+    """How far rounding may move the logits in single precision; means of them move no further."""
+    image = normalise(to_tensor(Image.fromarray(load("f_eval")["image"]))[None]).double()
+    exact = net(image).logits
+    with SingleRounding():
+        return MARGIN * float((net(image).logits - exact).abs().max())
 
 
 def golden_inference(case: str, counts: str = "row") -> Inference:
@@ -54,15 +71,17 @@ def golden_inference(case: str, counts: str = "row") -> Inference:
 
 @pytest.mark.parity
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_release(case: str, release_logits: Callable[[Tensor], Tensor]) -> None:
+def test_equals_the_release(case: str, release_logits: Callable[[Tensor], Tensor], rounding: float) -> None:
     golden = {key.removeprefix(f"{case}/"): value for key, value in load("f_eval").items() if key.startswith(case)}
     image, label = Image.fromarray(load("f_eval")["image"]), torch.from_numpy(load("f_eval")["label"])
     inference = golden_inference(case)
     result = inference(release_logits, to_tensor(image), inference.pyramid(image))
     name = "avg_logits" if case.startswith("sliding") else "probs"
-    assert_close(result[:, ::4, ::4], golden[f"{name}_sub"], 1e-5, name)
-    exact = result.double()
-    stats = torch.stack([exact.mean(), exact.std(correction=0), exact.abs().sum()])
+    theirs = golden[f"{name}_sub"]
+    # The derivative of a probability p with respect to the largest change of a logit is at most 2 p (1 - p).
+    slope = 1.0 if name == "avg_logits" else 2 * float(theirs.max())
+    assert_close(result[:, ::4, ::4], theirs, slope * rounding / spread_of(theirs), name)
+    stats = torch.stack([result.mean(), result.std(correction=0), result.abs().sum()])
     assert_norms(stats.numpy(), golden[f"{name}_stats"], 1e-6, f"spread of {name}")
     argmax = result.argmax(0)
     assert_classes(argmax, golden, 0.98)
@@ -73,7 +92,7 @@ def test_equals_the_release(case: str, release_logits: Callable[[Tensor], Tensor
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("sliding")])
+@pytest.mark.parametrize("case", [case.values[0] for case in CASES if case.values[0].startswith("sliding")])
 def test_windows_of_the_release(case: str) -> None:
     for scale, (size, boxes, shape) in zip(
         golden_inference(case).scales, json.loads(str(load("f_eval")[f"{case}/windows_json"])), strict=True

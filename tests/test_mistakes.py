@@ -4,10 +4,7 @@ import json
 import os
 import pickle
 import re
-import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +19,7 @@ import eval as evaluation
 import train as training
 from datasets.demo import write_demo
 from engine.program import run_program
+from support.disks import largest_file
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {"train.py": training.main, "eval.py": evaluation.main}
@@ -337,16 +335,13 @@ def check_whole(place: Place) -> None:
 
 
 @pytest.mark.parametrize("largest", [100, 1500])
-def test_a_full_disk_is_told_by_the_evaluation(largest: int, place: Place) -> None:
-    """No file may grow beyond ``largest`` bytes: neither the pictures nor the table of results fit."""
-
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-
-    command = [sys.executable, str(ROOT / "eval.py"), *evaluation_flags(place), "--dump_images"]
-    done = subprocess.run(command, preexec_fn=little_room, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    check_told((done.stdout, done.stderr), "eval.py", r"File too large.*(mend|make room)")
+def test_a_full_disk_is_told_by_the_evaluation(largest: int, place: Place, capsys: pytest.CaptureFixture) -> None:
+    """Neither the pictures nor the table of results fit."""
+    argv = [*evaluation_flags(place), "--dump_images"]
+    with largest_file(largest), pytest.raises(SystemExit) as end:
+        run_program("eval.py", lambda: evaluation.main(argv))
+    assert end.value.code == 2
+    check_told(capsys.readouterr(), "eval.py", r"File too large.*(mend|make room)")
     check_whole(place)
 
 

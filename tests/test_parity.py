@@ -1,7 +1,5 @@
 """Parity with the authors' release: network forwards, losses, gradients."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from datasets.sampling.loaders import Batch
 from loss.covariance import covariance
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy
-from network.deeplab import DeepLab
+from network.deeplab import DeepLab, SegOutput
 from support.golden import (
     assert_classes,
     assert_close,
@@ -25,6 +23,7 @@ from support.golden import (
     probe,
     seed_weights,
 )
+from support.rounding import assert_rounding_explains, in_three_ways
 
 pytestmark = pytest.mark.parity
 ZERO = 1e-12  # gradients in double precision that are rounding noise
@@ -39,71 +38,72 @@ def stats(x: Tensor) -> np.ndarray:
     return np.array([x.mean(), x.std(correction=0), x.abs().sum()])
 
 
-MEMORY_NETS = ("r18v3p_mem", "r50v3p_mem")
-FORWARDS = [
-    *MEMORY_NETS, "r50v3p_base", "r50v3p_ibn", "r50v3p_in", "r50v3p_isw", "r50v3p_irw", "r50v3_base", "mobile_mem",
-    "mobile_ibn", "mobile_isw", "shuffle_mem", "shuffle_os8_mem", "shuffle_ibn", "r101v2_base", "r101v2_mem",
-]  # fmt: skip
+# Those of tests/golden; they show what the others would.
+FORWARDS = ["r18v3p_mem", "r50v3p_mem", "r50v3p_base", "r50v3_base", "r101v2_base", "mobile_isw", "shuffle_ibn"]
+MORE_FORWARDS = ["r50v3p_ibn", "r50v3p_in", "r50v3p_isw", "r50v3p_irw", "r101v2_mem", "mobile_mem", "mobile_ibn",
+                 "shuffle_mem", "shuffle_os8_mem"]  # fmt: skip
+NAMES = {"logits": "logits", "inter": "features", "read": "read features", "score_memory": "read weights",
+         "score_query": "scores", "fcor0": "covariance of norm 0", "fcor1": "covariance of norm 1",
+         "fcor2": "covariance of norm 2"}  # fmt: skip
+EVERY = {"logits": (1, 1, 8, 8), "inter": (1, 8, 2, 2), "read": (1, 8, 2, 2), "fcor": (1, 8, 8)}  # steps of *_sub
 
 
-@pytest.mark.parametrize("name", FORWARDS)
+@pytest.mark.parametrize("name", [*FORWARDS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_FORWARDS)])
 @torch.no_grad()
-def test_forward(name: str, threads: Callable[[int], None]) -> None:
-    threads(2)
+def test_forward(name: str) -> None:
+    """Neither the golden nor our float32 result differs from our float64 result by more than rounding explains."""
     golden = load(f"a_{name}")
-    # This network is ill-conditioned: it misses 1e-5, by 1.5e-4, and our forward in double precision by 1.3e-4.
-    allowed = 2e-4 if name == "shuffle_ibn" else 1e-5
-    out = seeded_network(name).eval()(torch.from_numpy(make_images(1234, 2, 193, 257)))
-    assert_close(out.logits[:, :, ::8, ::8], golden["logits_sub"], allowed, "logits")
-    assert_norms(stats(out.logits)[1:], golden["logits_stats"][1:], 1e-5, "logits' spread")
-    assert_close(out.features[:, ::8, ::2, ::2], golden["inter_sub"], allowed, "features")
-    assert_norms(stats(out.features)[1:], golden["inter_stats"][1:], 1e-5, "features' spread")
-    assert_classes(out.logits.argmax(1), golden, 0.99)
-    if name.endswith("mem"):
-        assert_close(out.reading.weights.permute(0, 2, 3, 1), golden["score_memory"], 1e-5, "read weights")
-        assert_close(over_positions(out.reading.scores), golden["score_query"], 1e-5, "scores")
-        assert_close(out.reading.features[:, ::8, ::2, ::2], golden["read_sub"], 1e-5, "read features")
-        assert_norms(stats(out.reading.features)[1:], golden["read_stats"][1:], 1e-5, "read features' spread")
-    assert len(out.whitened) == sum(f"fcor{k}_sub" in golden for k in range(7))
-    for k, normalised in enumerate(out.whitened):
-        found = covariance(normalised)
-        assert_close(found[:, ::8, ::8], golden[f"fcor{k}_sub"], 1e-5, f"covariance of norm {k}")
-        assert_norms(stats(found)[1:], golden[f"fcor{k}_stats"][1:], 1e-5, f"spread of covariance of norm {k}")
+    net = seeded_network(name).eval()
+    images = torch.from_numpy(make_images(1234, 2, 193, 257))
+    single, exact, rough = in_three_ways(lambda dtype: outputs(net.to(dtype)(images.to(dtype))))
+    for key in exact:
+        if key in golden:
+            assert_rounding_explains(golden[key], single[key], exact[key], rough[key], NAMES[key])
+        else:
+            parts = [subsampled(key, results[key]) for results in (single, exact, rough)]
+            allowed = assert_rounding_explains(golden[f"{key}_sub"], *parts, NAMES[key])
+            assert_norms(stats(exact[key])[1:], golden[f"{key}_stats"][1:], allowed, f"spread of {NAMES[key]}")
+    assert sum(key.startswith("fcor") for key in exact) == sum(f"fcor{k}_sub" in golden for k in range(7))
+    for results in (single, exact):
+        assert_classes(results["logits"].argmax(1), golden, 0.99)
 
 
-def over_positions(scores: Tensor) -> Tensor:
-    """The release's other softmax, over all positions of the batch: N,S,h,w to N,h,w,S."""
-    scores = scores.permute(0, 2, 3, 1)
-    return scores.flatten(0, 2).softmax(0).view_as(scores)
+def subsampled(key: str, x: Tensor) -> Tensor:
+    return x[tuple(slice(None, None, step) for step in EVERY[key.rstrip("0123456789")])]
+
+
+def outputs(out: SegOutput) -> dict[str, Tensor]:
+    """What the golden of a forward holds, by its names."""
+    results = {"logits": out.logits, "inter": out.features}
+    if out.reading is not None:
+        scores = out.reading.scores.permute(0, 2, 3, 1)  # the release has two softmaxes of them, one over positions
+        results |= {
+            "read": out.reading.features,
+            "score_memory": out.reading.weights.permute(0, 2, 3, 1),
+            "score_query": scores.flatten(0, 2).softmax(0).view_as(scores),
+        }
+    return results | {f"fcor{k}": covariance(normalised) for k, normalised in enumerate(out.whitened)}
 
 
 MODES = ("nowrite_", "write_detach_", "write_nodetach_")
+GRADIENTS = {  # of what in single and double precision
+    "r18v3p_mem": MODES, "r50v3p_mem": MODES, "mobile_mem": MODES, "r101v2_mem": MODES[2:],
+    "r50v3p_base": [""], "r50v3p_ibn": [""],
+}  # fmt: skip
+QUICK = {f"double-r18v3p_mem-{mode}" for mode in MODES}
+QUICK |= {"double-r50v3p_mem-write_nodetach_", "double-mobile_mem-write_nodetach_", "double-r50v3p_ibn-"}
+QUICK |= {"single-r18v3p_mem-write_nodetach_"}
 GRADIENT_CASES = [
-    *(
-        # the small network shows what the others would
-        pytest.param(name, mode, torch.float64, id=f"double-{name}-{mode}", marks=() if quick else pytest.mark.slow)
-        for name in (*MEMORY_NETS, "mobile_mem")
-        for mode in MODES
-        for quick in [name == "r18v3p_mem" or mode == "write_nodetach_"]
-    ),
-    *(pytest.param("r18v3p_mem", mode, torch.float32, id=f"single-r18v3p_mem-{mode}") for mode in MODES),
-    pytest.param("r50v3p_mem", "write_nodetach_", torch.float32, id="single-r50v3p_mem-write_nodetach_"),
-    pytest.param("r50v3p_base", "", torch.float64, id="double-r50v3p_base"),
-    pytest.param("r50v3p_base", "", torch.float32, id="single-r50v3p_base"),
-    pytest.param("r50v3p_ibn", "", torch.float64, id="double-r50v3p_ibn"),
-    pytest.param("r50v3p_ibn", "", torch.float32, id="single-r50v3p_ibn", marks=pytest.mark.slow),
-    pytest.param("mobile_mem", "write_nodetach_", torch.float32, id="single-mobile_mem-write_nodetach_"),
-    *(
-        pytest.param("r101v2_mem", "write_nodetach_", dtype, id=f"{told}-r101v2_mem", marks=pytest.mark.slow)
-        for dtype, told in ((torch.float64, "double"), (torch.float32, "single"))
-    ),
+    pytest.param(name, mode, dtype, id=case, marks=() if case in QUICK else pytest.mark.slow)
+    for name, modes in GRADIENTS.items()
+    for mode in modes
+    for precision, dtype in (("double", torch.float64), ("single", torch.float32))
+    for case in [f"{precision}-{name}-{mode}"]
 ]
 
 
 @pytest.mark.parametrize(("name", "mode", "dtype"), GRADIENT_CASES)
-def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype, threads: Callable[[int], None]) -> None:
-    if dtype == torch.float32:
-        threads(2)
+def test_losses_and_gradients(name: str, mode: str, dtype: torch.dtype) -> None:
     golden = load(f"b_{name}_f64" if dtype == torch.float64 else f"b_{name}")
     net = seeded_network(name, dtype).train()
     images = torch.from_numpy(make_images(77, 4, 129, 161)).to(dtype)

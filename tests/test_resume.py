@@ -2,7 +2,6 @@
 
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -19,9 +18,11 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 import train as training
 from checkpoints.run_files import numbered
+from engine.program import run_program
 from engine.training.interruption import Interrupted
 from engine.training.trainer import Trainer
 from methods.pinmem import PinMem
+from support.disks import largest_file
 from support.logs import log_rows, repeatable
 from support.ranks import run_ranks
 from utils import distributed
@@ -36,7 +37,7 @@ def flags(data: Path, out: Path, *extra: str) -> list[str]:
     """Pin the Memory with Gumbel noise and dropout, small."""
     line = (
         f"--data_root {data} --exp_root {out} --exp run --val_dataset mapillary --mapillary_crop 0 --device cpu "
-        f"--arch DeepR18V3PlusD --pretrained_backbone none --crop_size 64 --bs_mult 2 --max_iter {ITERATIONS} "
+        f"--arch DeepR18V3PlusD --pretrained_backbone none --crop_size 48 --bs_mult 2 --max_iter {ITERATIONS} "
         "--val_interval 4 --log_interval 3 --save_interval 3 --num_workers 2 --mem_init_batches 2 --color_aug 0.5 "
         "--mldg --memory --inner_lr_anneal"
     )
@@ -133,9 +134,9 @@ def test_a_signal_saves_and_the_run_goes_on(
     check_equal(run, uninterrupted)
 
 
-def start(data: Path, out: Path, *extra: str, **options) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "train.py"), *flags(data, out, "--resume", "auto", *extra)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+def start(data: Path, out: Path) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "train.py"), *flags(data, out, "--resume", "auto")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def killed(process: subprocess.Popen, out: Path, moment: float | None) -> list[Path]:
@@ -160,28 +161,26 @@ def test_kill_while_saving_and_at_any_moment(kills: int, data: Path, uninterrupt
     assert killed(start(data, tmp_path), tmp_path, None), "no checkpoint was being written"
     for moment in moments:
         killed(start(data, tmp_path), tmp_path, moment)
-    for _ in range(2):  # the second call finds nothing left to do
-        process = start(data, tmp_path)
-        told, complaint = process.communicate()
-        assert process.returncode == 0 and "done" in told, complaint
+    process = start(data, tmp_path)
+    told, complaint = process.communicate()
+    assert process.returncode == 0 and "done" in told, complaint
+    training.main(flags(data, tmp_path, "--resume", "auto"))  # nothing is left to do
     run = sorted((tmp_path / "run").iterdir())[-1]  # those that were killed before their first checkpoint came before
     check_equal(run, uninterrupted)
 
 
-def test_a_full_disk_is_told_and_leaves_what_was_saved(data: Path, tmp_path: Path) -> None:
-    """The largest file that the process may write is smaller than a checkpoint, from its second start on."""
-    training.main(flags(data, tmp_path, "--max_iter", "2", "--save_interval", "1"))
-    run = run_of(tmp_path)
+def test_a_full_disk_is_told_and_leaves_what_was_saved(
+    data: Path, uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = tmp_path / "run" / "now"
+    shutil.copytree(uninterrupted, run)
     before = {path.name: path.stat().st_size for path in run.glob("*.pth")}
-
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
-
-    process = start(data, tmp_path, "--max_iter", "4", preexec_fn=little_room)
-    _, told = process.communicate()
-    assert process.returncode == 2 and "Traceback" not in told
-    error = [line for line in told.splitlines() if "error:" in line]
-    assert len(error) == 1 and "cannot be written" in error[0] and f"--resume {run}" in error[0]
+    line = ["--resume", str(run), "--max_iter", "9", "--num_workers", "0"]
+    with largest_file(10**6), pytest.raises(SystemExit) as end:
+        run_program("train.py", lambda: training.main(line))
+    assert end.value.code == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert "cannot be written" in error and f"--resume {run}" in error
     assert {path.name: path.stat().st_size for path in run.glob("*.pth")} == before and not list(run.glob("*.partial"))
     for name in before:
         torch.load(run / name, weights_only=True)

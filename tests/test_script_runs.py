@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from datasets.demo import write_demo
-from support.commands import EVALUATE
 from support.scripts import EVALUATION, ROOT, SMALL_TRAINING, TRAINING, Done, call
 
 SMALL = "--arch DeepR18V3PlusD --crop_size 64 --num_workers 0 --device cpu"
 FEW = ["--arch", "DeepR18V3PlusD", "--mem_init_batches", "1"]
 TWO_PROCESSES = "two processes"
-FIRST = ["train_GS_baseline_DR50V3P.sh", "train_GS_pinmem_DR50V3P.sh"]
-EVALUATED = [script for script in EVALUATE if "noflip" not in script]  # whose flags test_shipped_scripts.py sees
+FIRST = ["train_GS_pinmem_DR50V3P.sh"]
+EVALUATED = ["eval_custumfolder_pinmem_DR50V3P.sh", "eval_pinmem_DR50V3P.sh"]  # other flags: test_shipped_scripts.py
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +54,7 @@ class Jobs:
         return run
 
     def evaluate(self, script: str) -> Path:
-        method = "baseline" if "baseline" in script else "pinmem"
-        snapshot = self.folder(f"train_GS_{method}_DR50V3P.sh").relative_to(self.home) / "last.pth"
+        snapshot = self.folder(*FIRST).relative_to(self.home) / "last.pth"
         images = ["data/synthia/RGB/val"] if "folder" in script else []
         flags = [*images, *SMALL.split(), "--out", f"results/{script}"]
         self.call(ROOT / EVALUATION / script, *flags, SNAPSHOT=str(snapshot))

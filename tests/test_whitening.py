@@ -1,7 +1,5 @@
 """RobustNet's whitening: equal to the release's, with and without masks, in every family of networks."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -122,10 +120,8 @@ def selected(net: DeepLab, golden: dict, exact: bool) -> list[Tensor]:
         pytest.param("isw", torch.float32, id="single-isw", marks=pytest.mark.slow),
     ],
 )
-def test_an_iteration(kind: str, dtype: torch.dtype, threads: Callable[[int], None]) -> None:
+def test_an_iteration(kind: str, dtype: torch.dtype) -> None:
     exact = dtype == torch.float64
-    if not exact:
-        threads(2)
     golden = load(f"i_{kind}_r50v3p" + ("_f64" if exact else ""))
     net = seeded_network(f"r50v3p_{kind}", dtype)
     term = Whitening([kind == "isw"] * 3, weight=0.6, relax_denom=2 if kind == "irw" else 0)

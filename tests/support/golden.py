@@ -150,11 +150,15 @@ def hold(golden: np.ndarray | str, what: str, error: float, allowed: float = 0.0
 
 
 def assert_close(ours: Tensor | np.ndarray | float, golden: np.ndarray, tolerance: float, what: str = "values") -> None:
-    """Largest difference within ``tolerance`` of the golden's spread; of one number, or equal ones, their magnitude."""
+    """The largest difference is at most ``tolerance`` times the golden's spread."""
     ours, theirs = np.asarray(ours, dtype=np.float64), np.asarray(golden, dtype=np.float64)
     assert ours.shape == theirs.shape, f"{what}: {ours.shape} is not {theirs.shape}"
-    spread = theirs.std() or max(np.abs(theirs).max(), 1e-30)
-    hold(golden, what, np.abs(ours - theirs).max() / spread, tolerance)
+    hold(golden, what, np.abs(ours - theirs).max() / spread_of(theirs), tolerance)
+
+
+def spread_of(golden: np.ndarray) -> float:
+    """Its standard deviation; of one number, or equal ones, their magnitude."""
+    return float(golden.std()) or max(float(np.abs(golden).max()), 1e-30)
 
 
 def assert_norms(ours: np.ndarray, golden: np.ndarray, tolerance: float, what: str) -> None:
