@@ -63,7 +63,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class AugmentationOptions:
-    """The augmentation of a training sample."""
+    """Options of ``datasets.transforms.Augmentation``."""
 
     crop_size: int = option(768, "side of the square training crop", type=COUNT)
     pre_size: int = option(0, "length of the shorter side before scaling; 0: as stored", type=ANY, metavar="SIDE")

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional
 
 from datasets.bilateral import bilateral
 from datasets.labels import IGNORE
+from datasets.options import AugmentationOptions
 from utils.errors import UsageError
 
 Pair = tuple[Image.Image, np.ndarray]
@@ -147,22 +148,12 @@ def bilateral_blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """The training augmentation of one sample.
+class Augmentation(AugmentationOptions):
+    """The training augmentation of one sample, as its options say.
 
     As published, half of the samples are jittered if ``color_aug`` is above 0, whatever its value.  ``bblur`` replaces
     ``gblur``, but not the Gaussian blur of strong jitter.
     """
-
-    crop_size: int = 768
-    scale_min: float = 0.5
-    scale_max: float = 2.0
-    pad: bool = True
-    rotate: float = 0.0
-    color_aug: float = 0.0
-    gblur: bool = False
-    bblur: bool = False
-    pre_size: int = 0
 
     def __call__(
         self,
