@@ -31,6 +31,7 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     args = parser.parse_args(argv, namespace=Namespace(**before))
     settle(args, before)
     refuse_changes(vars(args), before, parser.get_default)
+    args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))
     apply_recipe(args)
     options = options_from(args)
     check_training(options)
@@ -45,7 +46,6 @@ def settle(args: Namespace, before: Mapping[str, Any]) -> None:
         args.snapshot = before.get("snapshot")
     if args.snapshot:
         args.snapshot = given_weights(args.snapshot).absolute()
-    args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))
     for names in ("dataset", "val_dataset", "covstat_val_dataset"):
         setattr(args, names, dataset_names(getattr(args, names) or (), args.data_root))
     tensorboard = vars(args).pop("tb_path", args.exp_root)
