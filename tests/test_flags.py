@@ -8,6 +8,7 @@ import pytest
 from engine.options.training_command import parse_training
 from engine.options.training_options import TrainingOptions
 from optimizer.schedules import decay_factor
+from utils.errors import CommonError
 
 
 def options_of(line: str) -> TrainingOptions:
@@ -23,6 +24,11 @@ def test_repaired_recipe() -> None:
 def test_a_given_flag_wins_over_the_recipe() -> None:
     flags = options_of("--recipe published --gumbel_off --gtav_labels ids --mem_init_batches 3").flags
     assert (flags["gumbel_eval"], flags["gtav_labels"], flags["mem_init_batches"]) == (0, "ids", 3)
+
+
+def test_no_length_is_invented_for_the_published_recipe() -> None:
+    with pytest.raises(CommonError, match="--max_iter: no length was published for idd with DeepR50V3PlusD; give one"):
+        options_of("--recipe published --dataset idd")
     assert options_of("--recipe published --dataset idd --max_iter 5").run.max_iter == 5
 
 
