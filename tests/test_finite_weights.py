@@ -1,8 +1,7 @@
-"""Checkpoints with weights that are no numbers: refused by whoever reads them, with the entry's name."""
+"""Checkpoints with NaN or infinite weights: every reader refuses them and names the entry."""
 
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ from torch import nn
 from checkpoints.run_files import load_checkpoint, read_checkpoint
 from checkpoints.starting import load_start
 from engine.evaluating.assessment import evaluate
-from engine.options.eval_flags import parse_evaluation
-from engine.options.train_flags import parse_training
+from engine.options.evaluation_options import parse_evaluation
 from tools import convert
 from utils.errors import UsageError
 
@@ -33,27 +31,26 @@ def evaluated(path: Path) -> None:
 
 
 def started(path: Path) -> None:
-    load_start(nn.Module(), parse_training(["--snapshot", str(path)]), {})  # the network is not asked yet
+    load_start(nn.Module(), path, {}, arch="", wt_layer=[], image_in=False)  # which come later
 
 
 def converted(path: Path) -> None:
     convert.main([str(path), str(path.with_name("out.pth"))])
 
 
-resumed = partial(load_checkpoint, flag="--resume")
+def resumed(path: Path) -> None:
+    load_checkpoint(path, "--resume")
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("read", [evaluated, started, converted, resumed])
-def test_one_weight_that_is_no_number(
-    read: Callable[[Path], object], form: str, checkpoints: Path, tmp_path: Path
-) -> None:
+def test_one_weight(read: Callable[[Path], object], form: str, checkpoints: Path, tmp_path: Path) -> None:
     source, part, name, value = FORMS[form]
     content = read_checkpoint(checkpoints / f"{source}.pth", "")
     part(content)[name].view(-1)[-1] = value
     torch.save(content, tmp_path / "x.pth")
-    told = f"{re.escape(str(tmp_path))}/x.pth: {name} holds NaN or infinite numbers, .*; give an earlier or another"
-    with pytest.raises(UsageError, match=told) as error:
+    message = f"{re.escape(str(tmp_path))}/x.pth: {name} holds NaN or infinite numbers, .*; give an earlier or another"
+    with pytest.raises(UsageError, match=message) as error:
         read(tmp_path / "x.pth")
     assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == [tmp_path / "x.pth"]
 
@@ -65,8 +62,8 @@ def test_a_bare_state_dict(checkpoints: Path, tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "x.pth", "--snapshot")
 
 
-def test_what_is_no_weight_may_be_anything(tmp_path: Path) -> None:
-    """Whole numbers, numbers beside the weights, and the state of an optimizer."""
+def test_other_numbers_may_be_anything(tmp_path: Path) -> None:
+    """Integer weights, numbers beside the weights, and the state of an optimizer."""
     nan = float("nan")
     content = {
         "weights": {"steps": torch.tensor([-(2**63), 2**63 - 1]), "mask": torch.tensor([True]), "x": torch.ones(0)},
