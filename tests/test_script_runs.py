@@ -1,4 +1,4 @@
-"""The scripts that train and evaluate as published, each of them on demo data."""
+"""The scripts that train and evaluate as published, each on demo data."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ SMALL = "--arch DeepR18V3PlusD --crop_size 64 --num_workers 0 --device cpu"
 FEW = ["--arch", "DeepR18V3PlusD", "--mem_init_batches", "1"]
 TWO_PROCESSES = "two processes"
 FIRST = ["train_GS_baseline_DR50V3P.sh", "train_GS_pinmem_DR50V3P.sh"]
-EVALUATED = [script for script in EVALUATE if "noflip" not in script]  # whose flags test_shipped_scripts.py sees
+EVALUATED = [script for script in EVALUATE if "noflip" not in script]  # test_shipped_scripts.py checks its flags
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-# In processes of their own, from another folder, with further flags that make them small; two at a time.
-
-
 class Jobs:
-    """Every script's run, begun at once in a folder with demo data; ``folder`` waits for what one has written."""
+    """Runs all scripts, two at a time, on demo data and small; ``folder`` waits for the results of one."""
 
     def __init__(self, home: Path, pool: ThreadPoolExecutor):
         self.home = home
