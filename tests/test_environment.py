@@ -1,14 +1,13 @@
-"""What is imported, what pyproject.toml and environment.yml ask for, and what the image is made of, are the same."""
+"""Imports, pyproject.toml, environment.yml and the container image agree."""
 
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-import pytest
 import yaml
 from pip._vendor.packaging.requirements import Requirement
-from test_design import imported, python_files
+from test_design import python_files, top_level_imports
 
 try:
     import tomllib
@@ -16,7 +15,7 @@ except ModuleNotFoundError:  # Python 3.10
     from pip._vendor import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml"}  # where a package is imported by another name than it is installed by
+IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml"}  # packages whose modules have another name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
@@ -41,12 +40,12 @@ def test_environment_is_that_of_the_project() -> None:
 
 
 def test_imports_are_declared_and_declared_ones_imported() -> None:
-    used = set().union(*(imported(path) for path in python_files()))
+    used = set().union(*(top_level_imports(path) for path in python_files()))
     own = {path.name.removesuffix(".py") for path in ROOT.iterdir()}
     foreign = used - own - set(sys.stdlib_module_names)
     extras = PROJECT["optional-dependencies"]
     optional = modules([line for name, lines in extras.items() if name != "test" for line in lines])
-    assert foreign - optional - {"pip"} == modules(PROJECT["dependencies"])  # pip lists what is missing: tools/
+    assert foreign - optional - {"pip"} == modules(PROJECT["dependencies"])  # tools/requirements.py uses pip
 
 
 def test_dockerfile() -> None:
@@ -61,22 +60,16 @@ def test_dockerfile() -> None:
     assert all((ROOT / name).exists() for name in ours)
 
 
-@pytest.mark.parametrize(
-    "name", ["environment.yml", "pyproject.toml", "test.sh", "train.py", "eval.py", "ablation.py", "LICENSE"]
-)
-def test_image_has_the_files(name: str) -> None:
-    assert any(Path(name).match(pattern) for pattern in kept())
+def test_image_has_all_code() -> None:
+    files = ["environment.yml", "pyproject.toml", "test.sh", "train.py", "eval.py", "ablation.py", "LICENSE"]
+    left_out = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()} | {".git"}
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in left_out]
+    code = [path.name for path in folders if any(path.glob("*.py")) or any(path.glob("*.sh"))]
+    assert [name for name in (*files, *code) if not any(Path(name).match(pattern) for pattern in kept())] == []
 
 
-def test_image_has_all_folders_with_code() -> None:
-    left_out = {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()}
-    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name not in left_out | {".git"}]
-    code = {path.name for path in folders if any(path.glob("*.py")) or any(path.glob("*.sh"))}
-    assert code and code <= kept()
-
-
-def kept() -> set[str]:
-    """What .dockerignore lets through: everything is ignored first."""
+def kept() -> list[str]:
+    """The patterns that .dockerignore keeps; it ignores everything else."""
     first, *lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] not in ("", "#")]
     assert first == "*"
-    return {line[1:] for line in lines if line.startswith("!")}
+    return [line[1:] for line in lines if line.startswith("!")]

@@ -1,4 +1,4 @@
-"""eval.py: flags, ways of inference, repeated noisy reads, several processes."""
+"""eval.py on labelled domains: flags, ways of inference, repeated noisy reads, several processes."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,9 @@ import pytest
 
 import eval as evaluation
 from datasets.demo import write_demo
-from engine.options.eval_flags import parse_evaluation
+from engine.options.evaluation_options import EvaluationOptions, parse_evaluation
 from support.ranks import evaluate_and_tell, run_ranks
 from support.snapshots import write_snapshot
-from utils.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -35,84 +34,62 @@ def score(home: Path, line: str, where: str) -> dict:
 
 # Flags
 
-RELEASE = (
-    "--dataset cityscapes --inference_mode sliding --scales 1.0 --split val --crop_size 768 --dump_images --memory"
-)
+
+def options_of(line: str) -> EvaluationOptions:
+    return parse_evaluation(["--snapshot", "x.pth", *line.split()])
 
 
-def test_the_release_s_flags(capsys: pytest.CaptureFixture) -> None:
-    dead = "--faster --syncbn --dist_bn --profile --trunk x --dataset_dir x --dataset_cls x --resume --cv_split 0"
-    args = parse_evaluation(
-        f"--snapshot x.pth {RELEASE} {dead} --trials 1 --visualize_feature --mode fine --local_rank 1".split()
+def test_defaults_and_recipes() -> None:
+    usual, published = options_of(""), options_of("--recipe published")
+    assert usual.subject.datasets == ("cityscapes",)
+    assert usual.snapshot.wt_layer is None and (usual.inference.crop_size, usual.inference.overlap) == (768, 1 / 3)
+    assert (usual.inference.counts, usual.scoring.gumbel_eval) == ("pixel", 0)
+    assert (published.inference.counts, published.scoring.gumbel_eval) == ("row", 1)
+    assert options_of("--recipe published --gumbel_off").scoring.gumbel_eval == 0
+    assert options_of("--gumbel_eval 7").scoring.gumbel_eval == 7
+
+
+def test_inference() -> None:
+    assert not options_of("").inference.flip
+    pooling = options_of("--inference_mode pooling --scales 0.5,1.0,2.0").inference
+    assert pooling.scales == (0.5, 1.0, 2.0) and pooling.flip
+    assert not options_of("--inference_mode pooling --no_flip").inference.flip
+
+
+def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
+    options_of(
+        "--faster --syncbn --dist_bn --profile --trunk x --dataset_dir x --dataset_cls x --resume --cv_split 0 "
+        "--trials 1 --visualize_feature --mode fine --local_rank 1"
     )
     assert capsys.readouterr().err.count("no effect") == 12
-    assert args.scales == (1.0,) and args.dataset == ["cityscapes"] and args.sliding_counts == "pixel"
-    args = parse_evaluation(["--snapshot", "x.pth", "--scales", "0.5,1.0,2.0", "--inference_mode", "pooling"])
-    assert args.scales == (0.5, 1.0, 2.0) and args.crop_size == 768 and args.sliding_overlap == 1 / 3
-    published = parse_evaluation(["--snapshot", "x.pth", "--recipe", "published"])
-    assert (published.sliding_counts, published.gumbel_eval) == ("row", 1)
-    assert parse_evaluation(["--snapshot", "x.pth", "--recipe", "published", "--gumbel_off"]).gumbel_eval == 0
-    assert parse_evaluation(["--snapshot", "x.pth", "--gumbel_eval", "7"]).gumbel_eval == 7
     folder = parse_evaluation(["--snapshot", "x.pth", "--dataset", "video_folder", "--videopath", "my images"])
-    assert folder.dataset is None and folder.images == Path("my images")
+    assert folder.subject.datasets is None and folder.subject.images == Path("my images")
     assert not capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("--scales 0.5,1.0", "--inference_mode pooling (or sliding)"),
-        ("--scales 1.0,x --inference_mode pooling", "--scales: 1.0,x: give different numbers above 0"),
-        ("--scales 1.0,1 --inference_mode pooling", "give different numbers"),
-        ("--scales 0 --inference_mode pooling", "give different numbers"),
-        ("--scales 1e9 --inference_mode pooling", "at most 8"),
-        ("--sliding_overlap 1", "give a share below 1"),
-        ("--sliding_overlap -0.1", "from 0 to 1"),
-        ("--crop_size 0", "of 1 or more"),
-        ("--gumbel_eval -1", "of 0 or more"),
-        ("--gumbel_off --gumbel_eval 2", "drop one of them"),
-        ("--dataset video_folder", "--videopath DIR"),
-        ("--dataset video_folder gtav", "no data set is called video_folder"),
-        ("--images x --dataset gtav", "give one of them"),
-        ("--images x --gumbel_eval 3", "give 0 or 1"),
-        ("--dataset gta", "no data set is called gta"),
-        ("--inference_mode slide", "invalid choice"),
-    ],
-)
-def test_mistakes_exit_with_2(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        parse_evaluation(["--snapshot", "x.pth", *line.split()])
-    assert stopped.value.code == 2 and told in capsys.readouterr().err.splitlines()[-1]
+def test_a_snapshot_is_needed(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse_evaluation([])
+    assert end.value.code == 2 and "required: --snapshot" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("existing", "given", "expected"),
     [
-        ("--snapshot {home}/plain.pth --arch network.deepv3plus.DeepR50V3PlusD", "give --arch DeepR18V3PlusD"),
-        ("--snapshot {home}/plain.pth --wt_layer 0 0 4 4 4 0 0", "other norms; give --wt_layer 0 0 0 0 0 0 0"),
-        ("--snapshot {home}/plain.pth --memory", "holds none; drop --memory"),
-        ("--snapshot {home}/plain.pth --images {home}/absent", "no image here"),
-        ("--snapshot {home}/plain.pth --dataset gtav --out {home}/plain.pth/x", "cannot be made a folder"),
+        ([], "pretrained_models", "pretrained_models"),
+        (["pretrained_model"], "pretrained_models", "pretrained_model"),
+        (["pretrained_models"], "pretrained_model", "pretrained_models"),
+        (["pretrained_model", "pretrained_models"], "pretrained_models", "pretrained_models"),
     ],
 )
-def test_contradictions_are_told_in_one_line(line: str, told: str, home: Path) -> None:
-    with pytest.raises(UsageError) as error:
-        evaluation.main(flags(home, line.format(home=home)))
-    assert told in str(error.value) and "\n" not in str(error.value)
-
-
-def test_given_weights_in_either_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_weights_in_either_folder(
+    existing: list[str], given: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    line = ["--snapshot", "pretrained_models/a/x.pth"]
-    assert parse_evaluation(line).snapshot == Path(line[1])
-    (tmp_path / "pretrained_model/a").mkdir(parents=True)
-    (tmp_path / "pretrained_model/a/x.pth").touch()
-    assert parse_evaluation(line).snapshot == Path("pretrained_model/a/x.pth")
-    (tmp_path / "pretrained_models").symlink_to("pretrained_model")
-    assert parse_evaluation(line).snapshot == Path(line[1])
-    (tmp_path / "pretrained_models").unlink()
-    (tmp_path / "pretrained_model").rename(tmp_path / "pretrained_models")
-    assert parse_evaluation(["--snapshot", "pretrained_model/a/x.pth"]).snapshot == Path(line[1])
+    for name in existing:
+        Path(name, "a").mkdir(parents=True)
+        Path(name, "a/x.pth").touch()
+    assert parse_evaluation(["--snapshot", f"{given}/a/x.pth"]).snapshot.snapshot == Path(expected, "a/x.pth")
 
 
 # Scores

@@ -1,4 +1,4 @@
-"""ablation.py and the scripts that draw the figures as published: what they ask for, and each of them on demo data."""
+"""ablation.py and the scripts that draw the published figures: their command lines, and each on demo data."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import pytest
 
 from ablation import translated
 from datasets.demo import write_demo
-from engine.options.eval_flags import parse_evaluation
+from engine.options.evaluation_options import parse_evaluation
+from engine.options.figure_options import FigureOptions
 from support.commands import ABLATE
-from support.scripts import EVALUATION, ROOT, Copy, call
+from support.scripts import EVALUATION, ROOT, STAND_IN, Copy, call
 from support.snapshots import write_snapshot
 
 
@@ -26,46 +27,44 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_the_release_s_flags(capsys: pytest.CaptureFixture) -> None:
+def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
     line = "--snapshot x.pth --dataset gtav idd --source_domain gtav --tsne --tsnecuda --all_class --duplication 10 "
     line += "--imagenum_dom 600 --outdir results --exp name --num_workers 2 --ablation_mode --memory --gumbel_off"
-    args = parse_evaluation(translated(line.split()))
-    assert (args.tsne, args.tsnecuda, args.all_class, args.duplication, args.imagenum_dom) == (
-        True,
-        True,
-        True,
-        10,
-        600,
+    options = parse_evaluation(translated(line.split()))
+    assert options.figures == FigureOptions(
+        tsne=True,
+        tsnecuda=True,
+        all_classes=True,
+        embeddings=10,
+        images_per_domain=600,
+        sources=("gtav",),
+        centre_crop=(1280, 720),
     )
-    assert (args.dataset, args.source_domain, args.out) == (["gtav", "idd"], ["gtav"], Path("results"))
-    assert args.centre_crop == [1280, 720] and not args.mem_actmap and args.gumbel_eval == 0
-    assert capsys.readouterr().err.count("no effect") == 1
-    args = parse_evaluation(translated(["--snapshot", "x.pth", "--mem_actmap", "--crop_size", "64", "32"]))
-    assert args.centre_crop == [64, 32] and args.mem_actmap and args.crop_size == 768  # that of a window
-    with pytest.raises(SystemExit):
-        translated(["--snapshot", "x.pth"])
-    assert "ablation.py: error: nothing to draw: add --tsne or --mem_actmap" in capsys.readouterr().err
+    assert (options.subject.datasets, options.subject.out) == (("gtav", "idd"), Path("results"))
+    assert options.scoring.gumbel_eval == 0 and capsys.readouterr().err.count("no effect") == 1
+    options = parse_evaluation(translated(["--snapshot", "x.pth", "--mem_actmap", "--crop_size", "64", "32"]))
+    assert options.figures.centre_crop == (64, 32) and options.figures.actmap
+    assert options.inference.crop_size == 768  # the side of a window
 
 
 @pytest.mark.parametrize("script", ABLATE)
 def test_figures_as_released(script: str, copy: Copy) -> None:
     line, snapshot = ABLATE[script]
     file = copy.weights(f"pretrained_models/{snapshot}")
-    program, *given = copy.asked(f"{EVALUATION}/{script}")
+    program, *given = copy.python_arguments(f"{EVALUATION}/{script}")
     expected = translated([*line.split(), "--recipe", "published", "--snapshot", str(file)])
     assert program == str(copy.root / "ablation.py")
     assert parse_evaluation(translated(given)) == parse_evaluation(expected)
-    assert copy.asked(f"{EVALUATION}/{script}", GPUS="2")[5] == str(copy.root / "ablation.py")
+    assert copy.python_arguments(f"{EVALUATION}/{script}", GPUS="2")[5] == str(copy.root / "ablation.py")
 
 
 @pytest.mark.parametrize("script", ABLATE)
-def test_extra_is_asked_for_where_needed(script: str, copy: Copy) -> None:
-    asked = copy.elsewhere / "asked"
-    stand_in = copy.python / "python3"
-    stand_in.write_text(stand_in.read_text().replace("exit 0", f'echo "$2" >> "{asked}"; exit 0'))
+def test_packages_for_figures_are_required_where_needed(script: str, copy: Copy) -> None:
+    extras = copy.elsewhere / "extras"
+    copy.program("python3", STAND_IN.replace("exit 0", f'echo "$2" >> "{extras}"; exit 0'))
     (copy.elsewhere / "x.pth").touch()
-    copy.asked(f"{EVALUATION}/{script}", SNAPSHOT="x.pth", extra="test")
-    assert asked.read_text().split() == (["figures"] if "tsne" in script else [])
+    copy.python_arguments(f"{EVALUATION}/{script}", SNAPSHOT="x.pth", extra="test")
+    assert extras.read_text().split() == (["figures"] if "tsne" in script else [])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""eval.py --mem_actmap: maps and sheets; processes that share figures, and what is told when something is missing."""
+"""eval.py --mem_actmap: maps and sheets; several processes; missing packages."""
 
 import json
 import sys
@@ -14,7 +14,6 @@ from PIL import Image
 import eval as evaluation
 from datasets.labels import CLASSES, colourise
 from engine.figures.activation_maps import activation
-from engine.options.eval_flags import parse_evaluation
 from support.figures import SIX, draw, flags, look, make_home, pair
 from support.ranks import evaluate_and_tell, run_ranks
 from utils.errors import UsageError
@@ -75,7 +74,7 @@ def test_maps_of_a_folder(home: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     Image.new("RGB", (70, 40)).save(images / "deep" / "a.jpg")
     (images / "b.png").write_text("broken")
     line = [*flags(home, "--mem_actmap --all_class --actmap_scale image"), "--outdir", str(images)]
-    for _ in range(2):  # what was written there is not taken for images
+    for _ in range(2):  # the second run does not draw the pictures of the first
         evaluation.main([*line, "--images", str(images)])
     assert capsys.readouterr().err.count("skipped: ") == 2
     folder = images / "memory_activation" / "my images"
@@ -85,13 +84,13 @@ def test_maps_of_a_folder(home: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_colours_and_sheets() -> None:
     assert np.array_equal(heat(np.linspace(0, 1, 10)[None])[0][[0, -1]], HEAT[[0, -1]])
-    assert (np.diff(HEAT @ (299, 587, 114)) > 0).all()  # ever lighter
+    assert (np.diff(HEAT @ (299, 587, 114)) > 0).all()  # lighter and lighter
     tile = np.zeros((10, 20, 3), dtype=np.uint8)
     assert contact_sheet(dict.fromkeys("ab", tile), width=40).shape == (20 + 20, 40 + 4 + 40, 3)
     assert contact_sheet(dict.fromkeys("abcde", tile), width=40).shape == (2 * 40 + 4, 4 * 40 + 3 * 4, 3)
 
 
-# Processes, and what is told
+# Processes and packages
 
 
 def test_processes_share_the_images(home: Path, threads: Callable[[int], None], tmp_path: Path) -> None:
@@ -105,38 +104,16 @@ def test_processes_share_the_images(home: Path, threads: Callable[[int], None], 
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("flags", "message"),
     [
-        ("--snapshot {home}/plain.pth --mem_actmap", "--mem_actmap: {home}/plain.pth holds no memory"),
-        ("--snapshot {home}/plain.pth --tsne --tsne_features after", "--tsne_features after: {home}/plain.pth holds"),
         ("--tsne --tsnecuda", "--tsnecuda: the package tsnecuda cannot be loaded"),
         ("--tsne", "--tsne: the package openTSNE cannot be loaded"),
         ("--tsne --pca", "--tsne: the package matplotlib cannot be loaded"),
     ],
 )
-def test_what_is_missing_is_told(line: str, told: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages(flags: str, message: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("openTSNE", "tsnecuda", "matplotlib"):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError) as error:
-        draw(home, f"--dataset gtav {line.format(home=home)}")
-    assert told.format(home=home) in str(error.value) and "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("--pca", "--pca: says nothing without --tsne"),
-        ("--all_class", "--all_class: says nothing without --tsne or --mem_actmap"),
-        ("--tsne --pca --tsnecuda", "give one of them"),
-        ("--tsne --pca --duplication 2", "always the same"),
-        ("--tsne --images x", "points need labels"),
-        ("--tsne --source_domain gta", "no data set is called gta"),
-        ("--mem_actmap --inference_mode sliding", "drop --inference_mode sliding"),
-        ("--mem_actmap --dump_images", "drop --dump_images"),
-        ("--mem_actmap --gumbel_eval 2", "give --gumbel_eval 0 or 1"),
-    ],
-)
-def test_contradictions(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        parse_evaluation(["--snapshot", "x.pth", *line.split()])
-    assert stopped.value.code == 2 and told in capsys.readouterr().err.splitlines()[-1]
+        draw(home, f"--dataset gtav {flags}")
+    assert message in str(error.value) and "\n" not in str(error.value)

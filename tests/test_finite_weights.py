@@ -11,7 +11,7 @@ from torch import nn
 from checkpoints.adoption import load_start
 from checkpoints.run_files import load_checkpoint, read_checkpoint
 from engine.evaluating.assessment import evaluate
-from engine.options.eval_flags import parse_evaluation
+from engine.options.evaluation_options import parse_evaluation
 from tools import convert
 from utils.errors import UsageError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datasets.labels import ClassSet
-from engine.evaluating.results import class_table, mean_of, result, write_csv
+from engine.evaluating.results import class_table, domain_result, mean_of, write_csv
 from utils.files import write_json
 from utils.metrics import ConfusionMatrix
 
@@ -34,7 +34,7 @@ def test_no_class_is_frequent(tmp_path: Path) -> None:
     matrix = ConfusionMatrix(120)
     matrix.update(torch.arange(120).view(1, 120), torch.zeros(1, 120, dtype=torch.uint8))
     classes = ClassSet(("road", *(f"c{k}" for k in range(119))), ((0, 0, 0),) * 120)
-    found = result([matrix.scores()] * 2, {}, classes=classes)
+    found = domain_result([matrix.scores()] * 2, {}, classes=classes)
     domains = {"d": found, "e": found}
     write_json(tmp_path / "r.json", domains | {"mean": mean_of(domains)})
     read = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)

@@ -1,4 +1,4 @@
-"""How long iterations take, and which share of that they wait for their samples."""
+"""The time of iterations, and the share of it that they wait for samples."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datasets.sampling.loaders import Batch
-from engine.training.batch_feed import Feed
+from engine.training.batch_feed import BatchFeed
 from engine.training.pace import Pace
 
 
@@ -28,7 +28,7 @@ def test_seconds_and_share(clock: Clock) -> None:
             clock.now += 1
             yield Batch(torch.zeros(1), torch.zeros(1), torch.zeros(1, dtype=torch.bool))
 
-    feed = Feed(batches(), {}, 0)
+    feed = BatchFeed(batches(), {}, 0)
     feed.fetch()  # before the first iteration
     pace = Pace(feed)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The scripts that train and evaluate as published, each of them on demo data."""
+"""The scripts that train and evaluate as published, each on demo data."""
 
 import json
 from collections.abc import Iterator
@@ -26,11 +26,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-# In processes of their own, from another folder, with further flags that make them small; two at a time.
-
-
 class Jobs:
-    """Every script's run, begun at once in a folder with demo data; ``folder`` waits for what one has written."""
+    """Runs all scripts, two at a time, on demo data and small; ``folder`` waits for the results of one."""
 
     def __init__(self, home: Path, pool: ThreadPoolExecutor):
         self.home = home

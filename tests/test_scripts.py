@@ -1,4 +1,4 @@
-"""The shell scripts, with a stand-in for Python that writes down what it is asked to do."""
+"""quickstart.sh, with a stand-in for Python that writes down its arguments, and the check of installed packages."""
 
 import os
 import subprocess
@@ -34,32 +34,26 @@ def stand_in(tmp_path: Path) -> dict[str, str]:
 
 
 def quickstart(environment: dict[str, str], folder: Path) -> list[str]:
-    """What quickstart.sh asks Python to do, started in ``folder``."""
+    """The arguments with which quickstart.sh, started in ``folder``, calls Python."""
     calls = Path(environment["CALLS"])
     calls.write_text("")
     subprocess.run(["bash", str(ROOT / "quickstart.sh")], check=True, env=environment, cwd=folder, capture_output=True)
     return calls.read_text().splitlines()
 
 
-def test_quickstart_goes_on_per_length(stand_in: dict[str, str], tmp_path: Path) -> None:
-    out = tmp_path / "my runs"  # relative to where it was started, with a space in its name
-    first = quickstart(stand_in, tmp_path)
-    drawn, *called = first
-    assert drawn.startswith(f"-m datasets.demo {out}/data")
-    assert [call.split()[0] for call in called] == ["train.py", "eval.py", "train.py", "eval.py", "-m", "-m"]
-    assert "--mldg" not in called[0] and "--mldg --memory" in called[2]
-    assert f"--snapshot {out}/runs/baseline_700/now/last.pth" in called[1]
-    assert all("--resume auto" in call for call in first if call.startswith("train.py"))  # done or stopped: it knows
+def test_quickstart_goes_on_with_runs_of_one_length(stand_in: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "my runs"
+    demo, *calls = quickstart(stand_in, tmp_path)
+    assert demo.startswith(f"-m datasets.demo {out}/data")
+    assert [call.split()[0] for call in calls] == ["train.py", "eval.py", "train.py", "eval.py", "-m", "-m"]
+    assert "--mldg" not in calls[0] and "--mldg --memory" in calls[2]
+    assert f"--snapshot {out}/runs/baseline_700/now/last.pth" in calls[1]
+    assert all("--resume auto" in call for call in calls if call.startswith("train.py"))
     longer = quickstart({**stand_in, "ITERATIONS": "710"}, tmp_path)
     assert len([call for call in longer if "--max_iter 710" in call]) == 2
 
 
-def test_requirements_are_those_of_the_project() -> None:
-    assert missing(["test", "figures"]) == []  # this very Python runs the tests
+def test_requirements() -> None:
+    assert missing(["test", "figures"]) == []  # this Python runs the tests
     assert satisfied(Requirement("torch>=2.11"))
     assert not satisfied(Requirement("torch>=99")) and not satisfied(Requirement("no-such-package"))
-
-
-def test_shell_scripts_parse() -> None:
-    for script in ("quickstart.sh", "test.sh", "tools/setup.sh", ".ci/run"):
-        subprocess.run(["bash", "-n", str(ROOT / script)], check=True)

@@ -1,4 +1,4 @@
-"""eval.py --target_norm: batch norms that go by the target's own images."""
+"""eval.py --target_norm: batch norms with the statistics of the target's own images."""
 
 import csv
 import json
@@ -17,16 +17,17 @@ from datasets.registry import spec
 from datasets.transforms import normalise, to_tensor
 from engine.build import network_from
 from engine.evaluating.assessment import evaluate
-from engine.evaluating.target_norm import batches
-from engine.options.eval_flags import parse_evaluation
+from engine.evaluating.target_norm import batches_of
+from engine.options.evaluation_options import parse_evaluation
 from network.batch_norms import target_normalised
 from support.ranks import run_ranks
 from support.snapshots import write_snapshot
 from utils.metrics import ConfusionMatrix
+from utils.processes import rank
 
 
 class Pooling(nn.Module):
-    """Two batch norms, one of them behind image pooling, and dropout."""
+    """Two batch norms, one behind image pooling, and dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ def by_hand(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 @pytest.mark.parametrize("number", [1, 3])
 def test_the_batch_s_own_statistics(net: Pooling, number: int) -> None:
-    """Also those of torch in training; a single value per channel, which has none, goes by the stored ones."""
+    """As in training; a single value per channel has no variance, and is normalised by the stored statistics."""
     images = torch.randn(number, 3, 6, 7, dtype=torch.float64)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     adapted = target_normalised(net)
@@ -79,12 +80,12 @@ def test_the_batch_s_own_statistics(net: Pooling, number: int) -> None:
 def test_batches_are_equal_in_size() -> None:
     sizes = [(2, 1)] * 7 + [(3, 1)] * 4 + [(9, 9)]
     for seed in range(5):
-        groups = batches(sizes, 3, seed)
+        groups = batches_of(sizes, 3, seed)
         assert sorted(index for group in groups for index in group) == list(range(12))
         assert all(len({sizes[index] for index in group}) == 1 for group in groups)
         assert sorted(map(len, groups)) == [1, 1, 1, 3, 3, 3]  # 7 are 3, 3, 1; 4 are 3, 1
-        assert groups == batches(sizes, 3, seed) != batches(sizes, 3, seed + 1)
-    assert [len(group) for group in batches(sizes, 1, 0)] == [1] * 12
+        assert groups == batches_of(sizes, 3, seed) != batches_of(sizes, 3, seed + 1)
+    assert [len(group) for group in batches_of(sizes, 1, 0)] == [1] * 12
 
 
 # Scores
@@ -94,7 +95,7 @@ WHOLE = {"bdd100k": [[0, 3, 4], [1, 2]], "gtav": [[0, 1, 2]]}  # batches that no
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five images of one domain, two of which are of another size, and three of another domain."""
+    """Five images of one domain, two of them with another size, and three images of another domain."""
     home = tmp_path_factory.mktemp("target_norm")
     write_demo(home / "data", domains=["bdd100k"], train=1, val=5, size=(64, 128), seed=1, workers=1)
     write_demo(home / "data", domains=["gtav"], train=1, val=3, size=(64, 128), seed=2, workers=1)
@@ -105,12 +106,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def score(home: Path, line: str, out: str) -> dict:
-    argv = (
-        f"--snapshot {home}/memory.pth --data_root {home}/data --device cpu --num_workers 0 --out {home}/{out} {line}"
-    )
-    evaluate(parse_evaluation(argv.split()))
-    return json.loads((home / out / "results.json").read_text())
+def score(home: Path, line: str, out: str) -> dict | None:
+    """The results, from the process that wrote them."""
+    common = f"--snapshot {home}/memory.pth --data_root {home}/data --out {home}/{out} --device cpu --num_workers 0"
+    evaluate(parse_evaluation(f"{common} {line}".split()))
+    return json.loads((home / out / "results.json").read_text()) if rank() == 0 else None
 
 
 def test_scores(home: Path, capsys: pytest.CaptureFixture) -> None:
@@ -120,23 +120,23 @@ def test_scores(home: Path, capsys: pytest.CaptureFixture) -> None:
     assert printed.count("stored statistics") == 3 and printed.count("of 2 images at a time") == 3
     plain = score(home, domains, "plain")
     for name, domain in results["domains"].items():
-        found = domain.pop("target_norm")
-        assert domain == plain["domains"][name]  # beside it the ordinary score
-        assert list(found) == ["2", "8", "1"] and "standard_deviation" not in found["1"]
-        assert (found["1"]["protocol"]["seeds"], found["2"]["protocol"]["seeds"]) == (1, 2)
-        ious = [seed["mean_iou"] for seed in found["2"]["seeds"]]
-        assert len(set(ious)) > 1 and found["2"]["mean_iou"] == pytest.approx(np.mean(ious))
-        assert found["2"]["standard_deviation"]["mean_iou"] == pytest.approx(np.std(ious, ddof=1))
-        assert found["8"]["mean_iou"] == pytest.approx(reference(home, name, WHOLE[name]), abs=1e-6)
-        assert found["8"]["protocol"]["batch_norm"] == "statistics of the batch"
+        normed = domain.pop("target_norm")
+        assert domain == plain["domains"][name]  # the ordinary score
+        assert list(normed) == ["2", "8", "1"] and "standard_deviation" not in normed["1"]
+        assert (normed["1"]["protocol"]["seeds"], normed["2"]["protocol"]["seeds"]) == (1, 2)
+        ious = [seed["mean_iou"] for seed in normed["2"]["seeds"]]
+        assert len(set(ious)) > 1 and normed["2"]["mean_iou"] == pytest.approx(np.mean(ious))
+        assert normed["2"]["standard_deviation"]["mean_iou"] == pytest.approx(np.std(ious, ddof=1))
+        assert normed["8"]["mean_iou"] == pytest.approx(reference(home, name, WHOLE[name]), abs=1e-6)
+        assert normed["8"]["protocol"]["batch_norm"] == "statistics of the batch"
         count, mean = len(WHOLE[name]), np.mean([len(group) for group in WHOLE[name]])
-        assert (found["8"]["protocol"]["batches"], found["8"]["protocol"]["mean_batch"]) == (count, mean)
+        assert (normed["8"]["protocol"]["batches"], normed["8"]["protocol"]["mean_batch"]) == (count, mean)
         noted = f"note: --target_norm 8: batches of {name} hold {mean:.1f} images on average"
         assert printed.count(noted) == 1 and f"--target_norm 2: batches of {name}" not in printed
         by_domain = [results["mean"]["target_norm"]["2"]["seeds"][seed]["mean_iou"] for seed in range(2)]
         assert results["mean"]["target_norm"]["2"]["mean_iou"] == pytest.approx(np.mean(by_domain))
     rows = {row[0]: row[1:] for row in csv.reader((home / "normed/results.csv").read_text().splitlines())}
-    assert rows["mean_iou target_norm 8"][3] == f"{found['8']['mean_iou']:.4f}"
+    assert rows["mean_iou target_norm 8"][3] == f"{normed['8']['mean_iou']:.4f}"
     assert rows["mean_iou target_norm 1 standard_deviation"] == [""] * 7
     assert float(rows["mean_iou target_norm 2 standard_deviation"][-1]) > 0
 
@@ -158,35 +158,11 @@ def reference(home: Path, name: str, groups: Sequence[Sequence[int]]) -> float:
     return matrix.scores().mean_iou
 
 
-def in_a_rank(home: Path, line: str, out: str) -> None:
-    evaluate(
-        parse_evaluation(f"--snapshot {home}/memory.pth --data_root {home}/data --out {home}/{out} {line}".split())
-    )
-
-
 def test_two_processes_equal_one(home: Path, tmp_path: Path, threads: Callable[[int], None]) -> None:
-    line = "--dataset bdd100k --target_norm 2 1 --target_norm_seeds 2 --gumbel_eval 1 --device cpu --num_workers 0"
+    line = "--dataset bdd100k --target_norm 2 1 --target_norm_seeds 2 --gumbel_eval 1"
     threads(1)
     one = score(home, line, "one")
-    run_ranks(in_a_rank, 2, tmp_path, home, line, "two")
-    assert one["domains"] == json.loads((home / "two/results.json").read_text())["domains"]
+    two, _ = run_ranks(score, 2, tmp_path, home, line, "two")
+    assert one["domains"] == two["domains"]
     noisy = one["domains"]["bdd100k"]["target_norm"]["1"]
-    assert noisy["protocol"]["seeds"] == 2 and noisy["standard_deviation"]["mean_iou"] > 0  # by the read's noise
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("--target_norm 0", "of 1 or more"),
-        ("--target_norm_seeds 3", "--target_norm_seeds changes nothing without --target_norm"),
-        ("--target_norm 8 --inference_mode sliding", "drop --inference_mode sliding"),
-        ("--target_norm 8 --dump_images", "drop it, or --dump_images"),
-        ("--target_norm 8 --tsne", "drop it, or --tsne"),
-        ("--target_norm 8 --images x", "drop it, or --images"),
-        ("--target_norm 8 --gumbel_eval 3", "not 3"),
-    ],
-)
-def test_mistakes(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        parse_evaluation(["--snapshot", "x.pth", *line.split()])
-    assert stopped.value.code == 2 and told in capsys.readouterr().err.splitlines()[-1]
+    assert noisy["protocol"]["seeds"] == 2 and noisy["standard_deviation"]["mean_iou"] > 0  # the noise of a read

@@ -23,7 +23,7 @@ from datasets.transforms import Augmentation, normalise, scale_crop_flip
 from engine.options.evaluation_options import parse_evaluation
 from engine.options.training_command import parse_training
 from engine.plan import plan
-from engine.training.sample_sheets import picture
+from engine.training.sample_sheets import sheet_of
 from support.mistakes import training_mistake
 from support.snapshots import write_snapshot
 from utils.errors import UsageError
@@ -200,7 +200,7 @@ def test_pictures_of_samples() -> None:
     images = torch.zeros(2, 1, 3, 8, 8, dtype=torch.uint8)
     images[1] = 200
     labels = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 1, 8, 8)
-    sheet = picture(Batch(images, labels, torch.tensor([False, True])), ["gtav", "gtav"], STANDARD)
+    sheet = sheet_of(Batch(images, labels, torch.tensor([False, True])), ["gtav", "gtav"], STANDARD)
     assert sheet.shape == (8 + 20, 2 * 16 + 4, 3)
     bodies = sheet[20:, :8], sheet[20:, 8:16], sheet[20:, 20:28], sheet[20:, 28:]
     assert [tuple(body.reshape(-1, 3).mean(0)) for body in bodies] == [

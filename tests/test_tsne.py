@@ -12,8 +12,9 @@ from PIL import Image
 from datasets.demo import STYLES
 from datasets.labels import CLASSES, PALETTE, STANDARD
 from engine.figures import views
+from engine.figures.feature_cloud import Cloud, Point
 from engine.figures.scatter_plots import by_class, by_domain, distinct
-from engine.figures.tsne import Cloud, Point, at_most, class_means
+from engine.figures.tsne import at_most, class_means
 from support.figures import SIX, draw, look, make_home, network, pair
 from utils.embedding import embed, settings_for
 from utils.errors import UsageError
@@ -101,15 +102,15 @@ def test_few_points(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert places.shape == (7, 2) and np.isfinite(places).all()
     assert settings_for("openTSNE", 7)["perplexity"] == 2 and settings_for("openTSNE", 7000)["perplexity"] == 50
     assert settings_for("tsnecuda", 7000)["perplexity"] == 30
-    monkeypatch.setattr(views, "SHOWN", ("train",))
-    with pytest.raises(UsageError, match="points in 1 images, and 4 are the least; name more domains"):
+    monkeypatch.setattr(views, "PUBLISHED_CLASSES", ("train",))
+    with pytest.raises(UsageError, match="points in 1 images, and at least 4 are needed; name more domains"):
         draw(home, "--dataset gtav --limit 1 --tsne --pca")
 
 
 def test_many_points(capsys: pytest.CaptureFixture) -> None:
     points = [Point("gtav", str(index), 0, np.zeros(1)) for index in range(50)]
     drawn = at_most(points, 20)
-    assert len({point.image for point in drawn}) == 20 and "50 points, of which 20" in capsys.readouterr().out
+    assert len({point.image for point in drawn}) == 20 and "50 points; 20 of them" in capsys.readouterr().out
     assert at_most(points, 50) is points
 
 
@@ -137,9 +138,9 @@ def test_all_domains_and_classes_are_coloured() -> None:
         drawn = np.concatenate([marks.get_facecolor()[:, :3] for marks in figure.axes[0].collections])
         assert len(drawn) == 36
         assert {tuple(row) for row in drawn.round(6)} == {tuple(row) for row in expected.round(6)}
-        told = [text.get_text() for text in figure.legends[0].get_texts()]
+        texts = [text.get_text() for text in figure.legends[0].get_texts()]
         names = SIX if picture is by_class else ("gtav (source)", "synthia (source)", "idd", "mapillary")
-        assert set(names) <= set(told) and "memory item" not in told
+        assert set(names) <= set(texts) and "memory item" not in texts
     assert len(set(distinct(6))) == 6 and len(set(distinct(30))) == 30
 
 

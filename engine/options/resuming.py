@@ -118,8 +118,7 @@ def refuse_changes(flags: Mapping[str, Any], before: Mapping[str, Any], default_
         raise CommonError(
             f"--max_iter {flags['max_iter']}: the run has done {done} iterations already; give more, or leave it out"
         )
-    last = max(before["decay_horizon"], before["max_iter"])
-    if flags["lr_schedule"] == "poly" and flags["max_iter"] > last:
+    if flags["lr_schedule"] == "poly" and flags["max_iter"] > max(before["decay_horizon"], before["max_iter"]):
         raise CommonError(
             f"--max_iter {flags['max_iter']}: under --lr_schedule poly the learning rate of this run is 0 from "
             f"iteration {before['decay_horizon']} on; start a new run"

@@ -12,6 +12,7 @@ from engine.options.training_checks import check_training
 from engine.options.training_options import TrainingOptions, options_from
 from engine.options.training_parser import training_parser
 from methods import METHODS, method_name
+from utils.errors import CommonError
 from utils.log import log
 
 # What --test_mode sets, unless a flag is given.
@@ -30,6 +31,7 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     args = parser.parse_args(argv, namespace=Namespace(**before))
     settle(args, before)
     refuse_changes(vars(args), before, parser.get_default)
+    args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))
     apply_recipe(args)
     options = options_from(args)
     check_training(options)
@@ -38,17 +40,26 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
 
 def settle(args: Namespace, before: Mapping[str, Any]) -> None:
     """Give flags that mean the same thing one form."""
-    if args.method is None:
-        args.method = method_name(mldg=args.mldg, memory=args.memory)
-    args.mldg, args.memory = METHODS[args.method].mldg, METHODS[args.method].memory
+    if not before:  # a run that goes on has all three flags, and may change none of them
+        settle_method(args)
     if args.restore_optimizer and before:  # --snapshot was only another way to name the run
         args.snapshot = before.get("snapshot")
     if args.snapshot:
         args.snapshot = given_weights(args.snapshot).absolute()
-    args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))
     for names in ("dataset", "val_dataset", "covstat_val_dataset"):
         setattr(args, names, dataset_names(getattr(args, names) or (), args.data_root))
     tensorboard = vars(args).pop("tb_path", args.exp_root)
     if tensorboard != args.exp_root:
         place = args.exp_root / args.exp
         log.warning(f"note: --tb_path has no effect here; TensorBoard finds the runs with --logdir {place}")
+
+
+def settle_method(args: Namespace) -> None:
+    """Let ``--method`` and the authors' flags ``--mldg`` and ``--memory`` name the same method."""
+    if args.method is None:
+        args.method = method_name(mldg=args.mldg, memory=args.memory)
+    entry = METHODS[args.method]
+    for flag in ("mldg", "memory"):
+        if getattr(args, flag) and not getattr(entry, flag):
+            raise CommonError(f"--method {args.method} contradicts --{flag}: drop one of them")
+    args.mldg, args.memory = entry.mldg, entry.memory

@@ -1,4 +1,4 @@
-"""What the tests of figures share: data and checkpoints, the command, and the network's own answers."""
+"""What the tests of figures share: data, checkpoints, command lines and outputs of the network."""
 
 from functools import cache
 from pathlib import Path

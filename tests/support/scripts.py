@@ -1,4 +1,4 @@
-"""The shipped scripts, called as a user would, with Python or with a stand-in that tells what it is given."""
+"""The shipped scripts, called as a user would, with Python or with a stand-in that prints its arguments."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ ROBUSTNET = f"{TRAINING}/robustnet_scripts"
 # Further flags for a run of two iterations in the folder runs.
 SMALL_TRAINING = "--val_dataset cityscapes --pretrained_backbone none --bs_mult 2 --max_iter 2 --val_images 1 "
 SMALL_TRAINING += "--crop_size 64 --val_interval 2 --num_workers 0 --device cpu --exp_root runs"
-# Stands in for Python: tells where it is and what it is given.
+# Stands in for Python: prints its folder and its arguments.
 STAND_IN = '#!/usr/bin/env bash\ncase $1 in */tools/requirements.py) exit 0 ;; esac\nprintf "%s\\n" "$PWD" "$@"\n'
 
 
@@ -38,15 +38,15 @@ class Copy:
         self.program("python3", STAND_IN)
 
     def program(self, name: str, content: str) -> None:
-        """One that is found first when the scripts are called."""
+        """A program that the scripts call instead of an installed one."""
         (self.python / name).write_text(content)
         (self.python / name).chmod(0o755)
 
     def call(self, script: str | Path, *flags: str, **environment: str | None) -> Done:
         return call(self.root / script, *flags, folder=self.elsewhere, python=self.python, **environment)
 
-    def asked(self, script: str | Path, *flags: str, **environment: str | None) -> list[str]:
-        """What Python is given; it is in the folder where the script was called."""
+    def python_arguments(self, script: str | Path, *flags: str, **environment: str | None) -> list[str]:
+        """The arguments with which a script calls Python, in the folder in which the script was called."""
         done = self.call(script, *flags, **environment)
         assert done.returncode == 0, done.stderr
         folder, *given = done.stdout.splitlines()
