@@ -13,7 +13,7 @@ from engine.objective import pixel_losses
 from engine.options.train_flags import parse_training
 from loss.relaxation import relaxed_cross_entropy
 from loss.segmentation import auxiliary_cross_entropy, cross_entropy, nearest
-from loss.weighting import CITYSCAPES_WEIGHTS, class_weights, image_weights
+from loss.weighting import CITYSCAPES_WEIGHTS, class_weights
 from network.deeplab import resize
 from support.tiny_network import tiny_method
 
@@ -124,25 +124,6 @@ def test_gradients(flags: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = chosen(logits.detach().bfloat16(), labels)
     assert half.dtype == torch.float32 and half.item() == pytest.approx(chosen(logits, labels).item(), rel=0.01)
-
-
-def test_relaxation_lets_a_border_pixel_be_either_class() -> None:
-    labels = torch.zeros(1, 4, 6, dtype=torch.long)
-    labels[..., 3:] = 5
-    confident = torch.full((1, 19, 4, 6), -20.0)
-    confident[:, 0, :, :4] = confident[:, 5, :, 4:] = 20.0  # the border lies one pixel further right
-    assert cross_entropy(confident, labels) > 5
-    assert relaxed_cross_entropy(confident, labels) < 1e-6
-    assert relaxed_cross_entropy(confident, labels, strict=[5]) == cross_entropy(confident, labels)
-    assert relaxed_cross_entropy(confident, labels, strict=[0]) < 1e-6
-
-
-def test_weights_of_images_and_batches() -> None:
-    labels = torch.tensor([[[0, 0, 0, 1]], [[1, 1, IGNORE, 2]]])
-    own = image_weights(labels, classes=4, bound=2.0)
-    torch.testing.assert_close(own, torch.tensor([[1.5, 2.5, 1, 1], [1, 1 + 2 / 3, 1 + 4 / 3, 1]]))
-    joint = image_weights(labels, classes=4, joint=True, reduce=lambda counts: 2 * counts)  # as with two equal ranks
-    torch.testing.assert_close(joint, torch.tensor([[1 + 4 / 7, 1 + 4 / 7, 1 + 6 / 7, 1]]).expand(2, -1))
 
 
 @pytest.mark.parametrize(("mldg", "memory"), KINDS)

@@ -9,9 +9,13 @@ from torch import Tensor, nn
 from datasets.sampling.loaders import Batch
 from engine.objective import pixel_losses
 from engine.options.train_flags import parse_training
+from loss.covariance import sensitive_entries
+from methods import Aggregate
+from methods.whitening_term import Whitening, mean_variances
 from network.deeplab import conv_norm
+from network.instance_norms import WhiteningNorm
 from support.ranks import run_ranks, small_method
-from utils.distributed import all_sum, any_rank
+from utils.distributed import all_sum, any_rank, from_first
 from utils.processes import rank, world_size
 
 KINDS = [(mldg, memory) for mldg in (False, True) for memory in (False, True)]
@@ -22,6 +26,7 @@ LOSSES = [
     "--jointwtborder --strict_bdr_cls 5,6,7",
     "--jointwtborder --img_wt_loss --batch_weighting --wt_bound 2",
 ]
+SELECTIVE = [True, False, True]  # for each whitening norm
 IMAGES, SIDE, ONLY_HERE = 6, 33, 7  # per domain; a class that only one rank sees
 
 
@@ -57,18 +62,47 @@ class FourStages(nn.Module):
         return maps
 
 
+class WhitenedStages(FourStages):
+    """With whitening norms behind the first three stages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for stage, channels in zip(self.stages, self.channels[:3], strict=False):
+            stage.append(WhiteningNorm(channels))
+
+
+def whitened_method(mldg: bool, memory: bool) -> Aggregate:
+    term = Whitening(SELECTIVE, weight=2.0, relax_denom=4)
+    return small_method(WhitenedStages, mldg=mldg, memory=memory, whitening=term)
+
+
+def own_view_pairs() -> list[Tensor]:
+    """This process's share of seven images in two views."""
+    generator = torch.Generator().manual_seed(1)
+    plain = torch.randn(7, 1, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
+    pairs = torch.cat([plain, plain + torch.randn(plain.shape, dtype=torch.float64, generator=generator)], dim=1)
+    return list(pairs[rank() :: world_size()])
+
+
 def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
-    """The state after three iterations and the losses summed over the ranks."""
-    method = small_method(FourStages, mldg=mldg, memory=memory)
+    """The state after three iterations, the losses summed over the ranks, and the masks of the whitening."""
+    method = whitened_method(mldg, memory)
     own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
-    found = {}
+    results = {}
     if memory:
         method.initialise_memory([part(joint_batch(9, per_rank), own)])
-        found["first memory"] = method.net.memory.items.clone()
+        results["first memory"] = method.net.memory.items.clone()
     for iteration in range(3):
         terms = method.step(part(joint_batch(iteration, per_rank), own))
-        found |= {f"{iteration} {name}": all_sum(term) for name, term in terms.items()}
-    return method.net.state_dict() | found
+        results |= {f"{iteration} {name}": all_sum(term) for name, term in terms.items()}
+        if iteration == 0:
+            variances = mean_variances(method.net.eval().encoder, own_view_pairs(), SELECTIVE)
+            masks = from_first([sensitive_entries(variance, clusters=3) for variance in variances])
+            method.whitening.select(masks, 1, torch.device("cpu"))
+            method.net.train()
+            results |= {f"variance {k}": variance for k, variance in enumerate(variances)}
+            results |= {f"mask {k}": mask.double() for k, mask in enumerate(masks)}
+    return method.net.state_dict() | results
 
 
 def part(batch: Batch, own: slice) -> Batch:
@@ -78,14 +112,14 @@ def part(batch: Batch, own: slice) -> Batch:
 def chosen_losses(per_rank: int) -> dict[str, Tensor]:
     """Each segmentation loss and its gradient, summed over the ranks."""
     own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
-    batch, found = joint_batch(0, per_rank), {}
+    batch, results = joint_batch(0, per_rank), {}
     for flags in LOSSES:
         logits = batch.images.repeat(1, 1, 7, 1, 1)[:, :, :19].requires_grad_()
         chosen = pixel_losses(parse_training(flags.split()), scheduler=None, classes=19)["segmentation"]
         loss = chosen(logits[:, own].flatten(0, 1), batch.labels[:, own].flatten(0, 1))
-        found[flags] = all_sum(loss.detach())
-        found[f"gradient of {flags}"] = all_sum(torch.autograd.grad(loss, logits)[0])
-    return found
+        results[flags] = all_sum(loss.detach())
+        results[f"gradient of {flags}"] = all_sum(torch.autograd.grad(loss, logits)[0])
+    return results
 
 
 def train_all(per_rank: int) -> list[dict[str, Tensor]]:
@@ -96,6 +130,8 @@ def train_all(per_rank: int) -> list[dict[str, Tensor]]:
 def test_ranks_equal_one_process(world: int, tmp_path: Path) -> None:
     ranks = run_ranks(train_all, world, tmp_path, IMAGES // world)
     for kind, expected in enumerate(train_all(IMAGES // world)):
+        for name, mask in expected.items():
+            assert not name.startswith("mask") or 0 < mask.sum() < len(mask) * (len(mask) - 1) / 2
         for results in ranks:
             assert results[kind].keys() == expected.keys()
             for key, value in expected.items():

@@ -1,85 +1,21 @@
-"""Several processes whiten and select as one process with all images."""
+"""Several processes select the same covariance entries as one process."""
 
 from argparse import Namespace
 from pathlib import Path
 
 import torch
-from test_ranks import IMAGES, KINDS, SIDE, FourStages, joint_batch, part
+from test_ranks import whitened_method
 from torch import Tensor
 
 from engine.options.train_flags import parse_training
 from engine.training.covariance_selection import Selection
-from loss.covariance import sensitive_entries
-from methods import Aggregate
-from methods.whitening_term import Whitening, mean_variances
-from network.instance_norms import WhiteningNorm
-from support.ranks import run_ranks, small_method
-from utils.distributed import all_sum, from_first
+from support.ranks import run_ranks
 from utils.processes import rank, world_size
-
-SELECTIVE = [True, False, True]
-
-
-class WhitenedStages(FourStages):
-    """With whitening norms behind the first three stages."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for stage, channels in zip(self.stages, self.channels[:3], strict=False):
-            stage.append(WhiteningNorm(channels))
-
-
-def method_of(mldg: bool, memory: bool) -> Aggregate:
-    term = Whitening(SELECTIVE, weight=2.0, relax_denom=4)
-    return small_method(WhitenedStages, mldg=mldg, memory=memory, whitening=term)
-
-
-def view_pairs() -> list[Tensor]:
-    """This process's share of seven images in two views."""
-    generator = torch.Generator().manual_seed(1)
-    plain = torch.randn(7, 1, 3, SIDE, SIDE, dtype=torch.float64, generator=generator)
-    pairs = torch.cat([plain, plain + torch.randn(plain.shape, dtype=torch.float64, generator=generator)], dim=1)
-    return list(pairs[rank() :: world_size()])
-
-
-def train(mldg: bool, memory: bool, per_rank: int) -> dict[str, Tensor]:
-    """Variances and masks after one iteration, state and losses after three."""
-    method = method_of(mldg, memory)
-    own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
-    found = {}
-    for iteration in range(3):
-        terms = method.step(part(joint_batch(iteration, per_rank), own))
-        found |= {f"{iteration} {name}": all_sum(term) for name, term in terms.items()}
-        if iteration == 0:
-            variances = mean_variances(method.net.eval().encoder, view_pairs(), SELECTIVE)
-            masks = from_first([sensitive_entries(variance, clusters=3) for variance in variances])
-            method.whitening.select(masks, 1, torch.device("cpu"))
-            method.net.train()
-            for k, (variance, mask) in enumerate(zip(variances, masks, strict=True)):
-                found |= {f"variance {k}": variance, f"mask {k}": mask.double()}
-    return method.net.state_dict() | found
-
-
-def train_all(per_rank: int) -> list[dict[str, Tensor]]:
-    return [train(mldg, memory, per_rank) for mldg, memory in KINDS]
-
-
-def test_ranks_whiten_as_one_process(tmp_path: Path) -> None:
-    ranks = run_ranks(train_all, 2, tmp_path, IMAGES // 2)
-    for kind, expected in zip(KINDS, train_all(IMAGES // 2), strict=True):
-        whitening = [value for name, value in expected.items() if name.endswith("whitening")]
-        assert len(whitening) == (6 if kind[0] else 3) and min(whitening) > 0
-        assert [0 < expected[f"mask {k}"].sum() < full for k, full in enumerate((8 * 7 / 2, 16 * 15 / 2))] == [True] * 2
-        for results in (found[KINDS.index(kind)] for found in ranks):
-            assert results.keys() == expected.keys()
-            for key, value in expected.items():
-                difference = (results[key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
-                assert difference < 1e-9, f"{kind} {key}: {difference:.1e}"
 
 
 def selection(args: Namespace) -> list[Tensor]:
     """The masks selected with the demo's images, whose number differs between processes."""
-    method = method_of(False, False)
+    method = whitened_method(False, False)
     method.net.float()
     calls: list[int] = []
     Selection(args).take(
@@ -96,5 +32,5 @@ def test_ranks_select_the_same(data: Path, tmp_path: Path) -> None:
     args = parse_training([*line.split(), "--num_workers", "0", "--wt_reg_weight", "1", "--wt_layer", *"0020000"])
     expected = selection(args)
     assert all(0 < mask.sum() < len(mask) * (len(mask) - 1) / 2 for mask in expected)
-    for masks in run_ranks(selection, 3, tmp_path, args):  # one of them has no image
+    for masks in run_ranks(selection, 3, tmp_path, args):  # one process has no image
         assert all(torch.equal(a, b) for a, b in zip(masks, expected, strict=True))
