@@ -156,7 +156,7 @@ def test_relaxation_ends_with_its_iteration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("--cls_wt_loss --img_wt_loss", "both weigh the classes"),
         ("--wt_bound 2", "--wt_bound changes nothing without --img_wt_loss"),
@@ -168,11 +168,11 @@ def test_relaxation_ends_with_its_iteration() -> None:
         ("--jointwtborder --strict_bdr_cls pole", "pole: give numbers of classes"),
     ],
 )
-def test_flags_that_contradict(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
+def test_flags_that_contradict(line: str, message: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse_training(line.split())
     printed = capsys.readouterr().err
-    assert stopped.value.code == 2 and told in printed and printed.count("\n") == 1
+    assert stopped.value.code == 2 and message in printed and printed.count("\n") == 1
 
 
 def test_flags_in_their_usual_form() -> None:

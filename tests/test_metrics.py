@@ -34,15 +34,15 @@ def test_no_class_is_frequent(tmp_path: Path) -> None:
     matrix = ConfusionMatrix(120)
     matrix.update(torch.arange(120).view(1, 120), torch.zeros(1, 120, dtype=torch.uint8))
     classes = ClassSet(("road", *(f"c{k}" for k in range(119))), ((0, 0, 0),) * 120)
-    found = result([matrix.scores()] * 2, {}, classes=classes)
-    domains = {"d": found, "e": found}
+    results = result([matrix.scores()] * 2, {}, classes=classes)
+    domains = {"d": results, "e": results}
     write_json(tmp_path / "r.json", domains | {"mean": mean_of(domains)})
     read = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
     for row in (read["d"], read["d"]["all_road"], read["d"]["reads"][1], read["mean"]):
         assert row["mean_iou_frequent"] is None and row["mean_iou"] == pytest.approx(1 / 120**2)
     write_csv(tmp_path / "r.csv", domains, mean=mean_of(domains))
     assert "mean_iou_frequent,,,,,,,\n" in (tmp_path / "r.csv").read_text()
-    assert "(- over the classes with 1%" in class_table(found)
+    assert "(- over the classes with 1%" in class_table(results)
 
 
 def test_counts_are_exact_beyond_single_precision() -> None:

@@ -105,8 +105,8 @@ def selected(net: DeepLab, golden: dict, exact: bool) -> list[Tensor]:
     masks, tolerance = [], 1e-8 if exact else 1e-3
     for k, variance in enumerate(variances):
         x, mask = variance.double(), sensitive_entries(variance, clusters=3)
-        found = np.array([x.mean(), x.std(correction=0), x.abs().sum()])
-        assert_close(found, golden[f"var{k}_stats"], tolerance, f"variances of layer {k}")
+        statistics = np.array([x.mean(), x.std(correction=0), x.abs().sum()])
+        assert_close(statistics, golden[f"var{k}_stats"], tolerance, f"variances of layer {k}")
         if f"var{k}_sub" in golden:
             every = len(x) // len(golden[f"var{k}_sub"])
             assert_close(variance[::every, ::every], golden[f"var{k}_sub"], tolerance)
@@ -139,8 +139,8 @@ def test_an_iteration(kind: str, dtype: torch.dtype, threads: Callable[[int], No
         term.select(selected(net, golden, exact), 1, torch.device("cpu"))
     method = aggregate(net.train(), term)
     terms = method.observe(iteration_batch(0, dtype, [True, False], count=2).pool())
-    found = torch.stack([terms["seg"], terms["aux"] / 0.4, terms["whitening"] / 0.6]).detach()
-    assert_close(found, golden["losses"][0, :3], 1e-8 if exact else 5e-6, "losses")
+    losses = torch.stack([terms["seg"], terms["aux"] / 0.4, terms["whitening"] / 0.6]).detach()
+    assert_close(losses, golden["losses"][0, :3], 1e-8 if exact else 5e-6, "losses")
     assert sum(terms.values()).item() == pytest.approx(golden["losses"][0, 3], rel=1e-6)  # stored in single precision
     grads = dict(zip(method.params, method.gradients(terms), strict=True))
     errors = []
