@@ -90,33 +90,19 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "engine.options.training_command",
-        "engine.options.evaluation_options",
-        "engine.plan",
-        "methods",
-        "network.archs",
-        "tools.convert",
-        "optimizer.schedules",
-        "datasets.labels",
-        "datasets.registry",
-        "datasets.disk.polygons",
-        "datasets.demo.__main__",
-        "datasets.prepare.__main__",
-        "datasets.check.__main__",
-    ],
-)
+TORCHLESS = """
+    engine.options.training_command engine.options.evaluation_options engine.plan methods network.archs tools.convert
+    optimizer.schedules datasets.labels datasets.registry datasets.disk.polygons datasets.demo.__main__
+    datasets.prepare.__main__ datasets.check.__main__
+"""
+TOOLS = "datasets.demo", "datasets.check", "datasets.prepare", "tools.compare", "tools.convert"
+PROGRAMS = [["train.py"], ["eval.py"], ["ablation.py"], *(["-m", name] for name in TOOLS)]
+
+
+@pytest.mark.parametrize("module", TORCHLESS.split())
 def test_parsers_and_tables_import_no_torch(module: str) -> None:
     done = run("-c", f"import sys, {module}; sys.exit('torch' in sys.modules)")
     assert done.returncode == 0, done.stderr or f"{module} imports torch"
-
-
-PROGRAMS = [["train.py"], ["eval.py"], ["ablation.py"]]
-PROGRAMS += [
-    ["-m", name] for name in ("datasets.demo", "datasets.check", "datasets.prepare", "tools.compare", "tools.convert")
-]
 
 
 # Runs the program that the command line names, as if torch were not installed.

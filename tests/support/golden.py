@@ -145,7 +145,7 @@ RECORDER: ContextVar[Callable[[Comparison], None]] = ContextVar("recorder", defa
 def hold(golden: np.ndarray | str, what: str, error: float, allowed: float = 0.0) -> None:
     """Write down how far ``what`` is from ``golden``, one of its arrays or its name, and fail if that is too far."""
     origin = golden if isinstance(golden, str) else getattr(golden, "origin", "")
-    RECORDER.get()(Comparison(origin, what, float(error), allowed))
+    RECORDER.get()(Comparison(origin, what, float(error), float(allowed)))
     assert error <= allowed, f"{what}: off by {error:.2e}, allowed {allowed:.0e}"
 
 
