@@ -11,8 +11,7 @@ import train as training
 from ablation import translated
 from datasets.demo import write_demo
 from engine.options.evaluation_options import evaluation_parser, parse_evaluation
-from engine.options.training_command import parse_training
-from engine.options.training_parser import training_parser
+from engine.options.training_command import parse_training, training_parser
 from support.commands import ABLATE, EVALUATE, ROBUSTNET, TRAIN
 
 LENGTHS = {"GG": 23_033, "GSI": 112_193, "GS": 30_463}  # by sources

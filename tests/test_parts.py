@@ -12,8 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from engine import build
 from engine.options.resuming import refuse_changes
-from engine.options.training_command import parse_training
-from engine.options.training_parser import training_parser
+from engine.options.training_command import parse_training, training_parser
 from engine.plan import step_lines
 from engine.training.run import start_network
 from loss.segmentation import auxiliary_cross_entropy
