@@ -11,7 +11,7 @@ from datasets.options import DataOptions, user_path
 from datasets.registry import SPECS
 from engine.options.figure_options import FigureOptions
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
-from engine.options.recipes import add_recipe, apply_recipe
+from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
 from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, VIDEO_FOLDER, add_without_effect, given_weights
 from engine.options.run_options import MachineOptions, ScoringOptions
 from network.options import NORM_FLAG, NORM_HELP
@@ -60,7 +60,7 @@ class SubjectOptions:
     dump_images: bool = option(False, "also write colours, overlay and errors per image")
     label: str | None = option(None, "a label for the results", flag="exp")
     out: Path | None = option(None, "where to write (default: beside the checkpoint)", alias="outdir", type=user_path)
-    recipe: str = "repaired"
+    recipe: str = option("repaired", RECIPE_HELP, choices=tuple(RECIPES))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,6 @@ def evaluation_parser() -> Parser:
         description="Score a checkpoint on labelled domains, on screen, as CSV and as JSON. Or label the images of a "
         "folder: --images DIR. Or draw the features and the memory: --tsne, --mem_actmap.",
     )
-    add_recipe(parser)
     subject = parser.add_argument_group("subject")
     add_options(subject, SnapshotOptions)
     add_options(subject, SubjectOptions)

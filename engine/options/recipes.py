@@ -1,4 +1,4 @@
-"""Recipes: one flag sets the defaults where published behaviour and sense differ (docs/recipes.md)."""
+"""Recipes: ``--recipe`` sets the defaults where published behaviour and sense differ (docs/recipes.md)."""
 
 from argparse import Namespace
 from typing import Any
@@ -27,15 +27,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "published": {flag: published for flag, (published, _) in DIFFERENCES.items()},
     "repaired": {flag: repaired for flag, (_, repaired) in DIFFERENCES.items() if repaired is not None},
 }
-
-
-def add_recipe(parser: Any) -> None:
-    parser.add_argument(
-        "--recipe",
-        default="repaired",
-        choices=tuple(RECIPES),
-        help="defaults of the flags marked [recipe]: as published, or repaired where that is defective",
-    )
+RECIPE_HELP = "defaults of the flags marked [recipe]: as published, or repaired"
 
 
 def apply_recipe(args: Namespace) -> None:

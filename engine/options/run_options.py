@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets.options import lasting_path, user_path
 from engine.options.parser import OneFolder
+from engine.options.recipes import RECIPE_HELP, RECIPES
 from utils.options import ANY, COUNT, number, option
 from utils.processes import own_cores
 
@@ -69,6 +70,7 @@ class ScoringOptions:
 class RunOptions:
     """A training run: its data sets, its length, what it writes and when."""
 
+    recipe: str = option("repaired", RECIPE_HELP, choices=tuple(RECIPES))
     max_iter: int | None = option(None, "iterations (default: the published length)", type=COUNT)
     first_memory_batches: int | None = option(
         None, "batches that write the first memory [recipe]", flag="mem_init_batches", type=COUNT
@@ -90,5 +92,4 @@ class RunOptions:
     sources: tuple[str, ...] = ()  # names of the training data sets
     targets: tuple[str, ...] = ()  # names of the data sets that validation scores, besides the sources
     checkpoint: Path | None = None  # the checkpoint from which a run goes on
-    recipe: str = "repaired"
     recipe_values: Mapping[str, Any] | None = None  # what the recipe's flags are in this run

@@ -33,7 +33,7 @@ def check_needs(options: TrainingOptions) -> None:
         ("rlx_off_iter", loss.relaxed_until >= 0, loss.relaxed, "--jointwtborder"),
         ("wt_reg_weight", whitening.weight, whitening.active, "--wt_layer 1 or 2"),
         ("dynamic", whitening.dynamic, whitening.selective, "--wt_layer 2 and --wt_reg_weight"),
-        ("coarse_boost_classes", sampling.boosted_classes, boosting, f"--class_uniform_pct and --dataset {BOOSTED}"),
+        ("coarse_boost_classes", sampling.boosted_classes, boosting, f"--class_uniform_pct and {BOOSTED} as a source"),
     ):
         refuse_if(given and not used, f"--{flag} changes nothing without {needed}: add that, or drop --{flag}")
 

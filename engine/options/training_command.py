@@ -9,7 +9,7 @@ from typing import Any
 from datasets.options import AugmentationOptions, DataOptions, SamplingOptions, lasting_path
 from datasets.registry import SPECS
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
-from engine.options.recipes import add_recipe, apply_recipe
+from engine.options.recipes import apply_recipe
 from engine.options.release_flags import TRAINING_WITHOUT_EFFECT, add_letters, add_without_effect, given_weights
 from engine.options.resuming import flags_of_run, refuse_changes
 from engine.options.run_options import MachineOptions, RunOptions, ScoringOptions, StepOptions
@@ -54,7 +54,6 @@ def training_parser() -> Parser:
         description="Train on source domains, validate on domains never seen. --mldg --memory is Pin the Memory.",
     )
     parser.set_defaults(checkpoint=None)  # --resume sets it
-    add_recipe(parser)
     data = parser.add_argument_group("data")
     add_dataset_flags(data)
     add_options(data, DataOptions)
