@@ -169,17 +169,16 @@ def settle(args: Namespace) -> None:
 
 def check_needs(args: Namespace) -> None:
     """Each flag below changes nothing without others."""
-    either = "--tsne or --mem_actmap"
-    for flag, used, needed in (
-        ("all_class", args.tsne or args.mem_actmap, either),
-        ("source_domain", args.tsne or args.mem_actmap, either),
-        ("centre_crop", args.tsne or args.mem_actmap, either),
-        ("pca", args.tsne, "--tsne"),
-        ("tsnecuda", args.tsne, "--tsne"),
-        ("target_norm_seeds", args.target_norm, "--target_norm"),
+    either, figures = "--tsne or --mem_actmap", args.tsne or args.mem_actmap
+    for flag, given, used, needed in (
+        ("--all_class", args.all_class, figures, either),
+        ("--source_domain", args.source_domain, figures, either),
+        ("--centre_crop", args.centre_crop, figures, either),
+        ("--pca", args.pca, args.tsne, "--tsne"),
+        ("--tsnecuda", args.tsnecuda, args.tsne, "--tsne"),
+        ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
     ):
-        given = getattr(args, flag)
-        refuse_if(given and not used, f"--{flag} changes nothing without {needed}: add that, or drop --{flag}")
+        refuse_if(given and not used, f"{flag} changes nothing without {needed}: add that, or drop {flag}")
 
 
 def check_contradictions(args: Namespace) -> None:

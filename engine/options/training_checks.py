@@ -27,15 +27,20 @@ def check_needs(options: TrainingOptions) -> None:
     loss, whitening, sampling = options.segmentation, options.whitening, options.sampling
     boosting = sampling.class_uniform and BOOSTED in options.run.sources
     for flag, given, used, needed in (
-        ("wt_bound", loss.bound != 1, loss.image_weights, "--img_wt_loss"),
-        ("batch_weighting", loss.joint, loss.image_weights, "--img_wt_loss"),
-        ("strict_bdr_cls", loss.strict, loss.relaxed, "--jointwtborder"),
-        ("rlx_off_iter", loss.relaxed_until >= 0, loss.relaxed, "--jointwtborder"),
-        ("wt_reg_weight", whitening.weight, whitening.active, "--wt_layer 1 or 2"),
-        ("dynamic", whitening.dynamic, whitening.selective, "--wt_layer 2 and --wt_reg_weight"),
-        ("coarse_boost_classes", sampling.boosted_classes, boosting, f"--class_uniform_pct and {BOOSTED} as a source"),
+        ("--wt_bound", loss.bound != 1, loss.image_weights, "--img_wt_loss"),
+        ("--batch_weighting", loss.joint, loss.image_weights, "--img_wt_loss"),
+        ("--strict_bdr_cls", loss.strict, loss.relaxed, "--jointwtborder"),
+        ("--rlx_off_iter", loss.relaxed_until >= 0, loss.relaxed, "--jointwtborder"),
+        ("--wt_reg_weight", whitening.weight, whitening.active, "--wt_layer 1 or 2"),
+        ("--dynamic", whitening.dynamic, whitening.selective, "--wt_layer 2 and --wt_reg_weight"),
+        (
+            "--coarse_boost_classes",
+            sampling.boosted_classes,
+            boosting,
+            f"--class_uniform_pct and {BOOSTED} as a source",
+        ),
     ):
-        refuse_if(given and not used, f"--{flag} changes nothing without {needed}: add that, or drop --{flag}")
+        refuse_if(given and not used, f"{flag} changes nothing without {needed}: add that, or drop {flag}")
 
 
 def check_whitening(options: TrainingOptions) -> None:
@@ -103,7 +108,7 @@ def check_classes(options: TrainingOptions) -> None:
         other = classes.names != STANDARD.names
         weights = f"has the weights of the {len(STANDARD)} classes of Cityscapes, and these data sets have others"
         refuse_if(other, f"--cls_wt_loss: {weights}; take --img_wt_loss")
-    given = {"strict_bdr_cls": loss.strict, "coarse_boost_classes": options.sampling.boosted_classes}
+    given = {"--strict_bdr_cls": loss.strict, "--coarse_boost_classes": options.sampling.boosted_classes}
     for flag, ids in given.items():
         last = max(ids or (0,))
-        refuse_if(last >= count, f"--{flag}: {last}: give classes from 0 to {count - 1}, separated by commas")
+        refuse_if(last >= count, f"{flag}: {last}: give classes from 0 to {count - 1}, separated by commas")
