@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 
 import eval as evaluation
-from engine.options.parser import COUNT, Parser
+from engine.options.parser import Parser
 from engine.program import run_program
+from utils.options import COUNT
 
 OTHERS = "All other flags, --snapshot and --dataset first: eval.py --help"
 

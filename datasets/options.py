@@ -22,21 +22,20 @@ def lasting_path(text: str) -> Path:
     return user_path(text).absolute()
 
 
+def data_root() -> Path:
+    return lasting_path(os.environ.get("DG_SEG_DATASET", "~/dg_seg_dataset"))
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """Where the data sets are and how they are read."""
 
     root: Path = option(
-        None,
-        "the folder of all data sets; the environment variable DG_SEG_DATASET sets it too",
-        factory=lambda: lasting_path(os.environ.get("DG_SEG_DATASET", "~/dg_seg_dataset")),
-        flag="data_root",
-        type=lasting_path,
-        metavar="DIR",
+        data_root, "folder of all data sets, or set DG_SEG_DATASET", flag="data_root", type=lasting_path
     )
     split_files: tuple[str, ...] | None = option(
         None,
-        "lists of file names, or a folder of lists, that divide GTAV and SYNTHIA: gtav_split_train.txt and so on",
+        "lists of images, or a folder with gtav_split_train.txt and so on",
         flag="split_file",
         type=lambda text: str(lasting_path(text)),
         nargs="+",
@@ -66,11 +65,11 @@ class AugmentationOptions:
     """Options of ``datasets.transforms.Augmentation``."""
 
     crop_size: int = option(768, "side of the square training crop", type=COUNT)
-    pre_size: int = option(0, "length of the shorter side before scaling; 0: as stored", type=ANY, metavar="SIDE")
+    pre_size: int = option(0, "length of the shorter side before scaling; 0: as stored", type=ANY)
     scale_min: float = option(0.5, "smallest random scale", type=FACTOR)
     scale_max: float = option(2.0, "largest random scale", type=FACTOR)
     pad: bool = option(True, "enlarge images that are smaller than the crop, instead of padding", flag="crop_nopad")
-    rotate: float = option(0, "random rotation; 0: none", flag="rrotate", type=WEIGHT, metavar="DEGREES")
+    rotate: float = option(0, "random rotation, in degrees; 0: none", flag="rrotate", type=WEIGHT)
     color_aug: float = option(0, "above 0: colour jitter on half of the images", type=WEIGHT)
     gblur: bool = option(False, "random Gaussian blur")
     bblur: bool = option(False, "random bilateral blur, which keeps edges, instead of Gaussian blur")
@@ -80,39 +79,16 @@ class AugmentationOptions:
 class SamplingOptions:
     """Which samples an iteration draws."""
 
-    batch_size: int = option(4, "images per domain and iteration", flag="bs_mult", type=COUNT, metavar="N")
-    joined: bool = option(
-        False,
-        "draw from the images of all sources together, --bs_mult in all: large data sets weigh more",
-        flag="image_uniform_sampling",
-    )
-    class_uniform: float = option(
-        0.0,
-        "share of the samples for which a class is drawn first, then a tile that shows it; 0: none",
-        flag="class_uniform_pct",
-        type=SHARE,
-        metavar="P",
-    )
-    tile: int = option(1024, "longest side of a tile, in pixels", flag="class_uniform_tile", type=COUNT, metavar="SIDE")
+    batch_size: int = option(4, "images per domain and iteration", flag="bs_mult", type=COUNT)
+    joined: bool = option(False, "draw --bs_mult images from all sources together", flag="image_uniform_sampling")
+    class_uniform: float = option(0.0, "share of samples drawn by class", flag="class_uniform_pct", type=SHARE)
+    tile: int = option(1024, "longest side of the tile around a class", flag="class_uniform_tile", type=COUNT)
     boosted_classes: tuple[int, ...] | None = option(
-        None,
-        'draw tiles of these classes also from the coarse labels of Cityscapes, e.g. "14,15,16"',
-        flag="coarse_boost_classes",
-        type=class_ids,
-        metavar="A,B,...",
+        None, "classes drawn from Cityscapes' coarse labels too", flag="coarse_boost_classes", type=class_ids
     )
-    class_uniform_epochs: int = option(
-        10_000, "epochs with class-uniform samples", flag="max_cu_epoch", type=ANY, metavar="N"
-    )
-    epoch_size: int = option(2975, "images per domain in an epoch", type=COUNT, metavar="N")
+    class_uniform_epochs: int = option(10_000, "epochs with class-uniform samples", flag="max_cu_epoch", type=ANY)
+    epoch_size: int = option(2975, "images per domain in an epoch", type=COUNT)
     meta_aug: str | None = option(
-        None,
-        "who gets the strong colour jitter: the domains that are meta-test, or always the first domain [recipe]",
-        choices=("role", "first_domain"),
+        None, "domains with strong colour jitter: meta-test or the first [recipe]", choices=("role", "first_domain")
     )
-    skip_bad: int = option(
-        0,
-        "replace up to N images that cannot be read by other images; one more saves and stops the run",
-        type=ANY,
-        metavar="N",
-    )
+    skip_bad: int = option(0, "replace up to N images that cannot be read; one more stops the run", type=ANY)

@@ -13,67 +13,32 @@ class SegmentationOptions:
     """Options of the segmentation loss."""
 
     class_weights: bool = option(False, "weight the classes, as for Cityscapes", flag="cls_wt_loss")
-    image_weights: bool = option(
-        False, "weight the classes: more weight for classes that an image shows little", flag="img_wt_loss"
-    )
-    bound: float = option(
-        1.0, "the largest amount that --img_wt_loss adds to a weight", flag="wt_bound", type=WEIGHT, metavar="W"
-    )
-    joint: bool = option(False, "compute these weights on the whole batch, not on each image", flag="batch_weighting")
-    relaxed: bool = option(
-        False, "at borders, accept the class of any neighbouring pixel as right", flag="jointwtborder"
-    )
+    image_weights: bool = option(False, "more weight for classes that an image shows little", flag="img_wt_loss")
+    bound: float = option(1.0, "the largest amount that --img_wt_loss adds", flag="wt_bound", type=WEIGHT)
+    joint: bool = option(False, "compute --img_wt_loss on the whole batch", flag="batch_weighting")
+    relaxed: bool = option(False, "at borders, accept the class of any neighbouring pixel", flag="jointwtborder")
     strict: tuple[int, ...] | None = option(
-        None,
-        'classes whose pixels are never relaxed, e.g. "5,6,7"',
-        flag="strict_bdr_cls",
-        type=class_ids,
-        metavar="A,B,...",
+        None, "classes never relaxed, e.g. 5,6", flag="strict_bdr_cls", type=class_ids
     )
-    relaxed_until: int = option(
-        -1, "stop relaxing at this iteration; -1: never", flag="rlx_off_iter", type=number(int, -1), metavar="N"
-    )
+    relaxed_until: int = option(-1, "iteration that ends this; -1: none", flag="rlx_off_iter", type=number(int, -1))
 
 
 @dataclass(frozen=True)
 class WhiteningOptions:
     """Options of RobustNet's whitening loss (Choi et al., CVPR 2021)."""
 
-    weight: float = option(0.0, "weight of the whitening loss", flag="wt_reg_weight", type=WEIGHT, metavar="W")
+    weight: float = option(0.0, "weight of the whitening loss", flag="wt_reg_weight", type=WEIGHT)
     relax_denom: float = option(
-        0.0,
-        "--wt_layer 1 tolerates covariances of 1/D on average, --wt_layer 2 spares one entry in D; 0: neither",
-        type=WEIGHT,
-        metavar="D",
+        0.0, "--wt_layer 1 tolerates covariances of 1/X, 2 spares one entry in X; 0: neither", type=WEIGHT
     )
-    clusters: int = option(
-        50,
-        "k-means clusters of the covariance entries by their change under colour jitter; --wt_layer 2 spares the "
-        "lowest cluster",
-        type=ANY,
-        metavar="K",
-    )
-    first_epoch: int = option(
-        0,
-        "the epoch, counted from 0, at whose end --wt_layer 2 selects covariance entries; it whitens from then on",
-        flag="cov_stat_epoch",
-        type=ANY,
-        metavar="N",
-    )
-    dynamic: bool = option(False, "select anew after every N + 1 epochs, N as in --cov_stat_epoch")
-    trials: int = option(
-        10, "passes over the images of each data set; whitened is what all passes select", type=ANY, metavar="N"
-    )
+    clusters: int = option(50, "k-means clusters of the entries; --wt_layer 2 spares the lowest one", type=ANY)
+    first_epoch: int = option(0, "epoch that ends with the selection, from 0", flag="cov_stat_epoch", type=ANY)
+    dynamic: bool = option(False, "select anew after every --cov_stat_epoch + 1 epochs")
+    trials: int = option(10, "passes over the images; an entry must be selected in all of them", type=ANY)
     datasets: tuple[str, ...] = option(
-        None,
-        "data sets whose images select the entries (default: the sources)",
-        flag="covstat_val_dataset",
-        nargs="+",
-        metavar="NAME",
+        None, "data sets that select the entries (default: the sources)", flag="covstat_val_dataset", nargs="+"
     )
-    images: int = option(
-        500, "validation images of each of these data sets", flag="covstat_images", type=COUNT, metavar="N"
-    )
+    images: int = option(500, "validation images of each of these data sets", flag="covstat_images", type=COUNT)
     wt_layer: tuple[int, ...] = ()
 
     @property

@@ -23,18 +23,16 @@ class MLDGOptions:
     """Options of meta-learning."""
 
     inner_lr: float = option(1e-3, "step of the look-ahead", type=FACTOR)
-    inner_lr_anneal: bool = option(
-        False, "the look-ahead steps by a quarter of the learning rate, from the second iteration on"
-    )
+    inner_lr_anneal: bool = option(False, "step by a quarter of the learning rate, from the second iteration on")
 
 
 @dataclass(frozen=True)
 class MemoryOptions:
     """Options of the memory's losses and of its reads in training."""
 
-    cohesion: float = option(0.02, "weight of feature cohesion", flag="mem_readloss", type=WEIGHT, metavar="W")
-    divergence: float = option(0.4, "weight of memory divergence", flag="mem_divloss", type=WEIGHT, metavar="W")
-    classification: float = option(0.2, "weight of item classification", flag="mem_clsloss", type=WEIGHT, metavar="W")
+    cohesion: float = option(0.02, "weight of feature cohesion", flag="mem_readloss", type=WEIGHT)
+    divergence: float = option(0.4, "weight of memory divergence", flag="mem_divloss", type=WEIGHT)
+    classification: float = option(0.2, "weight of item classification", flag="mem_clsloss", type=WEIGHT)
     temperature: float = option(1.0, "temperature of feature cohesion", flag="mem_temp", type=FACTOR)
     gumbel: bool = option(True, "no Gumbel noise in any memory read", flag="gumbel_off")
 
@@ -71,6 +69,4 @@ METHODS: dict[str, MethodEntry] = {
 
 def method_name(*, mldg: bool, memory: bool) -> str:
     """The method that the flags ``--mldg`` and ``--memory`` of the authors' release choose."""
-    return {(False, False): "baseline", (True, False): "mldg", (False, True): "memory", (True, True): "pinmem"}[
-        mldg, memory
-    ]
+    return next(name for name, entry in METHODS.items() if (entry.mldg, entry.memory) == (mldg, memory))

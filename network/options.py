@@ -7,10 +7,10 @@ from utils.options import COUNT, FACTOR, IGNORE, SHARE, number, option
 ARCH = "network.deepv3plus.DeepR50V3PlusD"
 NORMS = 7  # places for a norm: behind the stem's three convolutions and at the end of each of the four stages
 NORM_HELP = (
-    "seven norms, behind the stem's convolutions and at the end of each stage: 0 none, 1 instance whitening, 2 "
-    "selective whitening, 3 instance norm, 4 instance norm with scale and shift (IBN-Net), 5 switchable whitening"
+    "norms behind the stem's three convolutions and the four stages: 0 none, 1 instance whitening, 2 selective "
+    "whitening, 3 instance norm, 4 IBN-Net, 5 switchable whitening"
 )
-NORM_FLAG = {"type": number(int, 0, 5), "nargs": NORMS, "metavar": ("STEM",) * 3 + ("LAYER",) * 4}
+NORM_FLAG = {"type": number(int, 0, 5), "nargs": NORMS}
 
 
 @dataclass(frozen=True)
@@ -19,18 +19,13 @@ class NetworkOptions:
 
     arch: str = option(ARCH, "the release's name of a network; a wrong name lists them all")
     output_stride: int | None = option(None, "overrides the network's own", type=int, choices=(8, 16, 32))
-    wt_layer: tuple[int, ...] = option((0,) * NORMS, f"{NORM_HELP}; IBN-Net's networks have 0 0 4 4 4 0 0", **NORM_FLAG)
+    wt_layer: tuple[int, ...] = option((0,) * NORMS, NORM_HELP, **NORM_FLAG)
     aux: bool = option(True, "no auxiliary head", flag="no_aux_loss")
     slots: int | None = option(
-        None, "items of the memory (default: one per class)", flag="mem_slot", type=number(int, 1, IGNORE), metavar="N"
+        None, "items of the memory (default: one per class)", flag="mem_slot", type=number(int, 1, IGNORE)
     )
-    dim: int = option(256, "width of the features and of a memory item", flag="mem_dim", type=COUNT, metavar="N")
+    dim: int = option(256, "width of the features and of a memory item", flag="mem_dim", type=COUNT)
     momentum: float = option(0.8, "share of the old item in a write", flag="mem_momentum", type=SHARE)
     read_temp: float = option(1.0, "temperature of the memory's read weights", type=FACTOR)
-    image_in: bool = option(
-        False,
-        "normalise each image by its own mean and deviation, not by ImageNet's; stored with the network",
-    )
-    pretrained_backbone: str = option(
-        "imagenet", "where the backbone's weights come from", metavar="imagenet|none|FILE"
-    )
+    image_in: bool = option(False, "normalise each image by its own mean and deviation, not by ImageNet's")
+    pretrained_backbone: str = option("imagenet", "weights of the backbone: imagenet, none or a file")

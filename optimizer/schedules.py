@@ -15,15 +15,10 @@ class OptimizerOptions:
     weight_decay: float = option(5e-4, "weight decay of all parameters", type=WEIGHT)
     schedule: str = option("exp", "see optimizer/schedules.py", flag="lr_schedule", choices=("exp", "poly"))
     exponent: float | None = option(
-        None, "the schedule's exponent (default: 9 for exp, 0.9 for poly)", flag="poly_exp", type=WEIGHT, metavar="X"
+        None, "the schedule's exponent (default: 9 for exp, 0.9 for poly)", flag="poly_exp", type=WEIGHT
     )
     horizon: int | None = option(
-        None,
-        "iteration at which poly reaches 0 and exp reaches exp(-X), by default 1/8103; for exp several times "
-        "--max_iter [recipe]",
-        flag="decay_horizon",
-        type=COUNT,
-        metavar="N",
+        None, "iteration at which poly is 0 and exp is exp(-exponent) [recipe]", flag="decay_horizon", type=COUNT
     )
 
     def rate(self, iteration: int) -> float:

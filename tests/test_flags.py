@@ -58,11 +58,6 @@ def test_a_method_by_name_or_by_the_flags_of_the_release(method: str, flags: str
     assert options_of(flags).method_name == method
 
 
-def test_seven_norms() -> None:
-    assert options_of("--wt_layer 0 0 4 2 2 0 0").network.wt_layer == (0, 0, 4, 2, 2, 0, 0)
-    assert options_of("").network.wt_layer == (0,) * 7
-
-
 def test_help_shows_defaults_of_zero(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         options_of("--help")

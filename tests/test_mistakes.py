@@ -175,8 +175,8 @@ COMMAND_LINES = {
     "eval.py --target_norm 8 --gumbel_eval 3": "--target_norm ... give --gumbel_eval 0 or 1, not 3",
     # Figures
     "ablation.py": "nothing to draw: add --tsne or --mem_actmap",
-    "eval.py --pca": "--pca: changes nothing without --tsne",
-    "eval.py --all_class": "--all_class: changes nothing without --tsne or --mem_actmap",
+    "eval.py --pca": "--pca changes nothing without --tsne",
+    "eval.py --all_class": "--all_class changes nothing without --tsne or --mem_actmap",
     "eval.py --tsne --pca --tsnecuda": "--pca and --tsnecuda: give one of them at a time",
     "eval.py --tsne --pca --duplication 2": "--duplication 2: principal components are always the same",
     "eval.py --tsne --images x": "--tsne: points need labels",

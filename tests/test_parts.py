@@ -12,8 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from engine import build
 from engine.options.resuming import refuse_changes
-from engine.options.training_command import parse_training
-from engine.options.training_parser import training_parser
+from engine.options.training_command import parse_training, training_parser
 from engine.plan import step_lines
 from engine.training.run import start_network
 from loss.segmentation import auxiliary_cross_entropy
@@ -171,17 +170,13 @@ def test_flags_reach_their_places() -> None:
     assert not list(step_lines(options))
 
 
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("--accumulate 3 --bs_mult 4", "--accumulate 3: does not divide --bs_mult 4"),
-        ("--accumulate 2 --memory", "--accumulate 2: the memory is written from a whole batch"),
-        ("--accumulate 2 --memory --mldg --dataset gtav synthia", "drop --accumulate"),
-        ("--accumulate 0", "0: give a whole number"),
-    ],
-)
-def test_parts_that_are_refused(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
-    assert told in training_mistake(line, capsys)
+def test_parts_that_are_refused(capsys: pytest.CaptureFixture) -> None:
+    mistakes = {
+        "--accumulate 3 --bs_mult 4": "--accumulate 3: does not divide --bs_mult 4",
+        "--accumulate 2 --memory": "--accumulate 2: the memory is written from a whole batch",
+    }
+    for line, message in mistakes.items():
+        assert message in training_mistake(line, capsys)
 
 
 def test_a_run_keeps_its_parts(tmp_path: Path) -> None:

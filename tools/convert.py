@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.labels import STANDARD
-from engine.options.parser import Parser, user_path
+from datasets.options import user_path
+from engine.options.parser import Parser
 from engine.program import run_program
 from network.options import NORM_FLAG, NORM_HELP
 from utils.errors import UsageError, first_line

@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets.images import LabelledImages
 from datasets.options import DataOptions
-from engine.options.parser import ANY, COUNT, dataset_names, named_folders
+from engine.options.parser import dataset_names, named_folders
 from engine.program import run_program
 from utils.errors import UsageError
-from utils.options import add_options, fill
+from utils.options import ANY, COUNT, add_options, fill
 
 TITLE = 18  # height of a line of text
 SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -6,42 +6,26 @@ Imports no torch: ``--help`` and mistakes on the command line are answered at on
 import argparse
 import math
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any
 
 IGNORE = 255  # the label of pixels that do not count
 
 
-@dataclass(frozen=True)
-class Flag:
-    """How a field is given on the command line, and what ``--help`` says about it."""
+def option(default: Any, help: str, *, flag: str | None = None, alias: str | None = None, **settings: Any) -> Any:
+    """A field with a flag, by default of the field's name; ``settings`` go to ``argparse``.
 
-    name: str | None  # without dashes; None: the name of the field
-    help: str
-    settings: dict[str, Any]  # further arguments of ``add_argument``
-
-
-def option(
-    default: Any, help: str, *, flag: str | None = None, factory: Callable[[], Any] | None = None, **settings: Any
-) -> Any:
-    """A field with a flag; ``settings`` go to ``argparse``.  ``factory`` computes the default when it is needed.
-
+    A function as ``default`` computes it when it is needed.
     A bool is a switch: its flag turns on what is off by default, and off what is on.
     """
-    metadata = {"flag": Flag(flag, help, settings)}
-    if factory is not None:
-        return field(default_factory=factory, metadata=metadata)
+    metadata = {"flag": flag, "alias": alias, "settings": {"help": help, **settings}}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 def flag_name(item: Field) -> str:
-    """The name of the flag that fills a field; without a declared flag it is the field's own name."""
-    declared = item.metadata.get("flag")
-    return declared.name if declared and declared.name else item.name
-
-
-def default_of(item: Field) -> Any:
-    return item.default if item.default is not MISSING else item.default_factory()
+    return item.metadata.get("flag") or item.name
 
 
 def add_options(group: Any, options: type, *, without: Collection[str] = ()) -> set[str]:
@@ -49,31 +33,31 @@ def add_options(group: Any, options: type, *, without: Collection[str] = ()) -> 
     added = set()
     for item in fields(options):
         name = flag_name(item)
-        if "flag" not in item.metadata or name in without:
+        if not item.metadata or name in without:
             continue
-        declared: Flag = item.metadata["flag"]
-        default, settings = default_of(item), dict(declared.settings)
-        if isinstance(default, bool):
-            settings.setdefault("action", "store_true")
-            action = group.add_argument(f"--{name}", help=declared.help, **settings)
-            action.default = False  # some versions of Python add a default given above to the help
-        else:
-            default = list(default) if isinstance(default, tuple) else default
-            group.add_argument(f"--{name}", default=default, help=declared.help, **settings)
+        default = item.default if item.default is not MISSING else item.default_factory()
+        switch, alias = isinstance(default, bool), item.metadata["alias"]
+        settings = ({"action": "store_true"} if switch else {}) | item.metadata["settings"]
+        action = group.add_argument(f"--{name}", *([f"--{alias}"] if alias else []), **settings)
+        # Given above, some versions of Python would add the default of a switch to its help.
+        action.default = False if switch else list(default) if isinstance(default, tuple) else default
         added.add(name)
     return added
 
 
 def fill(options: type, args: argparse.Namespace, **given: Any) -> Any:
-    """The dataclass ``options`` with the values of the flags; ``given`` sets the fields that no flag fills."""
+    """The dataclass ``options``, and those in its fields, with the values of the flags; ``given`` sets other fields."""
     values = {}
     for item in fields(options):
         name = flag_name(item)
-        if item.name in given or not hasattr(args, name):
+        if item.name in given:
             continue
-        value = getattr(args, name)
-        turned_off = "flag" in item.metadata and item.default is True
-        values[item.name] = not value if turned_off else tuple(value) if isinstance(value, list) else value
+        if is_dataclass(item.type):
+            values[item.name] = fill(item.type, args)
+        elif hasattr(args, name):
+            value = getattr(args, name)
+            value = not value if item.default is True else value
+            values[item.name] = tuple(value) if isinstance(value, list) else value
     return options(**values, **given)
 
 
@@ -83,15 +67,14 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
     def parse(text: str) -> Any:
         try:
             value = kind(text)
-            fits = low <= value <= high and math.isfinite(value)
-        except (ValueError, OverflowError):
-            fits = False
-        if not fits:
-            limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
+        except ValueError:
+            value = math.nan
+        if not (low <= value <= high and value < math.inf):
+            limits = f"from {low:g} to {high:g}" if high < math.inf else f"of {low:g} or more"
             raise argparse.ArgumentTypeError(f"{text}: give a {'whole number' if kind is int else 'number'} {limits}")
         return value
 
-    parse.__name__ = kind.__name__
+    parse.__name__ = "n" if kind is int else "x"  # what --help shows for the value
     return parse
 
 

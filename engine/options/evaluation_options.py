@@ -1,6 +1,7 @@
 """The command line of ``eval.py``: flags in, one frozen ``EvaluationOptions`` out."""
 
 import argparse
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +9,12 @@ from pathlib import Path
 
 from datasets.options import DataOptions, user_path
 from datasets.registry import SPECS
-from engine.options.figure_options import FigureOptions, check_figures
-from engine.options.parser import Parser, dataset_names, is_given
-from engine.options.recipes import add_recipe, apply_recipe
+from engine.options.figure_options import FigureOptions
+from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
+from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
 from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, VIDEO_FOLDER, add_without_effect, given_weights
 from engine.options.run_options import MachineOptions, ScoringOptions
-from engine.options.training_parser import OWN
 from network.options import NORM_FLAG, NORM_HELP
-from utils.errors import CommonError
 from utils.options import ANY, COUNT, SHARE, add_options, fill, number, option
 
 LARGEST_SCALE = 8  # of an image; a larger scale would fill any memory and is a typing error
@@ -27,12 +26,10 @@ def scales(text: str) -> tuple[float, ...]:
     """An argparse type: '0.5,1.0,2.0' as numbers."""
     try:
         values = tuple(SCALE(part) for part in text.split(","))
-    except (ValueError, argparse.ArgumentTypeError):
+    except argparse.ArgumentTypeError:
         values = ()
     if not values or len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(
-            f"{text}: give different numbers above 0, at most {LARGEST_SCALE}, with commas between, e.g. 0.5,1.0"
-        )
+        raise argparse.ArgumentTypeError(f"{text}: give different numbers above 0, at most {LARGEST_SCALE}: 0.5,1.0")
     return values
 
 
@@ -40,20 +37,12 @@ def scales(text: str) -> tuple[float, ...]:
 class SnapshotOptions:
     """The checkpoint, and what its network must be."""
 
-    snapshot: Path = option(
-        None, "the checkpoint to evaluate, of train.py or of the authors", type=user_path, required=True, metavar="FILE"
-    )
-    arch: str | None = option(None, "the network that the checkpoint must hold (default: any)", metavar="NAME")
+    snapshot: Path = option(None, "the checkpoint to evaluate", type=user_path, required=True)
+    arch: str | None = option(None, "the network that the checkpoint must hold (default: any)")
     output_stride: int | None = option(None, "overrides the network's own", type=int, choices=(8, 16, 32))
-    wt_layer: tuple[int, ...] | None = option(
-        None, f"{NORM_HELP}; the checkpoint must hold these (default: any)", **NORM_FLAG
-    )
+    wt_layer: tuple[int, ...] | None = option(None, f"{NORM_HELP} (default: any)", **NORM_FLAG)
     memory: bool = option(False, "the checkpoint must hold a memory")
-    image_in: bool = option(
-        False,
-        "normalise each image by its own mean and deviation, not by ImageNet's: the checkpoint must be trained so; "
-        "decides for files that do not say it",
-    )
+    image_in: bool = option(False, "normalise each image by its own mean and deviation, as in training")
 
 
 @dataclass(frozen=True)
@@ -61,21 +50,17 @@ class SubjectOptions:
     """What is evaluated, and where the results go."""
 
     datasets: tuple[str, ...] | None = option(
-        None, f"of {', '.join(SPECS)} (default: cityscapes), or {OWN}", flag="dataset", nargs="+", metavar="NAME"
+        None, f"of {', '.join(SPECS)} (default: cityscapes), or custom:PATH", flag="dataset", nargs="+"
     )
+    images: Path | None = option(None, "label the images of this folder instead", alias="videopath", type=user_path)
     split: str = option(
-        "val",
-        "which part of each domain; train_extra: the coarse labels of Cityscapes",
-        choices=("train", "val", "test", "train_extra"),
+        "val", "part of each domain; train_extra: coarse labels", choices=("train", "val", "test", "train_extra")
     )
-    limit: int = option(
-        0, "at most N images per domain, evenly spaced, or the first N of a folder; 0: all", type=ANY, metavar="N"
-    )
+    limit: int = option(0, "at most N images per domain, evenly spaced; 0: all", type=ANY)
     dump_images: bool = option(False, "also write colours, overlay and errors per image")
-    label: str | None = option(None, "a label for the results", flag="exp", metavar="NAME")
-    images: Path | None = None
-    out: Path | None = None
-    recipe: str = "repaired"
+    label: str | None = option(None, "a label for the results", flag="exp")
+    out: Path | None = option(None, "where to write (default: beside the checkpoint)", alias="outdir", type=user_path)
+    recipe: str = option("repaired", RECIPE_HELP, choices=tuple(RECIPES))
 
 
 @dataclass(frozen=True)
@@ -84,29 +69,18 @@ class InferenceOptions:
 
     mode: str = option(
         "whole",
-        "whole: each image in one pass; sliding: logits averaged over windows; pooling: probabilities averaged over "
-        "passes at several scales",
+        "whole images, the mean over sliding windows, or the mean over several scales",
         flag="inference_mode",
         choices=("whole", "sliding", "pooling"),
     )
-    scales: tuple[float, ...] = option(
-        "1.0", "scales at which sliding and pooling look at an image", type=scales, metavar="X,Y,..."
-    )
+    scales: tuple[float, ...] = option("1.0", "of the image, for sliding and pooling, e.g. 0.5,1.0", type=scales)
     flip: bool = option(True, "sliding and pooling without mirror images", flag="no_flip")
-    crop_size: int = option(768, "side of a sliding window at scale 1", type=COUNT, metavar="SIDE")
+    crop_size: int = option(768, "side of a sliding window at scale 1", type=COUNT)
     overlap: float = option(
-        1 / 3,
-        "share by which neighbouring windows overlap, below 1 (default: %(default).3g)",
-        flag="sliding_overlap",
-        type=SHARE,
-        metavar="SHARE",
+        1 / 3, "share by which windows overlap (default: %(default).3g)", flag="sliding_overlap", type=SHARE
     )
     counts: str | None = option(
-        None,
-        "divisor of sums over windows: pixel, the windows over each pixel; row, as published a count that mixes rows "
-        "and columns [recipe]",
-        flag="sliding_counts",
-        choices=("pixel", "row"),
+        None, "divisor of sums over windows [recipe]", flag="sliding_counts", choices=("pixel", "row")
     )
 
 
@@ -115,19 +89,10 @@ class TargetNormOptions:
     """Target-specific normalisation."""
 
     batch_sizes: tuple[int, ...] | None = option(
-        None,
-        "also score with batch norms that use the statistics of N images of the domain at a time, e.g. 16 8 1",
-        flag="target_norm",
-        nargs="+",
-        type=COUNT,
-        metavar="N",
+        None, "also score with the statistics of N images, e.g. 16 8 1", flag="target_norm", nargs="+", type=COUNT
     )
     seeds: int | None = option(
-        None,
-        f"ways to group the images, over which mean and deviation are computed (default: {TARGET_NORM_SEEDS})",
-        flag="target_norm_seeds",
-        type=COUNT,
-        metavar="K",
+        None, f"ways to group the images (default: {TARGET_NORM_SEEDS})", flag="target_norm_seeds", type=COUNT
     )
 
 
@@ -145,61 +110,39 @@ class EvaluationOptions:
     machine: MachineOptions
 
 
+@mistakes_of_all()
 def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
     """The options of a command line, by default that of the program.
 
     Exits with code 2 after a mistake that argparse sees; raises CommonError for other mistakes.
     """
+    argv = sys.argv[1:] if argv is None else argv
     parser = evaluation_parser()
-    if is_given("--test_mode", argv):
+    if "--test_mode" in argv:
         parser.set_defaults(limit=10)
     args = parser.parse_args(argv)
-    check_inference(args)
     settle(args)
-    check_figures(args)
-    check_target_norm(args)
-    if args.gumbel_off and args.gumbel_eval:
-        raise CommonError(f"--gumbel_off contradicts --gumbel_eval {args.gumbel_eval}: drop one of them")
+    check_needs(args)
+    check_contradictions(args)
     apply_recipe(args)
-    return EvaluationOptions(
-        snapshot=fill(SnapshotOptions, args),
-        subject=fill(SubjectOptions, args),
+    return fill(
+        EvaluationOptions,
+        args,
         data=fill(DataOptions, args, names=tuple(args.dataset or ())),
         inference=fill(InferenceOptions, args, flip=args.inference_mode != "whole" and not args.no_flip),
-        scoring=fill(ScoringOptions, args),
-        target_norm=fill(TargetNormOptions, args),
-        figures=fill(FigureOptions, args),
-        machine=fill(MachineOptions, args),
     )
 
 
 def evaluation_parser() -> Parser:
     parser = Parser(
         prog="eval.py",
-        description="Score a checkpoint on labelled domains: mIoU and per-class IoU, precision and recall, on screen, "
-        "as CSV and as JSON with the protocol inside. Or label the images of a folder: --images DIR. Or draw the "
-        "features and the memory: --tsne, --mem_actmap.",
+        description="Score a checkpoint on labelled domains, on screen, as CSV and as JSON. Or label the images of a "
+        "folder: --images DIR. Or draw the features and the memory: --tsne, --mem_actmap.",
     )
-    add_recipe(parser)
     subject = parser.add_argument_group("subject")
     add_options(subject, SnapshotOptions)
     add_options(subject, SubjectOptions)
-    subject.add_argument(
-        "--images",
-        "--videopath",
-        type=user_path,
-        metavar="DIR|FILE",
-        help="label these images instead: any sizes, sorted, with subfolders; finished images are not done again",
-    )
     subject.add_argument("--test_mode", action="store_true", help="a quick trial: --limit 10, if none is given")
-    subject.add_argument(
-        "--out",
-        "--outdir",
-        type=user_path,
-        metavar="DIR",
-        help="where to write (default: beside the checkpoint, a folder with its name, and in it one named after the "
-        "inference)",
-    )
     add_options(subject, DataOptions)
     add_options(parser.add_argument_group("inference"), InferenceOptions)
     protocol = parser.add_argument_group("protocol")
@@ -212,44 +155,52 @@ def evaluation_parser() -> Parser:
     return parser
 
 
-def check_inference(args: Namespace) -> None:
-    if args.inference_mode == "whole" and args.scales != (1.0,):
-        given = ",".join(map(str, args.scales))
-        raise CommonError(f"--scales {given}: a whole image is seen at 1.0; add --inference_mode pooling (or sliding)")
-    if args.sliding_overlap == 1:
-        raise CommonError("--sliding_overlap 1: such windows never reach the end of an image; give a share below 1")
-
-
 def settle(args: Namespace) -> None:
     """Give flags that mean the same thing one form: labelled domains, or images without labels."""
     if args.dataset == [VIDEO_FOLDER]:
-        if args.images is None:
-            raise CommonError(f"--dataset {VIDEO_FOLDER}: name the images by --videopath DIR")
+        refuse_if(args.images is None, f"--dataset {VIDEO_FOLDER}: name the images by --videopath DIR")
         args.dataset = None
     if args.images is None:
         args.dataset = dataset_names(args.dataset or ["cityscapes"], args.data_root)
-    elif args.dataset:
-        raise CommonError(f"--images {args.images} and --dataset {' '.join(args.dataset)}: give one of them at a time")
-    elif args.gumbel_eval and args.gumbel_eval > 1:
-        raise CommonError(f"--gumbel_eval {args.gumbel_eval}: repeats are for scores, images have none; give 0 or 1")
     args.source_domain = dataset_names(args.source_domain or (), args.data_root)
     args.snapshot = given_weights(args.snapshot)
-    if args.target_norm:
-        args.target_norm = list(dict.fromkeys(args.target_norm))
+    args.target_norm = list(dict.fromkeys(args.target_norm or ())) or None
 
 
-def check_target_norm(args: Namespace) -> None:
-    """Target-specific normalisation sees whole images, and is for scores only."""
-    if not args.target_norm:
-        if args.target_norm_seeds:
-            raise CommonError("--target_norm_seeds changes nothing without --target_norm: add that, or drop it")
-        return
-    if args.inference_mode != "whole":
-        raise CommonError(f"--target_norm: images are seen whole; drop --inference_mode {args.inference_mode}")
-    others = "images", "dump_images", "tsne", "mem_actmap"
-    if wrong := next((name for name in others if getattr(args, name)), None):
-        raise CommonError(f"--target_norm: is for scores only; drop it, or --{wrong}")
-    if args.gumbel_eval and args.gumbel_eval > 1:
-        raise CommonError(
-            f"--target_norm: --target_norm_seeds repeats it; give --gumbel_eval 0 or 1, not {args.gumbel_eval}"
-        )
+def check_needs(args: Namespace) -> None:
+    """Each flag below changes nothing without others."""
+    either, figures = "--tsne or --mem_actmap", args.tsne or args.mem_actmap
+    for flag, given, used, needed in (
+        ("--all_class", args.all_class, figures, either),
+        ("--source_domain", args.source_domain, figures, either),
+        ("--centre_crop", args.centre_crop, figures, either),
+        ("--pca", args.pca, args.tsne, "--tsne"),
+        ("--tsnecuda", args.tsnecuda, args.tsne, "--tsne"),
+        ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
+    ):
+        refuse_if(given and not used, f"{flag} changes nothing without {needed}: add that, or drop {flag}")
+
+
+def check_contradictions(args: Namespace) -> None:
+    mode, repeats, embeddings, images = args.inference_mode, args.gumbel_eval or 0, args.duplication, args.images
+    scaled = mode == "whole" and args.scales != (1.0,)
+    scales = ",".join(map(str, args.scales))
+    refuse_if(scaled, f"--scales {scales}: a whole image is seen at 1.0; add --inference_mode pooling")
+    remedy = "such windows never reach the end of an image; give a share below 1"
+    refuse_if(args.sliding_overlap == 1, f"--sliding_overlap 1: {remedy}")
+    refuse_if(args.gumbel_off and repeats, f"--gumbel_off contradicts --gumbel_eval {repeats}: drop one of them")
+    if args.pca:
+        refuse_if(args.tsnecuda, "--pca and --tsnecuda: give one of them at a time")
+        refuse_if(embeddings > 1, f"--duplication {embeddings}: principal components are always the same; drop it")
+    if images is not None:
+        names = " ".join(args.dataset or ())
+        refuse_if(names, f"--images {images} and --dataset {names}: give one of them at a time")
+        refuse_if(args.tsne, "--tsne: points need labels, which --images has not; name domains by --dataset")
+        refuse_if(repeats > 1, f"--gumbel_eval {repeats}: repeats are for scores, images have none; give 0 or 1")
+    for flag in ("images", "dump_images", "tsne", "mem_actmap"):
+        refuse_if(args.target_norm and getattr(args, flag), f"--target_norm: is for scores only; drop it, or --{flag}")
+    for flag in ("target_norm", "tsne", "mem_actmap"):
+        if getattr(args, flag):
+            refuse_if(mode != "whole", f"--{flag}: images are seen whole; drop --inference_mode {mode}")
+            refuse_if(repeats > 1, f"--{flag}: each image is read once; give --gumbel_eval 0 or 1, not {repeats}")
+            refuse_if(args.dump_images, f"--{flag}: nothing is scored; drop --dump_images, or drop --{flag}")

@@ -2,8 +2,8 @@
 
 import argparse
 import difflib
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,10 +11,7 @@ from datasets.options import user_path
 from datasets.own.custom import is_custom, lasting_name
 from datasets.registry import check_name
 from utils.errors import CommonError, UsageError
-from utils.options import ANY, COUNT, FACTOR, SHARE, WEIGHT, number
 from utils.processes import rank
-
-__all__ = ["ANY", "COUNT", "FACTOR", "SHARE", "WEIGHT", "Formatter", "Parser", "number", "user_path"]
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -25,6 +22,10 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
         if hidden or "%(default)" in (action.help or ""):
             return action.help
         return f"{action.help} (default: %(default)s)"
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        """The last word in the name of the type: N and X for numbers, PATH for ``user_path``."""
+        return getattr(action.type, "__name__", "name").rpartition("_")[2].upper()
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,19 +57,25 @@ class OneFolder(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def is_given(flag: str, argv: Sequence[str] | None) -> bool:
-    """Whether a command line, by default that of the program, has ``flag``; known before it is parsed."""
-    return flag in (sys.argv[1:] if argv is None else argv)
+@contextmanager
+def mistakes_of_all() -> Iterator[None]:
+    """All processes parse the same command line: its mistakes are CommonErrors."""
+    try:
+        yield
+    except UsageError as error:
+        raise CommonError(str(error)) from error
+
+
+def refuse_if(wrong: object, message: str) -> None:
+    if wrong:
+        raise UsageError(message)
 
 
 def dataset_names(names: Sequence[str], root: Path) -> list[str]:
-    """The names of data sets, with absolute paths for own ones; CommonError for an unknown name."""
-    try:
-        for name in names:
-            check_name(name)
-        return [lasting_name(name, root) if is_custom(name) else name for name in names]
-    except UsageError as error:
-        raise CommonError(str(error)) from error
+    """The names of data sets, with absolute paths for own ones; UsageError for an unknown name."""
+    for name in names:
+        check_name(name)
+    return [lasting_name(name, root) if is_custom(name) else name for name in names]
 
 
 def named_folders(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Path]:

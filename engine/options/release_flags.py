@@ -10,6 +10,7 @@ from utils.log import log
 LETTERS = {  # the shorthand of TSMLDG, and a letter for BDD100K
     "G": "gtav", "S": "synthia", "I": "idd", "M": "mapillary", "C": "cityscapes", "B": "bdd100k",
 }  # fmt: skip
+KNOWN_LETTERS = ", ".join(f"{letter} ({name})" for letter, name in LETTERS.items())
 VIDEO_FOLDER = "video_folder"  # the release's name for images without labels
 PRETRAINED = ("pretrained_model", "pretrained_models")  # folders of the authors' weights in its README and scripts
 
@@ -52,23 +53,15 @@ def add_without_effect(parser: argparse.ArgumentParser, flags: Mapping[str, int 
 
 def add_letters(group: Any, flag: str, other: str) -> None:
     """A flag whose letters name the data sets that the flag ``--other`` lists."""
-    known = ", ".join(f"{letter} {name}" for letter, name in LETTERS.items())
-    group.add_argument(
-        flag,
-        dest=other,
-        type=letters,
-        default=argparse.SUPPRESS,
-        metavar="LETTERS",
-        help=f"short for --{other}: {known}",
-    )
+    text = f"short for --{other}: {KNOWN_LETTERS}"
+    group.add_argument(flag, dest=other, type=letters, default=argparse.SUPPRESS, help=text)
 
 
 def letters(text: str) -> list[str]:
     """An argparse type: 'GS' as the names of data sets."""
-    wrong = [letter for letter in text.upper() if letter not in LETTERS]
-    if not text or wrong:
-        known = ", ".join(f"{letter} ({name})" for letter, name in LETTERS.items())
-        raise argparse.ArgumentTypeError(f"{text}: {', '.join(wrong) if text else 'nothing'} is no letter of {known}")
+    for letter in text.upper():
+        if letter not in LETTERS:
+            raise argparse.ArgumentTypeError(f"{text}: {letter} is no letter of {KNOWN_LETTERS}")
     return [LETTERS[letter] for letter in text.upper()]
 
 

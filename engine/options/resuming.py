@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from datasets.options import lasting_path, user_path
+from engine.options.parser import refuse_if
+from engine.options.run_options import EXPERIMENTS
 from methods import method_name
-from utils.errors import CommonError
+from utils.errors import UsageError
 from utils.log import log
 
-EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
 NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank"}  # flags that do not belong to a run
 FREE = NOT_KEPT | {  # flags that may change: they decide neither the weights nor the order in which these change
-    "data_root", "split_file", "device", "num_workers", "exp",
-    "exp_root", "max_iter", "save_interval", "keep", "log_interval", "val_dataset", "val_interval", "val_images",
-    "mapillary_crop", "mapillary_pad", "gumbel_eval", "dump_augmentation_images", "no_check", "skip_bad",
-    "checkpoint_activations", "compile", "deterministic",
+    "data_root", "split_file", "device", "num_workers", "exp", "exp_root", "max_iter", "save_interval", "keep",
+    "log_interval", "val_dataset", "val_interval", "val_images", "mapillary_crop", "mapillary_pad", "gumbel_eval",
+    "dump_augmentation_images", "no_check", "skip_bad", "checkpoint_activations", "compile", "deterministic",
 }  # fmt: skip
 PATHS = {"data_root", "exp_root", "snapshot"}
 
@@ -32,26 +32,57 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument("--snapshot", type=user_path)
     parser.add_argument("--restore_optimizer", action="store_true")
     given, _ = parser.parse_known_args(argv)
-    path = given.resume
-    if path is None and given.restore_optimizer:
-        path = run_of(given.snapshot)
-    if path is None:
-        return {}
-    checkpoint = newest_run(given.exp_root / given.exp) if path == "auto" else newest_of(user_path(path))
-    if checkpoint is None:
-        log.warning(f"note: --resume auto: no checkpoint below {given.exp_root / given.exp}; a new run starts")
+    if given.resume == "auto":
+        experiment = given.exp_root / given.exp
+        runs = sorted(path.parent for path in experiment.glob("*/iteration_*.pth"))
+        if not runs:
+            log.warning(f"note: --resume auto: no checkpoint below {experiment}; a new run starts")
+            return {}
+        checkpoint = newest_of(runs[-1])
+    elif given.resume is not None:
+        checkpoint = newest_of(user_path(given.resume))
+    elif given.restore_optimizer:
+        checkpoint = newest_of(snapshot_of_run(given.snapshot))
+    else:
         return {}
     return stored_flags(checkpoint) | {"checkpoint": checkpoint}
 
 
+def newest_of(path: Path) -> Path:
+    """The newest checkpoint of the run that ``path``, its folder or that checkpoint, names."""
+    folder = path if path.is_dir() else path.parent
+    checkpoints = sorted(folder.glob("iteration_*.pth"))
+    if not path.exists() or not checkpoints:
+        raise UsageError(f"--resume {path}: no checkpoint there; give the folder of a run, or one of its checkpoints")
+    newest = checkpoints[-1]
+    refuse_if(
+        path != folder and path.name != "last.pth" and not path.samefile(newest),
+        f"--resume {path}: the run is already at {newest.name}; give its folder, or move the newer checkpoints away",
+    )
+    return newest
+
+
+def snapshot_of_run(snapshot: Path | None) -> Path:
+    """The checkpoint whose run ``--restore_optimizer`` continues."""
+    if snapshot is None:
+        raise UsageError("--restore_optimizer: needs --snapshot; or name a run by --resume RUN instead")
+    refuse_if(
+        not snapshot.with_name("flags.json").is_file(),
+        f"--restore_optimizer: {snapshot} does not lie in a run of train.py, so it cannot be resumed exactly; drop the "
+        "flag to start from the weights",
+    )
+    log.warning("note: --restore_optimizer: the run goes on, as with --resume")
+    return snapshot
+
+
 def stored_flags(checkpoint: Path) -> dict[str, Any]:
-    """The flags of the run that wrote ``checkpoint``; CommonError if they cannot be read."""
+    """The flags of the run that wrote ``checkpoint``; UsageError if they cannot be read."""
     path = checkpoint.with_name("flags.json")
     try:
         flags = json.loads(path.read_text())["flags"]
         paths = {key: Path(flags[key]) for key in PATHS & flags.keys() if flags[key] is not None}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CommonError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
+        raise UsageError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
     chosen = method_name(mldg=bool(flags.get("mldg")), memory=bool(flags.get("memory")))
     return {"method": chosen} | flags | paths  # runs of older versions have no flag --method
 
@@ -68,65 +99,21 @@ def command_to_continue(folder: Path, processes: int) -> str:
     return f"{launcher} train.py --resume {shlex.quote(str(folder))}"
 
 
-def run_of(snapshot: Path | None) -> str:
-    """The checkpoint whose run ``--restore_optimizer`` continues."""
-    if snapshot is None:
-        raise CommonError("--restore_optimizer: needs --snapshot; or name a run by --resume RUN instead")
-    if not snapshot.with_name("flags.json").is_file():
-        raise CommonError(
-            f"--restore_optimizer: {snapshot} does not lie in a run of train.py; other files, the authors' too, "
-            "cannot be resumed exactly; drop the flag to start from the weights"
-        )
-    log.warning("note: --restore_optimizer: the run goes on, as with --resume")
-    return str(snapshot)
-
-
-def newest_run(experiment: Path) -> Path | None:
-    """The newest checkpoint of the newest run of an experiment that has one."""
-    runs = sorted({path.parent for path in experiment.glob("*/iteration_*.pth")})
-    return checkpoints_in(runs[-1])[-1] if runs else None
-
-
-def newest_of(path: Path) -> Path:
-    """The newest checkpoint of the run that ``path``, its folder or that checkpoint, names."""
-    folder = path if path.is_dir() else path.parent
-    checkpoints = checkpoints_in(folder)
-    if not path.exists() or not checkpoints:
-        raise CommonError(f"--resume {path}: no checkpoint there; give the folder of a run, or one of its checkpoints")
-    newest = checkpoints[-1]
-    if path != folder and path.name != "last.pth" and not path.samefile(newest):
-        raise CommonError(
-            f"--resume {path}: the run is already at {newest.name}; give its folder to continue from there, or move "
-            "the newer checkpoints away"
-        )
-    return newest
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("iteration_*.pth"))
-
-
 def refuse_changes(flags: Mapping[str, Any], before: Mapping[str, Any], default_of: Callable[[str], Any]) -> None:
-    """CommonError if a flag that shapes the run differs from the run's own.
+    """UsageError if a flag that shapes the run differs from the run's own.
 
     ``default_of`` gives the default of a flag that an older version of this project did not have.
     """
-    if not before:
-        return
-    done = int(before["checkpoint"].stem.partition("_")[2])
-    if flags["max_iter"] < done:
-        raise CommonError(
-            f"--max_iter {flags['max_iter']}: the run has done {done} iterations already; give more, or leave it out"
-        )
-    if flags["lr_schedule"] == "poly" and flags["max_iter"] > max(before["decay_horizon"], before["max_iter"]):
-        raise CommonError(
-            f"--max_iter {flags['max_iter']}: under --lr_schedule poly the learning rate of this run is 0 from "
-            f"iteration {before['decay_horizon']} on; start a new run"
-        )
+    done, length, run = int(before["checkpoint"].stem.partition("_")[2]), flags["max_iter"], before["checkpoint"].parent
+    remedy = "give more, or leave it out"
+    refuse_if(length < done, f"--max_iter {length}: the run has done {done} iterations already; {remedy}")
+    if flags["lr_schedule"] == "poly":
+        end = before["decay_horizon"]
+        zero = f"under --lr_schedule poly the learning rate of this run is 0 from iteration {end} on; start a new run"
+        refuse_if(length > max(end, before["max_iter"]), f"--max_iter {length}: {zero}")
     for name, new in flags.items():
         old = before.get(name, default_of(name))
-        if (new or None) != (old or None) and name not in FREE:
-            raise CommonError(
-                f"--{name}: the run {before['checkpoint'].parent} was started with {old}, not {new}; leave the flag "
-                "out, or start a new run without --resume"
-            )
+        changed = (new or None) != (old or None) and name not in FREE
+        refuse_if(
+            changed, f"--{name}: the run {run} was started with {old}, not {new}; leave it out, or start a new run"
+        )

@@ -2,112 +2,84 @@
 
 from pathlib import Path
 
-from datasets.labels import STANDARD, ClassSet
+from datasets.labels import STANDARD
 from datasets.options import BOOSTED
 from datasets.shared_classes import shared_classes
+from engine.options.parser import refuse_if
 from engine.options.training_options import TrainingOptions
 from network.archs import check_norms
-from utils.errors import CommonError, UsageError
 from utils.packages import need_kmeans
 from utils.processes import world_size
 
 
 def check_training(options: TrainingOptions) -> None:
-    """CommonError for the first contradiction."""
-    try:
-        check_method(options)
-        check_segmentation(options)
-        check_whitening(options)
-        check_step(options)
-        check_sampling(options)
-        check_network(options)
-        check_classes(options, shared_classes([*options.run.sources, *options.run.targets]))
-    except UsageError as error:
-        raise CommonError(str(error)) from error
+    """UsageError for the first contradiction."""
+    check_needs(options)
+    check_whitening(options)
+    check_step(options)
+    check_sampling(options)
+    check_network(options)
+    check_classes(options)
 
 
-def check_method(options: TrainingOptions) -> None:
-    low, high = options.augmentation.scale_min, options.augmentation.scale_max
-    if low > high:
-        raise UsageError(f"--scale_min {low} is above --scale_max {high}: exchange them")
-    if options.entry.mldg and len(options.run.sources) < 2:
-        raise UsageError("--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
-
-
-def check_segmentation(options: TrainingOptions) -> None:
-    loss = options.segmentation
-    if loss.class_weights and loss.image_weights:
-        raise UsageError("--cls_wt_loss and --img_wt_loss both weight the classes: drop one of them")
-    needs = {
-        "--wt_bound": (loss.bound != 1, loss.image_weights, "--img_wt_loss"),
-        "--batch_weighting": (loss.joint, loss.image_weights, "--img_wt_loss"),
-        "--strict_bdr_cls": (loss.strict, loss.relaxed, "--jointwtborder"),
-        "--rlx_off_iter": (loss.relaxed_until >= 0, loss.relaxed, "--jointwtborder"),
-    }
-    for flag, (given, used, needed) in needs.items():
-        if given and not used:
-            raise UsageError(f"{flag} changes nothing without {needed}: add that, or drop {flag}")
+def check_needs(options: TrainingOptions) -> None:
+    """Each flag below changes nothing without others."""
+    loss, whitening, sampling = options.segmentation, options.whitening, options.sampling
+    boosting = sampling.class_uniform and BOOSTED in options.run.sources
+    for flag, given, used, needed in (
+        ("--wt_bound", loss.bound != 1, loss.image_weights, "--img_wt_loss"),
+        ("--batch_weighting", loss.joint, loss.image_weights, "--img_wt_loss"),
+        ("--strict_bdr_cls", loss.strict, loss.relaxed, "--jointwtborder"),
+        ("--rlx_off_iter", loss.relaxed_until >= 0, loss.relaxed, "--jointwtborder"),
+        ("--wt_reg_weight", whitening.weight, whitening.active, "--wt_layer 1 or 2"),
+        ("--dynamic", whitening.dynamic, whitening.selective, "--wt_layer 2 and --wt_reg_weight"),
+        (
+            "--coarse_boost_classes",
+            sampling.boosted_classes,
+            boosting,
+            f"--class_uniform_pct and {BOOSTED} as a source",
+        ),
+    ):
+        refuse_if(given and not used, f"{flag} changes nothing without {needed}: add that, or drop {flag}")
 
 
 def check_whitening(options: TrainingOptions) -> None:
-    loss = options.whitening
-    if loss.weight and not loss.active:
-        raise UsageError("--wt_reg_weight changes nothing without --wt_layer 1 or 2: add that, or drop --wt_reg_weight")
-    if loss.dynamic and not loss.selective:
-        raise UsageError(
-            "--dynamic changes nothing without --wt_layer 2 and --wt_reg_weight: add these, or drop --dynamic"
-        )
-    if loss.active and 0 < loss.relax_denom <= 1:
-        raise UsageError(
-            f"--relax_denom {loss.relax_denom:g}: leaves nothing to whiten; give more than 1, or 0 for none"
-        )
-    if loss.selective and not loss.trials:
-        raise UsageError("--trials 0: --wt_layer 2 must select its entries at least once; give 1 or more")
-    if loss.clustered and loss.clusters < 2:
-        raise UsageError(
-            f"--clusters {loss.clusters}: --wt_layer 2 spares one cluster; give at least 2, or --relax_denom"
-        )
+    loss, denominator = options.whitening, options.whitening.relax_denom
+    nothing = loss.active and 0 < denominator <= 1
+    refuse_if(nothing, f"--relax_denom {denominator:g}: leaves nothing to whiten; give more than 1, or 0 for none")
+    unselected = loss.selective and not loss.trials
+    refuse_if(unselected, "--trials 0: --wt_layer 2 must select its entries at least once; give 1 or more")
     if loss.clustered:
+        refuse_if(loss.clusters < 2, f"--clusters {loss.clusters}: --wt_layer 2 spares one cluster; give at least 2")
         need_kmeans()  # k-means runs after the first epochs only: a missing package must be an error now
 
 
 def check_step(options: TrainingOptions) -> None:
-    parts, size = options.step.parts, options.sampling.batch_size
-    if parts > 1 and options.entry.memory:
-        raise UsageError(
-            f"--accumulate {parts}: the memory is written from a whole batch, and its losses are no sums over parts; "
-            "drop --accumulate, and take --checkpoint_activations or more processes"
-        )
-    if size % parts:
-        raise UsageError(f"--accumulate {parts}: does not divide --bs_mult {size}; give a divisor of it")
+    parts, size, processes = options.step.parts, options.sampling.batch_size, world_size()
+    given = f"--accumulate {parts}"
+    remedy = "drop it, take --checkpoint_activations or more processes"
+    together = parts > 1 and options.entry.memory
+    refuse_if(together, f"{given}: the memory is written from a whole batch; {remedy}")
+    refuse_if(size % parts, f"{given}: does not divide --bs_mult {size}; give a divisor of it")
     # MLDG may pass over a single domain.
     domains = 1 if options.entry.mldg or options.sampling.joined else len(options.run.sources)
-    if size // parts * world_size() * domains < 2:
-        given = f"--bs_mult {size}" + (f" --accumulate {parts}" if parts > 1 else "")
-        raise UsageError(f"{given}: batch norm needs two images in every pass; give --bs_mult {2 * parts} or more")
-    if options.step.compile and world_size() > 1:
-        raise UsageError(
-            "--compile: works for a single process only, whose batch norms send no messages; give --no-compile"
-        )
+    single = size // parts * processes * domains < 2
+    refuse_if(single, f"--bs_mult {size}: batch norm needs two images in every pass; give {2 * parts} or more")
+    refuse_if(options.step.compile and processes > 1, "--compile: works for a single process only; give --no-compile")
 
 
 def check_sampling(options: TrainingOptions) -> None:
-    sampling, flags = options.sampling, options.flags
-    if sampling.joined and options.entry.mldg:
-        raise UsageError("--image_uniform_sampling: --mldg needs images of every domain in each iteration; drop either")
+    low, high = options.augmentation.scale_min, options.augmentation.scale_max
+    refuse_if(low > high, f"--scale_min {low} is above --scale_max {high}: exchange them")
+    if options.entry.mldg:
+        single = len(options.run.sources) < 2
+        refuse_if(single, "--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
+        joined = "--image_uniform_sampling: --mldg needs images of every domain in each iteration; drop either"
+        refuse_if(options.sampling.joined, joined)
     # The release's other splits leave no held-out images that could choose the best checkpoint.
-    if flags["cv"] != 0:
-        raise UsageError(f"--cv {flags['cv']}: only the standard split of Cityscapes is known; give 0 or leave it out")
-    if flags["city_mode"] != "train":
-        raise UsageError(
-            f"--city_mode {flags['city_mode']}: only the training images of Cityscapes are trained on, the others "
-            "choose the best checkpoint; give train or leave it out"
-        )
-    if sampling.boosted_classes and not (sampling.class_uniform and BOOSTED in options.run.sources):
-        raise UsageError(
-            f"--coarse_boost_classes changes nothing without --class_uniform_pct and {BOOSTED} among the sources: add "
-            "these, or drop --coarse_boost_classes"
-        )
+    split, part = options.flags["cv"], options.flags["city_mode"]
+    refuse_if(split != 0, f"--cv {split}: only the standard split of Cityscapes is known; give 0")
+    refuse_if(part != "train", f"--city_mode {part}: only the training images of Cityscapes are trained on; give train")
 
 
 def check_network(options: TrainingOptions) -> None:
@@ -118,24 +90,25 @@ def check_network(options: TrainingOptions) -> None:
     )
     if run.checkpoint:
         return
-    backbone = network.pretrained_backbone
-    if run.snapshot and not run.snapshot.is_file():
-        raise UsageError(f"--snapshot {run.snapshot}: no such file; give the path of a checkpoint")
-    if not run.snapshot and backbone not in ("imagenet", "none") and not Path(backbone).is_file():
-        raise UsageError(f"--pretrained_backbone {backbone}: no such file; give imagenet, none or the path of a file")
+    if run.snapshot:
+        refuse_if(not run.snapshot.is_file(), f"--snapshot {run.snapshot}: no such file; give the path of a checkpoint")
+    elif (backbone := network.pretrained_backbone) not in ("imagenet", "none"):
+        remedy = "give imagenet, none or the path of a file"
+        refuse_if(not Path(backbone).is_file(), f"--pretrained_backbone {backbone}: no such file; {remedy}")
 
 
-def check_classes(options: TrainingOptions, classes: ClassSet) -> None:
+def check_classes(options: TrainingOptions) -> None:
     """What depends on the classes of the data sets."""
-    slots, count = options.network.slots, len(classes)
-    if options.entry.memory and slots and slots < count:
-        raise UsageError(f"--mem_slot {slots}: every one of the {count} classes needs a slot")
-    if options.segmentation.class_weights and classes.names != STANDARD.names:
-        raise UsageError(
-            f"--cls_wt_loss: has the weights of the {len(STANDARD)} classes of Cityscapes, and these data sets have "
-            f"{count} other classes; take --img_wt_loss, or none"
-        )
-    given = {"strict_bdr_cls": options.segmentation.strict, "coarse_boost_classes": options.sampling.boosted_classes}
+    classes = shared_classes([*options.run.sources, *options.run.targets])
+    loss, slots, count = options.segmentation, options.network.slots, len(classes)
+    few = options.entry.memory and slots and slots < count
+    refuse_if(few, f"--mem_slot {slots}: every one of the {count} classes needs a slot")
+    if loss.class_weights:
+        refuse_if(loss.image_weights, "--cls_wt_loss and --img_wt_loss both weight the classes: drop one of them")
+        other = classes.names != STANDARD.names
+        weights = f"has the weights of the {len(STANDARD)} classes of Cityscapes, and these data sets have others"
+        refuse_if(other, f"--cls_wt_loss: {weights}; take --img_wt_loss")
+    given = {"--strict_bdr_cls": loss.strict, "--coarse_boost_classes": options.sampling.boosted_classes}
     for flag, ids in given.items():
-        if wrong := [index for index in ids or () if index >= count]:
-            raise UsageError(f"--{flag}: {wrong[0]}: give classes from 0 to {count - 1}, separated by commas")
+        last = max(ids or (0,))
+        refuse_if(last >= count, f"{flag}: {last}: give classes from 0 to {count - 1}, separated by commas")

@@ -1,41 +1,106 @@
 """The command line of ``train.py``: flags in, frozen ``TrainingOptions`` out."""
 
+import argparse
+import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.options.parser import dataset_names, is_given
+from datasets.options import AugmentationOptions, DataOptions, SamplingOptions, lasting_path
+from datasets.registry import SPECS
+from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
 from engine.options.recipes import apply_recipe
-from engine.options.release_flags import given_weights
+from engine.options.release_flags import TRAINING_WITHOUT_EFFECT, add_letters, add_without_effect, given_weights
 from engine.options.resuming import flags_of_run, refuse_changes
+from engine.options.run_options import MachineOptions, RunOptions, ScoringOptions, StepOptions
 from engine.options.training_checks import check_training
 from engine.options.training_options import TrainingOptions, options_from
-from engine.options.training_parser import training_parser
+from loss.options import SegmentationOptions, WhiteningOptions
 from methods import METHODS, method_name
-from utils.errors import CommonError
+from network.options import NetworkOptions
+from optimizer.schedules import OptimizerOptions
 from utils.log import log
+from utils.options import ANY, add_options
 
 # What --test_mode sets, unless a flag is given.
 TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, "val_images": 12, "val_interval": 60}
 
 
+@mistakes_of_all()
 def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     """The options of a command line, by default that of the program.  A run that goes on keeps its own flags.
 
     Exits with code 2 after a mistake that argparse sees; raises CommonError for other mistakes.
     """
+    argv = sys.argv[1:] if argv is None else argv
     parser = training_parser()
-    if is_given("--test_mode", argv):
+    if "--test_mode" in argv:
         parser.set_defaults(**TRIAL)
     before = flags_of_run(argv)
     args = parser.parse_args(argv, namespace=Namespace(**before))
     settle(args, before)
-    refuse_changes(vars(args), before, parser.get_default)
+    if before:
+        refuse_changes(vars(args), before, parser.get_default)
     args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))
     apply_recipe(args)
     options = options_from(args)
     check_training(options)
     return options
+
+
+def training_parser() -> Parser:
+    parser = Parser(
+        prog="train.py",
+        description="Train on source domains, validate on domains never seen. --mldg --memory is Pin the Memory.",
+    )
+    parser.set_defaults(checkpoint=None)  # --resume sets it
+    data = parser.add_argument_group("data")
+    add_dataset_flags(data)
+    add_options(data, DataOptions)
+    add_options(data, AugmentationOptions)
+    sampling = parser.add_argument_group("sampling")
+    add_options(sampling, SamplingOptions)
+    sampling.add_argument("--cv", type=ANY, default=0, help="split of Cityscapes: 0, the standard one")
+    sampling.add_argument("--city_mode", default="train", help="part of Cityscapes to train on: train")
+    add_options(parser.add_argument_group("evaluation"), ScoringOptions)
+    add_options(parser.add_argument_group("network"), NetworkOptions)
+    add_method_flags(parser.add_argument_group("method"))
+    add_options(parser.add_argument_group("segmentation loss"), SegmentationOptions)
+    add_options(parser.add_argument_group("whitening"), WhiteningOptions)
+    add_options(parser.add_argument_group("optimisation"), OptimizerOptions)
+    run = parser.add_argument_group("run")
+    add_options(run, RunOptions)
+    run.add_argument("--tb_path", type=lasting_path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    run.add_argument(
+        "--resume", metavar="auto|PATH", help="continue the newest run of --exp, or this run or checkpoint"
+    )
+    run.add_argument("--restore_optimizer", action="store_true", help="with --snapshot: the same as --resume")
+    trial = " ".join(f"--{flag} {value}" for flag, value in TRIAL.items())
+    run.add_argument("--test_mode", action="store_true", help=f"a quick trial, with other defaults: {trial}")
+    machine = parser.add_argument_group("machine")
+    add_options(machine, MachineOptions)
+    add_options(machine, StepOptions)
+    add_without_effect(parser, TRAINING_WITHOUT_EFFECT)
+    return parser
+
+
+def add_dataset_flags(group: Any) -> None:
+    sources, targets = group.add_mutually_exclusive_group(), group.add_mutually_exclusive_group()
+    known = f"sources, of {', '.join(SPECS)}, or custom:PATH"
+    sources.add_argument("--dataset", nargs="+", default=["gtav", "synthia"], help=known)
+    add_letters(sources, "--source", "dataset")
+    unseen = ["cityscapes", "bdd100k", "mapillary"]
+    targets.add_argument("--val_dataset", nargs="*", default=unseen, help="unseen domains, which validations score")
+    add_letters(targets, "--target", "val_dataset")
+
+
+def add_method_flags(group: Any) -> None:
+    group.add_argument("--method", choices=tuple(METHODS), help="the method by name, instead of --mldg and --memory")
+    group.add_argument("--mldg", action="store_true", help="split the domains into meta-train and meta-test")
+    group.add_argument("--memory", action="store_true", help="add the categorical memory")
+    added: set[str] = set()
+    for entry in METHODS.values():  # methods may share options
+        added |= add_options(group, entry.options, without=added)
 
 
 def settle(args: Namespace, before: Mapping[str, Any]) -> None:
@@ -56,10 +121,9 @@ def settle(args: Namespace, before: Mapping[str, Any]) -> None:
 
 def settle_method(args: Namespace) -> None:
     """Let ``--method`` and the authors' flags ``--mldg`` and ``--memory`` name the same method."""
-    if args.method is None:
-        args.method = method_name(mldg=args.mldg, memory=args.memory)
+    args.method = args.method or method_name(mldg=args.mldg, memory=args.memory)
     entry = METHODS[args.method]
     for flag in ("mldg", "memory"):
-        if getattr(args, flag) and not getattr(entry, flag):
-            raise CommonError(f"--method {args.method} contradicts --{flag}: drop one of them")
+        contradicts = getattr(args, flag) and not getattr(entry, flag)
+        refuse_if(contradicts, f"--method {args.method} contradicts --{flag}: drop one of them")
     args.mldg, args.memory = entry.mldg, entry.memory

@@ -43,7 +43,9 @@ class TrainingOptions:
 def options_from(args: Namespace) -> TrainingOptions:
     names = (*args.dataset, *args.val_dataset, *args.covstat_val_dataset)
     recipe = {name: getattr(args, name, usual) for name, usual in RECIPES[args.recipe].items()}
-    return TrainingOptions(
+    return fill(
+        TrainingOptions,
+        args,
         run=fill(
             RunOptions,
             args,
@@ -52,16 +54,7 @@ def options_from(args: Namespace) -> TrainingOptions:
             recipe_values=recipe | {"decay_horizon": args.decay_horizon},
         ),
         data=fill(DataOptions, args, names=names, trained_on=tuple(args.dataset)),
-        augmentation=fill(AugmentationOptions, args),
-        sampling=fill(SamplingOptions, args),
-        network=fill(NetworkOptions, args),
         method_name=args.method,
         method=fill(METHODS[args.method].options, args),
-        segmentation=fill(SegmentationOptions, args),
-        whitening=fill(WhiteningOptions, args),
-        optimizer=fill(OptimizerOptions, args),
-        step=fill(StepOptions, args),
-        scoring=fill(ScoringOptions, args),
-        machine=fill(MachineOptions, args),
         flags=flags_to_keep(args),
     )
