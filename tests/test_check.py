@@ -15,9 +15,8 @@ from datasets.check.contents import PairFacts, split_faults
 from datasets.check.findings import ERROR, NOTE
 from datasets.check.listing import Split
 from datasets.decoding import read_16_bit
-from datasets.demo import LAYOUTS, STYLES, write_demo
+from datasets.demo import LAYOUTS, STYLES, tree, write_demo
 from datasets.demo.encodings import _write_16_bit
-from datasets.demo.trees import tree
 from datasets.disk.layouts import Sample
 from datasets.registry import SPECS, spec
 from support.faults import CASES, SPLITS, Place

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
+from datasets.demo import tree
 from datasets.demo.encodings import write_labels
-from datasets.demo.trees import tree
 from datasets.labels import CITYSCAPES_IDS, GTAV_PALETTE, IGNORE, colourise
 from datasets.registry import spec
 
