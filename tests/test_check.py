@@ -16,7 +16,7 @@ from datasets.check.findings import ERROR, NOTE
 from datasets.check.listing import Split
 from datasets.decoding import read_16_bit
 from datasets.demo import LAYOUTS, STYLES, tree, write_demo
-from datasets.demo.encodings import _write_16_bit
+from datasets.demo.encodings import write_16_bit
 from datasets.disk.layouts import Sample
 from datasets.registry import SPECS, spec
 from support.faults import CASES, SPLITS, Place
@@ -120,7 +120,7 @@ def test_16_bit_labels_without_torch(trees: Path, tmp_path: Path, monkeypatch: p
     """The doctor need not wait for torch, and reads what training reads: also ids above 255."""
     label = Place(trees / "readme" / "synthia", "synthia", "readme").label()
     channels = np.arange(3 * 64 * 32).reshape(32, 64, 3) % 1000
-    _write_16_bit(tmp_path / "ids.png", channels)
+    write_16_bit(tmp_path / "ids.png", channels)
     paths = [label, tmp_path / "ids.png"]
     by_torch = [read_16_bit(path) for path in paths]
     monkeypatch.delitem(sys.modules, "torch")
