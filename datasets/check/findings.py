@@ -90,7 +90,8 @@ class Finding(NamedTuple):
     ) -> "Finding":
         """A finding in the words of the table, or of a loader's ``error`` ('<file>: <message>: <fix>')."""
         fault = FAULTS[code]
-        message, fix = fault.message.format(**facts), fault.fix.format(**facts)
         if error:
             message, _, fix = str(error).removeprefix(f"{file}: ").rpartition(": ")
+        else:
+            message, fix = fault.message.format(**facts), fault.fix.format(**facts)
         return cls(code, str(file), message, fix, severity or fault.severity)

@@ -44,47 +44,43 @@ def list_splits(target: Target, name: str | None) -> list[Split]:
 
 def list_split(target: Target, name: str) -> Split:
     """A split with the pairs that the loader takes, or with the reason why it stops."""
-    demo = demo_note(target)
-    size = tuple(demo["size"][::-1]) if demo else target.dataset.size
-    split = Split(target.dataset, name, image_size=size)
+    dataset, demo = target.dataset, demo_note(target)
+    split = Split(dataset, name, image_size=tuple(demo["size"][::-1]) if demo else dataset.size)
     try:
-        parts = target.dataset.find(target.root, name)
+        parts = dataset.find(target.root, name)
     except UsageError as error:
         split.add([why_missing(target, name, error)])
         return split
-    pairing = target.dataset.pairing(parts, name)
+    pairing = dataset.pairing(parts, name)
     split.pairs = Pairs(pairing.samples)
-    unlabelled = list(images_without_label(pairing))
-    split.add(unlabelled)
+    split.add(images_without_label(pairing))
     split.add(Finding.of("orphan_label", label) for label in pairing.orphans)
     split.add(ignored_images(parts, name))
-    if any(finding.severity == ERROR for finding in unlabelled):
+    if any(finding.severity == ERROR for finding in split.findings):
         return split
     try:
-        division = target.dataset.divide(pairing.samples, parts, name)
+        division = dataset.divide(pairing.samples, parts, name)
     except UsageError as error:
         file = str(error).removeprefix("--split_file ").partition(": ")[0]
         split.add([Finding.of("split_source", file, error=error)])
         return split
     split.pairs = Pairs(division.samples, split_by=division.split_by)
-    if division.samples:
-        load(split, target, pairing)
-    else:
-        reason = f"{division.split_by} leaves none of {len(pairing.samples):,}"
-        split.add([Finding.of("no_images", parts[0].home, split=name, reason=reason)])
+    try:
+        split.pairs = dataset.pairs(target.root, name)
+    except UsageError as error:
+        if not division.samples:
+            split.add([Finding.of("no_images", parts[0].home, error=error)])
+        return split  # if many images differ in size from their labels, a finding for each pair follows
+    # The first notes are about images and labels without a partner, which have their own findings.
+    add_notes(split, split.pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :], demo)
     return split
 
 
-def load(split: Split, target: Target, pairing: Pairing) -> None:
-    """Take the pairs that the loader takes, with its notes, and compare their number with the expected one."""
-    try:
-        split.pairs = pairs = target.dataset.pairs(target.root, split.name)
-    except UsageError:  # many images differ in size from their labels: a finding for each pair follows
-        return
-    # The first notes are about images and labels without a partner, which have their own findings.
-    for note in pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :]:
-        split.add([Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: "))])
-    if demo := demo_note(target):
+def add_notes(split: Split, notes: Sequence[str], demo: dict) -> None:
+    """Add the loader's notes, and compare the number of images with the expected one."""
+    pairs = split.pairs
+    split.add(Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: ")) for note in notes)
+    if demo:
         pairs.expected = None if "rule" in pairs.split_by else demo.get(split.name)
     if pairs.expected not in (None, len(pairs)):
         facts = {"images": len(pairs), "split": split.name, "expected": pairs.expected}
