@@ -164,7 +164,7 @@ def test_command(gtav: Place, tmp_path: Path, capsys: pytest.CaptureFixture) -> 
         (line,) = (line for line in shown.splitlines() if f"{finding['file']}: " in line)
         assert line.startswith(finding["severity"]) and line.endswith(finding["fix"])
     assert main([*command[:-1], str(tmp_path / "nowhere" / "report.json")]) == 2
-    assert "nowhere/report.json: No such file" in capsys.readouterr().err
+    assert "nowhere/report.json: its folder does not exist" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in capsys.readouterr().err
 
