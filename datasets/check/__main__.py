@@ -14,6 +14,7 @@ from datasets.own.custom import folder_of, is_custom, lasting_name
 from datasets.registry import SPECS, check_name
 from utils.errors import UsageError
 from utils.files import write_json
+from utils.options import ANY
 
 SHOWN = 3  # findings with the same code that are shown in full
 
@@ -32,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide GTAV and SYNTHIA")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
     add("--quick", action="store_true", help=f"open only {SAMPLED} pairs of each split")
-    add("--workers", type=int, default=0, metavar="N", help="number of threads; 0: Python chooses")
+    add("--workers", type=ANY, default=0, metavar="N", help="number of threads; 0: Python chooses")
     add("--json", type=Path, metavar="FILE", help="write all findings to this file too")
     return flags
 

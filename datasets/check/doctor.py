@@ -74,22 +74,20 @@ def check_sources(sets: Iterable[tuple[DatasetSpec, str, Sequence[Sample]]]) -> 
 
 def open_pairs(splits: Sequence[Split], *, quick: bool, workers: int = 0, quiet: bool = False) -> None:
     """Add the faults that the content of images and labels shows: of all pairs, or of a sample (``quick``)."""
-    samples = []
-    for split in splits:
-        number = min(len(split.pairs), SAMPLED) if quick else len(split.pairs)
-        samples.append([split.pairs[index * len(split.pairs) // number] for index in range(number)])
-    total = sum(map(len, samples))
-    progress = tqdm(total=total, desc="checking", unit="pair", disable=quiet or not total)
     # Threads suffice: nearly all time goes into decoding, in which Pillow lets other threads run.
-    with progress, ThreadPoolExecutor(max(workers, 0) or None) as threads:
-        for split, chosen in zip(splits, samples, strict=True):
-            pairs = []
-            for pair in threads.map(partial(check_pair, split.dataset), chosen):
-                pairs.append(pair)
+    with ThreadPoolExecutor(workers or None) as threads:
+        for split in splits:
+            number = min(len(split.pairs), SAMPLED) if quick else len(split.pairs)
+            chosen = [split.pairs[index * len(split.pairs) // number] for index in range(number)]
+            checked, where = (
+                threads.map(partial(check_pair, split.dataset), chosen),
+                f"{split.dataset.name} {split.name}",
+            )
+            pairs = list(tqdm(checked, desc=where, total=number, unit="pair", disable=quiet or not number))
+            for pair in pairs:
                 split.add(pair.findings)
-                progress.update()
             split.add(split_faults(split, pairs))
-            split.opened = len(pairs)
+            split.opened = number
     add_doubles(splits, quick=quick)
 
 
