@@ -15,7 +15,7 @@ from datasets.check.contents import PairFacts, split_faults
 from datasets.check.findings import ERROR, NOTE
 from datasets.check.listing import Split
 from datasets.decoding import read_16_bit
-from datasets.demo import LAYOUTS, STYLES, tree, write_demo
+from datasets.demo import LAYOUTS, STYLES, write_demo
 from datasets.demo.encodings import write_16_bit
 from datasets.disk.layouts import Sample
 from datasets.registry import SPECS, spec
@@ -48,7 +48,7 @@ def gtav(trees: Path, tmp_path: Path) -> Place:
 @pytest.mark.parametrize("case", CASES)
 def test_fault(case: str, trees: Path, tmp_path: Path) -> None:
     name, layout, change, codes = CASES[case]
-    folder = tree(name, layout).folder
+    folder = LAYOUTS[layout][name].folder
     file = change(Place(shutil.copytree(trees / layout / folder, tmp_path / folder), name, layout))
     findings = check(tmp_path, **options(layout, trees)).findings
     assert {finding.code for finding in findings} == set(codes.split()), findings
@@ -70,7 +70,7 @@ def test_clean_trees(layout: str, quick: bool, trees: Path) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", STYLES)
 def test_folder_of_one_data_set(name: str, layout: str, trees: Path, tmp_path: Path) -> None:
-    home, renamed = trees / layout / tree(name, layout).folder, tmp_path / "anything"
+    home, renamed = trees / layout / LAYOUTS[layout][name].folder, tmp_path / "anything"
     renamed.symlink_to(home)
     for folder in (home, renamed):  # known by its name and by its content
         report = check(folder, **options(layout, trees))

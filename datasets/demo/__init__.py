@@ -2,6 +2,6 @@
 
 from datasets.demo.scene import draw_scene
 from datasets.demo.styles import STYLES
-from datasets.demo.write import LAYOUTS, tree, write_demo
+from datasets.demo.write import LAYOUTS, scene_files, write_demo
 
-__all__ = ["LAYOUTS", "STYLES", "draw_scene", "tree", "write_demo"]
+__all__ = ["LAYOUTS", "STYLES", "draw_scene", "scene_files", "write_demo"]

@@ -16,8 +16,7 @@ from tqdm import tqdm
 from datasets.demo.encodings import write_labels
 from datasets.demo.scene import draw_scene
 from datasets.demo.styles import STYLES
-from datasets.disk.layouts import Layout
-from datasets.registry import DatasetSpec, spec
+from datasets.registry import SPECS
 from utils.errors import UsageError
 from utils.files import write_json, write_text
 
@@ -26,52 +25,45 @@ SPLITS = ("train", "val")
 _CITY = "leftImg8bit/{split}/demo/demo_{number:06d}_000019_leftImg8bit.png"
 _IDD = "leftImg8bit/{split}/demo/{number:06d}_leftImg8bit.png"
 _BDD = "{key:.8}-{number:08x}.jpg"
-_TREES = {  # folder, place of the layout in the data set's list, images
-    "readme": {
-        "gtav": ("GTAV", 0, "images/{split}/demo/{number:05d}.png"),
-        "synthia": ("synthia", 0, "RGB/{split}/{number:07d}.png"),
-        "idd": ("idd", 0, f"leftImg8bit_trainvaltest/{_IDD}"),
-        "cityscapes": ("cityscapes", 0, f"leftImg8bit_trainvaltest/{_CITY}"),
-        "bdd100k": ("bdd-100k", 0, f"images/{{split}}/{_BDD}"),
-        "mapillary": ("mapillary", 0, "{split}/images/{key:.22}.jpg"),
-    },
-    "official": {
-        "gtav": ("GTAV", 1, "images/{number:05d}.png"),
-        "synthia": ("RAND_CITYSCAPES", 1, "RGB/{number:07d}.png"),
-        "idd": ("IDD_Segmentation", 2, _IDD),
-        "cityscapes": ("cityscapes", 1, _CITY),
-        "bdd100k": ("bdd100k", 1, f"images/10k/{{split}}/{_BDD}"),
-        "mapillary": ("mapillary", 1, "{split}/images/{key:.22}.jpg"),
-    },
-}
-LAYOUTS = tuple(_TREES)
 
 
 class Tree(NamedTuple):
-    """Where the images and labels of one demo data set lie."""
+    """Where the files of one demo data set lie."""
 
-    dataset: DatasetSpec
     folder: str  # below the root
-    layout: Layout
+    layout: int  # place in the data set's list of layouts
     images: str  # pattern below the folder
 
-    def image(self, split: str, index: int) -> str:
-        """The path of an image below the folder."""
-        number = index + 1 + 10000 * SPLITS.index(split)  # none belongs to two splits
-        key = hashlib.md5(f"{self.dataset.name} {number}".encode()).hexdigest()
-        return self.images.format(split=self.layout.splits[split][0], number=number, key=key)
 
-    def label(self, split: str, index: int) -> str:
-        """The path of its label below the folder. IDD has polygons in its official layout, images in the other."""
-        rule = self.layout.labels[-1 if self.folder == "IDD_Segmentation" else 0]
-        return rule.of(self.layout.splits[split][0]).label(self.image(split, index))
+LAYOUTS = {
+    "readme": {
+        "gtav": Tree("GTAV", 0, "images/{split}/demo/{number:05d}.png"),
+        "synthia": Tree("synthia", 0, "RGB/{split}/{number:07d}.png"),
+        "idd": Tree("idd", 0, f"leftImg8bit_trainvaltest/{_IDD}"),
+        "cityscapes": Tree("cityscapes", 0, f"leftImg8bit_trainvaltest/{_CITY}"),
+        "bdd100k": Tree("bdd-100k", 0, f"images/{{split}}/{_BDD}"),
+        "mapillary": Tree("mapillary", 0, "{split}/images/{key:.22}.jpg"),
+    },
+    "official": {
+        "gtav": Tree("GTAV", 1, "images/{number:05d}.png"),
+        "synthia": Tree("RAND_CITYSCAPES", 1, "RGB/{number:07d}.png"),
+        "idd": Tree("IDD_Segmentation", 2, _IDD),
+        "cityscapes": Tree("cityscapes", 1, _CITY),
+        "bdd100k": Tree("bdd100k", 1, f"images/10k/{{split}}/{_BDD}"),
+        "mapillary": Tree("mapillary", 1, "{split}/images/{key:.22}.jpg"),
+    },
+}
 
 
-def tree(name: str, layout: str) -> Tree:
-    """The tree of a data set in one of the ``LAYOUTS``."""
-    dataset = spec(name)
-    folder, place, images = _TREES[layout][name]
-    return Tree(dataset, folder, dataset.layouts[place], images)
+def scene_files(name: str, layout: str, split: str, index: int) -> tuple[str, str]:
+    """The paths of a scene's image and label below the folder of its data set."""
+    tree = LAYOUTS[layout][name]
+    form = SPECS[name].layouts[tree.layout]
+    owners, number = form.splits[split][0], index + 1 + 10000 * SPLITS.index(split)  # no number is in two splits
+    key = hashlib.md5(f"{name} {number}".encode()).hexdigest()
+    image = tree.images.format(split=owners, number=number, key=key)
+    rule = form.labels[-1 if tree.folder == "IDD_Segmentation" else 0]  # IDD's official labels are polygons
+    return image, rule.of(owners).label(image)
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ def write_demo(
     """
     demos = {}
     for name in (*domains, *val_only):
-        home = Path(root).expanduser() / tree(name, layout).folder
+        home = Path(root).expanduser() / LAYOUTS[layout][name].folder
         demos[home] = Demo(name, layout, list(size), seed, 0 if name in val_only else train, val)
     missing = {home: demo for home, demo in demos.items() if not _is_complete(home, demo)}
     for home, demo in missing.items():
@@ -145,8 +137,10 @@ def _prepare(home: Path, demo: Demo) -> None:
         write_json(home / "demo.json", {**asdict(demo), "complete": False})
     except OSError as error:
         raise UsageError(f"{home}: cannot be made ({error.strerror}): choose another ROOT") from error
-    place = tree(demo.name, demo.layout)
-    stems = {split: [Path(place.image(split, index)).stem for index in demo.indices(split)] for split in SPLITS}
+    stems = {
+        split: [Path(scene_files(demo.name, demo.layout, split, index)[0]).stem for index in demo.indices(split)]
+        for split in SPLITS
+    }
     if demo.name == "gtav" and demo.layout == "official":
         from scipy.io import savemat  # slow to import
 
@@ -175,9 +169,8 @@ def _write_scene(task: Task) -> None:
     home, demo, split, index = task
     rng = np.random.default_rng([demo.seed, list(STYLES).index(demo.name), SPLITS.index(split), index])
     image, labels = draw_scene(STYLES[demo.name], rng, demo.size)
-    place = tree(demo.name, demo.layout)
-    image_path, label_path = home / place.image(split, index), home / place.label(split, index)
+    image_path, label_path = (home / file for file in scene_files(demo.name, demo.layout, split, index))
     for path in (image_path, label_path):
         path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(image_path, compress_level=1, quality=95, subsampling=0)  # for PNG, and for JPEG
-    write_labels(place.dataset, label_path, labels)
+    write_labels(SPECS[demo.name], label_path, labels)

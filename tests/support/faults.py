@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from datasets.demo import tree
+from datasets.demo import scene_files
 from datasets.demo.encodings import write_labels
 from datasets.labels import CITYSCAPES_IDS, GTAV_PALETTE, IGNORE, colourise
 from datasets.registry import spec
@@ -30,10 +30,10 @@ class Place(NamedTuple):
     layout: str
 
     def image(self, split: str = "train", index: int = 1) -> Path:
-        return self.home / tree(self.name, self.layout).image(split, index)
+        return self.home / scene_files(self.name, self.layout, split, index)[0]
 
     def label(self, split: str = "train", index: int = 1) -> Path:
-        return self.home / tree(self.name, self.layout).label(split, index)
+        return self.home / scene_files(self.name, self.layout, split, index)[1]
 
     def pairs(self, *splits: str) -> list[tuple[Path, Path]]:
         indices = [(split, index) for split in splits or SPLITS for index in range(SPLITS[split])]
