@@ -58,6 +58,7 @@ def change_files(
 
 image = partial(change_files, lambda place: [place.image()])
 label = partial(change_files, lambda place: [place.label()])
+both = partial(change_files, lambda place: [place.label(), place.image()])
 all_labels = partial(change_files, lambda place: [path for _, path in place.pairs()])
 
 
@@ -146,12 +147,6 @@ def known_as_invalid(place: Place) -> Path:
     for path in (place.image(), place.label()):
         path.rename(path.with_name("15188.png"))
     return place.home
-
-
-def pair_resized(place: Place) -> Path:
-    resized(place.label())
-    resized(place.image())
-    return place.image()
 
 
 # Changes of a file
@@ -301,7 +296,7 @@ CASES: dict[str, tuple[str, str, Change, str]] = {
     "label of another size": ("bdd100k", "readme", label(resized), "size_mismatch"),
     "GTAV label of another size": ("gtav", "readme", label(resized), "size_mismatch"),
     "image of another size": ("synthia", "readme", image(resized), "size_mismatch other_size"),
-    "pair resized": ("bdd100k", "readme", pair_resized, "other_size"),
+    "pair resized": ("bdd100k", "readme", both(resized), "other_size"),
     "image of floats": ("gtav", "readme", image(mode, "F"), "image_depth"),
     "image of 12 bits": ("gtav", "readme", image(twelve_bits), "image_depth"),
     "image to be turned": ("bdd100k", "readme", image(upside_down), "turned"),
