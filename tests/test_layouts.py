@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.demo import STYLES, write_demo
-from datasets.demo.trees import tree
+from datasets.demo import STYLES, scene_files, write_demo
 from datasets.registry import SPECS, spec
 from utils.errors import UsageError
 
@@ -201,8 +200,7 @@ def test_demo_reads_the_same_in_both_layouts(name: str, demos: dict[str, Path]) 
 def test_official_demo_has_the_files_that_come_with_the_data(demos: dict[str, Path], tmp_path: Path) -> None:
     root = demos["official"]
     assert spec("gtav").pairs(root, "val").split_by == "split.mat"
-    assert (root / "mapillary" / "config_v1.2.json").is_file()
-    assert tree("idd", "official").label("val", 0) == "gtFine/val/demo/010001_gtFine_polygons.json"
+    assert scene_files("idd", "official", "val", 0)[1] == "gtFine/val/demo/010001_gtFine_polygons.json"
     shutil.copytree(demos["readme"] / "GTAV", tmp_path / "GTAV")
     with pytest.raises(UsageError, match="holds another demo"):
         write_demo(tmp_path, domains=["gtav"], train=3, val=2, size=(64, 128), layout="official", workers=1)

@@ -1,7 +1,6 @@
 """The data doctor: it finds faults in a folder of data before a training suffers from them."""
 
-from datasets.check.doctor import check, check_sources
+from datasets.check.doctor import Report, check, check_sources
 from datasets.check.findings import FAULTS, Finding
-from datasets.check.report import Report
 
 __all__ = ["FAULTS", "Finding", "Report", "check", "check_sources"]

@@ -1,18 +1,22 @@
 """The data doctor's command line: ``python -m datasets.check ROOT``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from datasets.check.doctor import SAMPLED, check
-from datasets.check.report import Report, as_json, as_text
+from datasets.check.doctor import SAMPLED, Report, check
+from datasets.check.findings import ERROR, Finding
+from datasets.check.listing import Split
 from datasets.own.custom import folder_of, is_custom, lasting_name
 from datasets.registry import SPECS, check_name
 from utils.errors import UsageError
 from utils.files import write_json
+from utils.options import ANY
+
+SHOWN = 3  # findings with the same code that are shown in full
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,12 +33,12 @@ def parser() -> argparse.ArgumentParser:
     add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide GTAV and SYNTHIA")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
     add("--quick", action="store_true", help=f"open only {SAMPLED} pairs of each split")
-    add("--workers", type=int, default=0, metavar="N", help="number of threads; 0: Python chooses")
+    add("--workers", type=ANY, default=0, metavar="N", help="number of threads; 0: Python chooses")
     add("--json", type=Path, metavar="FILE", help="write all findings to this file too")
     return flags
 
 
-def root_and_names(root: str, names: Sequence[str]) -> tuple[Path, list[str]]:
+def root_and_names(root: str, names: Sequence[str]) -> tuple[str, list[str]]:
     """The data root and the data sets of a command line whose ROOT may be custom:PATH."""
     if is_custom(root):
         own = lasting_name(root, "")
@@ -44,14 +48,55 @@ def root_and_names(root: str, names: Sequence[str]) -> tuple[Path, list[str]]:
     for name in names:
         check_name(name)
     lasting = [lasting_name(name, root) if is_custom(name) else name for name in names]
-    return Path(root), list(dict.fromkeys(lasting))
+    return root, list(dict.fromkeys(lasting))
 
 
-def write_report(path: Path, report: Report) -> None:
-    try:
-        write_json(path, as_json(report))
-    except OSError as error:
-        raise UsageError(f"--json {path}: {error.strerror}: name another file") from error
+def as_text(report: Report) -> str:
+    """What the screen shows: a table of the splits, then the findings."""
+    rows = [table_row(split) for split in report.splits]
+    table = [list(rows[0]), *([str(cell) for cell in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    notes = len(report.findings) - report.errors
+    summary = f"errors: {report.errors:,}, notes: {notes:,}; docs/check.md explains each code"
+    if not report.findings:
+        summary = f"{report.root}: nothing wrong was found"
+    return "\n".join([*lines, "", *finding_lines(report.findings), summary])
+
+
+def table_row(split: Split) -> dict[str, Any]:
+    errors = sum(finding.severity == ERROR for finding in split.findings)
+    return {
+        "data set": split.dataset.name,
+        "split": split.name,
+        "layout": split.pairs.layout,
+        "split by": split.pairs.split_by,
+        "images": len(split.pairs),
+        "expected": "" if split.pairs.expected is None else split.pairs.expected,
+        "opened": split.opened,
+        "errors": errors,
+        "notes": len(split.findings) - errors,
+    }
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[str]:
+    """A line for each of the first findings with the same code in a split, and the number of the others."""
+    groups: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        where = f"{finding.dataset} {finding.split}".strip()
+        groups[f"{finding.severity}  {where}  {finding.code}"].append(finding)
+    lines = []
+    for start, group in groups.items():
+        lines += [f"{start}  {finding.file}: {finding.message}: {finding.fix}" for finding in group[:SHOWN]]
+        if len(group) > SHOWN:
+            lines.append(f"{start}  ... and {len(group) - SHOWN:,} more (--json FILE lists all)")
+    return lines
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The same for programs, with all findings."""
+    findings = [finding._asdict() for finding in report.findings]
+    return {"root": str(report.root), "splits": [table_row(split) for split in report.splits], "findings": findings}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,11 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     options = {"split": args.split, "split_files": args.split_file, "gtav_labels": args.gtav_labels}
     try:
+        if args.json and not args.json.parent.is_dir():
+            raise UsageError(f"--json {args.json}: its folder does not exist: name another file")
         root, names = root_and_names(args.root, args.dataset)
         report = check(root, names=names, quick=args.quick, workers=args.workers, **options)
         print(as_text(report))
         if args.json:
-            write_report(args.json, report)
+            write_json(args.json, as_json(report))
     except (UsageError, OSError) as error:
         message = error if isinstance(error, UsageError) else f"{error.filename}: {error.strerror}: make it readable"
         print(f"datasets.check: error: {message}", file=sys.stderr)

@@ -1,14 +1,14 @@
 """The faults that the content of images and labels shows.  They are read by the code that reads them in training."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from datasets.check.findings import ERROR, NOTE, Finding
 from datasets.check.listing import Split
@@ -20,7 +20,6 @@ from datasets.own.custom import CustomSpec
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
-PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"BM", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")  # their first bytes
 COLOURED = ("RGB", "RGBA")
 ACCEPTED_SHARE = 0.01  # of pixels with unknown colours; a label with more was changed
 
@@ -47,12 +46,12 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
         image_size = read_image(sample.image).size
         findings += image_faults(dataset, sample.image)
     except UsageError as error:
-        code = "image_depth" if isinstance(error.__cause__, ScaleError) else undecodable(sample.image)
+        code = "image_depth" if isinstance(error.__cause__, ScaleError) else undecodable(error)
         findings.append(damage(sample.image) or Finding.of(code, sample.image, error=error))
     try:
         stored = dataset.stored(sample.label)
     except UsageError as error:
-        code = refusal(dataset, sample.label)
+        code = refusal(dataset, sample.label, error)
         findings.append(damage(sample.label) or Finding.of(code, sample.label, error=error))
         return PairFacts(sample, findings, image_size)
     ids = np.flatnonzero(np.bincount(stored.ravel()))
@@ -101,51 +100,40 @@ def label_faults(dataset: DatasetSpec, path: Path, stored: np.ndarray, ids: np.n
             yield Finding.of("other_palette", path, dataset=dataset.name, index=wrong[0], colour=colours[wrong[0]])
 
 
-def refusal(dataset: DatasetSpec, path: Path) -> str:
+def refusal(dataset: DatasetSpec, path: Path, error: UsageError) -> str:
     """The code for a label that the loader refuses."""
     if path.suffix == ".json":
         return "broken_polygons"
-    try:
-        with Image.open(path) as image:
-            mode, stored_as = image.mode, str(image.tile[0][3]) if image.tile else ""
-            image.load()
-    except Exception:  # Pillow raises many kinds
-        return undecodable(path)
-    if dataset.sixteen_bit:
-        return "unknown_ids" if "16" in stored_as else "label_8_bit"
-    if mode not in ("L", "P", *COLOURED):
-        return "label_mode"
+    if isinstance(error.__cause__, ValueError):  # raised by the loader, not by Pillow
+        return "label_8_bit" if dataset.sixteen_bit else "label_mode"
+    if error.__cause__:
+        return undecodable(error)
     if isinstance(dataset, CustomSpec) and dataset.meaning.colours is not None:
         return "unknown_colours"
-    return "colour_label" if mode in COLOURED and dataset.palette is None else "unknown_ids"
+    with Image.open(path) as image:
+        return "colour_label" if image.mode in COLOURED and not dataset.sixteen_bit else "unknown_ids"
 
 
-def undecodable(path: Path) -> str:
+def undecodable(error: UsageError) -> str:
     """The code for a file that no decoder reads to its end."""
-    return "truncated" if first_bytes(path).startswith(PICTURES) else "unreadable"
+    return "unreadable" if isinstance(error.__cause__, UnidentifiedImageError | PermissionError) else "truncated"
 
 
 def damage(path: Path) -> Finding | None:
     """A file that holds nothing that its name promises; None for all other files."""
-    start = first_bytes(path).lstrip()
     if path.is_symlink() and not path.exists():
         return Finding.of("dangling_link", path)
-    if path.is_file() and path.stat().st_size == 0:
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return None
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if path.stat().st_size == 0:
         return Finding.of("empty_file", path)
     if start.startswith(b"version https://git-lfs"):
         return Finding.of("lfs_pointer", path)
-    if start.lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
         return Finding.of("html_page", path)
     return None
-
-
-def first_bytes(path: Path) -> bytes:
-    """The first bytes of a file; none if it cannot be opened."""
-    try:
-        with path.open("rb") as file:
-            return file.read(64)
-    except OSError:
-        return b""
 
 
 def split_faults(split: Split, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
@@ -168,20 +156,15 @@ def split_faults(split: Split, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
 
 def with_train_ids(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> list[PairFacts]:
     """The pairs whose labels hold train ids, but are read as the data set's own ids, most of which are higher."""
-    if dataset.classes is not STANDARD:
+    everywhere = [CLASSES.index("vegetation"), CLASSES.index("sky")]  # in almost every image
+    if dataset.classes is not STANDARD or np.isin(dataset.table[: len(CLASSES)], everywhere).any():
         return []
     readable = [pair for pair in pairs if pair.ids and not pair.has_error]
-    usual = [pair for pair in readable if has_high_ids(dataset.table_of(pair.sample.label))]
+    usual = [pair for pair in readable if dataset.table_of(pair.sample.label) is dataset.table]
     low = [pair for pair in usual if len(pair.ids) > 1 and max({*pair.ids} - {IGNORE}) < len(CLASSES)]
     if len(low) == len(usual) > 2:
         return low
     return [pair for pair in low if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
-
-
-def has_high_ids(table: np.ndarray) -> bool:
-    """Whether the classes that are in almost every image have ids above all train ids."""
-    ids = [np.flatnonzero(table == CLASSES.index(name)) for name in ("vegetation", "sky")]
-    return all(len(own) and own.min() >= len(CLASSES) for own in ids)
 
 
 def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:
@@ -191,27 +174,13 @@ def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:
     """
     groups: dict[object, list[tuple[Split, Path]]] = defaultdict(list)
     for split in splits:
-        for sample in split.pairs:
-            path = sample.image
+        for path in (sample.image for sample in split.pairs):
             size = path.stat().st_size if not quick and path.is_file() else 0
             groups[split.dataset.name, path.name if quick else size].append((split, path))
-    suspects: list[tuple[Split, Path]] = []
     for group in groups.values():
-        if len({split.name for split, _ in group}) > 1:
-            suspects += group
-    with ThreadPoolExecutor(4) as threads:
-        digests = list(threads.map(digest, [path for _, path in suspects]))
-    first: dict[object, tuple[Split, Path]] = {}
-    for (split, path), content in zip(suspects, digests, strict=True):
-        before, other = first.setdefault((split.dataset.name, content), (split, path))
-        if content and before is not split and other != path:
-            split.add([Finding.of("double", path, other=other, split=before.name)])
-
-
-def digest(path: Path) -> bytes:
-    """The hash of a file; nothing for a file that is empty or cannot be read."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return b""
-    return hashlib.blake2b(content).digest() if content else b""
+        first: dict[bytes, tuple[Split, Path]] = {}
+        for split, path in group if len({split.name for split, _ in group}) > 1 else ():
+            content = path.read_bytes() if os.access(path, os.R_OK) else b""
+            before, other = first.setdefault(hashlib.blake2b(content).digest(), (split, path))
+            if content and before is not split and other != path:
+                split.add([Finding.of("double", path, other=other, split=before.name)])

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +13,24 @@ from datasets.check.contents import add_doubles, check_pair, damage, split_fault
 from datasets.check.findings import ERROR, Finding
 from datasets.check.listing import Split, list_splits
 from datasets.check.recognise import Target, archives_in, misnamed_folders, recognise
-from datasets.check.report import Report
 from datasets.disk.layouts import Sample
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
 SAMPLED = 32  # pairs of a split that a quick check opens
+
+
+@dataclass(frozen=True)
+class Report:
+    """The splits of a folder and all findings, errors first."""
+
+    root: Path
+    splits: list[Split]
+    findings: list[Finding]
+
+    @property
+    def errors(self) -> int:
+        return sum(finding.severity == ERROR for finding in self.findings)
 
 
 def check(
@@ -61,26 +74,21 @@ def check_sources(sets: Iterable[tuple[DatasetSpec, str, Sequence[Sample]]]) -> 
 
 def open_pairs(splits: Sequence[Split], *, quick: bool, workers: int = 0, quiet: bool = False) -> None:
     """Add the faults that the content of images and labels shows: of all pairs, or of a sample (``quick``)."""
-    samples = [evenly_spaced(split.pairs, SAMPLED) if quick else split.pairs for split in splits]
-    total = sum(map(len, samples))
-    progress = tqdm(total=total, desc="checking", unit="pair", disable=quiet or not total)
     # Threads suffice: nearly all time goes into decoding, in which Pillow lets other threads run.
-    with progress, ThreadPoolExecutor(max(workers, 0) or None) as threads:
-        for split, chosen in zip(splits, samples, strict=True):
-            pairs = []
-            for pair in threads.map(partial(check_pair, split.dataset), chosen):
-                pairs.append(pair)
+    with ThreadPoolExecutor(workers or None) as threads:
+        for split in splits:
+            number = min(len(split.pairs), SAMPLED) if quick else len(split.pairs)
+            chosen = [split.pairs[index * len(split.pairs) // number] for index in range(number)]
+            checked, where = (
+                threads.map(partial(check_pair, split.dataset), chosen),
+                f"{split.dataset.name} {split.name}",
+            )
+            pairs = list(tqdm(checked, desc=where, total=number, unit="pair", disable=quiet or not number))
+            for pair in pairs:
                 split.add(pair.findings)
-                progress.update()
             split.add(split_faults(split, pairs))
-            split.opened = len(pairs)
+            split.opened = number
     add_doubles(splits, quick=quick)
-
-
-def evenly_spaced(samples: Sequence[Sample], number: int) -> Sequence[Sample]:
-    if len(samples) <= number:
-        return samples
-    return [samples[index * len(samples) // number] for index in range(number)]
 
 
 def leftovers(target: Target) -> Iterator[Finding]:

@@ -12,14 +12,18 @@ LOOK = f"look at it, as a few such labels are natural; if it is wrong, {PUT_BACK
 
 
 class Fault(NamedTuple):
-    """What is wrong with a file and what to do; {names} are filled in.  Without texts: the loader's words."""
+    """What is wrong with a file and what to do; {names} are filled in."""
 
     severity: str  # the usual one
-    message: str = ""
-    fix: str = ""
+    message: str
+    fix: str
 
 
-FAULTS = {  # docs/check.md explains each code
+IN_THE_LOADERS_WORDS = (
+    "refused_labels", "split_source", "truncated", "unreadable", "broken_polygons", "size_mismatch", "image_depth",
+    "label_8_bit", "label_mode", "colour_label", "unknown_ids",
+)  # fmt: skip
+FAULTS = dict.fromkeys(IN_THE_LOADERS_WORDS, Fault(ERROR, "", "")) | {  # docs/check.md explains each code
     # Folders
     "not_unzipped": Fault(ERROR, "is not unzipped, and there is no image of {split}", "unzip it in {home}"),
     "nested_folder": Fault(
@@ -28,7 +32,6 @@ FAULTS = {  # docs/check.md explains each code
     "split_name": Fault(ERROR, "is not read: the split is called {wanted}", "rename it and the folder of its labels"),
     "wrong_format": Fault(ERROR, "is not read: the images of {dataset} are .{suffix} files", PUT_BACK),
     "bdd_100k": Fault(ERROR, "holds the 100k images, which have no labels", "fetch the 10k images into images/10k"),
-    "refused_labels": Fault(ERROR),
     "no_images": Fault(ERROR, "has no image of {split}: {reason}", "complete them or divide them in another way"),
     "misnamed_folder": Fault(NOTE, "holds {dataset}, but has another name", "rename it to {wanted}"),
     "archive": Fault(NOTE, "is left over", "delete it if its content is unzipped"),
@@ -39,7 +42,6 @@ FAULTS = {  # docs/check.md explains each code
     "missing_label": Fault(ERROR, "has no label {label}", "unzip the labels again, or take the image away"),
     "other_labels": Fault(ERROR, "has no label {label}, only {others}", "fetch or make {label} (docs/datasets.md)"),
     "orphan_label": Fault(NOTE, "belongs to no image", "unzip the images again, or take the label away"),
-    "split_source": Fault(ERROR),
     "loader": Fault(NOTE, "{note}", "nothing to do if this is intended (docs/datasets.md)"),
     "double": Fault(ERROR, "is the same picture as {other} of {split}", "take one away, or unzip both splits again"),
     # Files
@@ -47,22 +49,13 @@ FAULTS = {  # docs/check.md explains each code
     "lfs_pointer": Fault(ERROR, "is a pointer of Git LFS, not the file itself", "run `git lfs pull`"),
     "html_page": Fault(ERROR, "is a web page, as a failed download leaves it", f"log in and {FETCH}"),
     "dangling_link": Fault(ERROR, "is a link to a file that does not exist", "mend the link"),
-    "truncated": Fault(ERROR),
-    "unreadable": Fault(ERROR),
-    "broken_polygons": Fault(ERROR),
-    "size_mismatch": Fault(ERROR),
     "other_size": Fault(
         NOTE, "is {size}, but the images of {dataset} are {usual}", f"{PUT_BACK} for comparable scores"
     ),
-    "image_depth": Fault(ERROR),
     "turned": Fault(ERROR, "has an EXIF rotation that is ignored", "turn the pixels to fit the label; remove the tag"),
     "grey_image": Fault(NOTE, "has no colours (mode {mode})", FETCH),
     # Contents of labels
-    "label_8_bit": Fault(ERROR),
-    "label_mode": Fault(ERROR),
-    "colour_label": Fault(ERROR),
     "lossy_label": Fault(ERROR, "is compressed with losses ({format}), which change ids", PUT_BACK),
-    "unknown_ids": Fault(ERROR),
     "train_ids": Fault(ERROR, "holds train ids ({ids}) instead of the ids of {dataset}", PUT_BACK),
     "other_palette": Fault(ERROR, "has another palette than {dataset} (index {index} is {colour})", PUT_BACK),
     "unknown_colours": Fault(ERROR, "has colours of no class of {dataset}, in {share:.0%} of its pixels", PUT_BACK),
@@ -90,7 +83,8 @@ class Finding(NamedTuple):
     ) -> "Finding":
         """A finding in the words of the table, or of a loader's ``error`` ('<file>: <message>: <fix>')."""
         fault = FAULTS[code]
-        message, fix = fault.message.format(**facts), fault.fix.format(**facts)
         if error:
             message, _, fix = str(error).removeprefix(f"{file}: ").rpartition(": ")
+        else:
+            message, fix = fault.message.format(**facts), fault.fix.format(**facts)
         return cls(code, str(file), message, fix, severity or fault.severity)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 from datasets.check.findings import ERROR, NOTE, Finding
@@ -44,47 +43,43 @@ def list_splits(target: Target, name: str | None) -> list[Split]:
 
 def list_split(target: Target, name: str) -> Split:
     """A split with the pairs that the loader takes, or with the reason why it stops."""
-    demo = demo_note(target)
-    size = tuple(demo["size"][::-1]) if demo else target.dataset.size
-    split = Split(target.dataset, name, image_size=size)
+    dataset, demo = target.dataset, demo_note(target)
+    split = Split(dataset, name, image_size=tuple(demo["size"][::-1]) if demo else dataset.size)
     try:
-        parts = target.dataset.find(target.root, name)
+        parts = dataset.find(target.root, name)
     except UsageError as error:
-        split.add([why_missing(target, name, error)])
+        split.add([next(why_missing(target, name, error))])
         return split
-    pairing = target.dataset.pairing(parts, name)
+    pairing = dataset.pairing(parts, name)
     split.pairs = Pairs(pairing.samples)
-    unlabelled = list(images_without_label(pairing))
-    split.add(unlabelled)
+    split.add(images_without_label(pairing))
     split.add(Finding.of("orphan_label", label) for label in pairing.orphans)
     split.add(ignored_images(parts, name))
-    if any(finding.severity == ERROR for finding in unlabelled):
+    if any(finding.severity == ERROR for finding in split.findings):
         return split
     try:
-        division = target.dataset.divide(pairing.samples, parts, name)
+        division = dataset.divide(pairing.samples, parts, name)
     except UsageError as error:
         file = str(error).removeprefix("--split_file ").partition(": ")[0]
         split.add([Finding.of("split_source", file, error=error)])
         return split
     split.pairs = Pairs(division.samples, split_by=division.split_by)
-    if division.samples:
-        load(split, target, pairing)
-    else:
-        reason = f"{division.split_by} leaves none of {len(pairing.samples):,}"
-        split.add([Finding.of("no_images", parts[0].home, split=name, reason=reason)])
+    try:
+        split.pairs = dataset.pairs(target.root, name)
+    except UsageError as error:
+        if not division.samples:
+            split.add([Finding.of("no_images", parts[0].home, error=error)])
+        return split  # if many images differ in size from their labels, a finding for each pair follows
+    # The first notes are about images and labels without a partner, which have their own findings.
+    add_notes(split, split.pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :], demo)
     return split
 
 
-def load(split: Split, target: Target, pairing: Pairing) -> None:
-    """Take the pairs that the loader takes, with its notes, and compare their number with the expected one."""
-    try:
-        split.pairs = pairs = target.dataset.pairs(target.root, split.name)
-    except UsageError:  # many images differ in size from their labels: a finding for each pair follows
-        return
-    # The first notes are about images and labels without a partner, which have their own findings.
-    for note in pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :]:
-        split.add([Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: "))])
-    if demo := demo_note(target):
+def add_notes(split: Split, notes: Sequence[str], demo: dict) -> None:
+    """Add the loader's notes, and compare the number of images with the expected one."""
+    pairs = split.pairs
+    split.add(Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: ")) for note in notes)
+    if demo:
         pairs.expected = None if "rule" in pairs.split_by else demo.get(split.name)
     if pairs.expected not in (None, len(pairs)):
         facts = {"images": len(pairs), "split": split.name, "expected": pairs.expected}
@@ -122,31 +117,36 @@ def ignored_images(parts: Sequence[Part], split: str) -> Iterator[Finding]:
                 yield Finding.of("ignored_image", path)
 
 
-def why_missing(target: Target, split: str, error: UsageError) -> Finding:
-    """The most likely reason for the loader's error."""
+def why_missing(target: Target, split: str, error: UsageError) -> Iterator[Finding]:
+    """The reasons for the loader's error, the most likely one first."""
     if isinstance(target.dataset, CustomSpec):
-        return Finding.of("split_source", str(error).partition(": ")[0], error=error)
+        yield Finding.of("split_source", str(error).partition(": ")[0], error=error)
     for part in target.places(split):
         if part.layout.refused and part.first(split):
-            return Finding.of("refused_labels", part.home, error=error)
-    reasons = (split_name, wrong_format, nested_folder, without_images)
-    return next(chain.from_iterable(reason(target, split) for reason in reasons))
+            yield Finding.of("refused_labels", part.home, error=error)
+    yield from other_names(target, split)
+    yield from deeper_images(target, split)
+    for home in target.homes:
+        if target.dataset.name == "bdd100k" and (folder := home / "images" / "100k").is_dir():
+            yield Finding.of("bdd_100k", folder)
+        for archive in archives_in(home):
+            yield Finding.of("not_unzipped", archive, split=split, home=home)
+        patterns = dict.fromkeys(layout.pattern(split) for _, layout in target.places(split))
+        yield Finding.of("no_images", home, split=split, reason=f"expected {' or '.join(patterns)}")
 
 
-def split_name(target: Target, split: str) -> Iterator[Finding]:
-    """Folders of images with a similar name, such as ``validation`` for ``val``."""
+def other_names(target: Target, split: str) -> Iterator[Finding]:
+    """Folders with a similar name, such as ``validation`` for ``val``; then images of another format."""
     for home, layout in target.places(split):
-        folders = layout.images.split("/")
-        if "{split}" not in folders:
-            continue
-        depth, wanted = folders.index("{split}"), layout.splits[split][0]
-        for image in visible(home.glob(layout.images.format(split="*"))):
-            parts = image.relative_to(home).parts[: depth + 1]
-            if parts[-1][:3].lower() == wanted[:3] and parts[-1] not in (*layout.splits[split], "train_extra"):
-                yield Finding.of("split_name", home.joinpath(*parts), wanted=wanted)
-
-
-def wrong_format(target: Target, split: str) -> Iterator[Finding]:
+        before, is_folder, _ = layout.images.partition("{split}")
+        wanted = layout.splits[split][0]
+        for folder in sorted(home.glob(f"{before}*")) if is_folder else ():
+            similar = folder.name[:3].lower() == wanted[:3] and folder.name not in (
+                *layout.splits[split],
+                "train_extra",
+            )
+            if similar and folder.is_dir():
+                yield Finding.of("split_name", folder, wanted=wanted)
     for home, layout in target.places(split):
         for name in layout.splits[split]:
             stem, _, suffix = layout.images.format(split=name).rpartition(".")
@@ -155,23 +155,12 @@ def wrong_format(target: Target, split: str) -> Iterator[Finding]:
                     yield Finding.of("wrong_format", image, dataset=target.dataset.name, suffix=suffix)
 
 
-def nested_folder(target: Target, split: str) -> Iterator[Finding]:
+def deeper_images(target: Target, split: str) -> Iterator[Finding]:
     """Folders of an archive that was unzipped one to three folders too deep."""
     for home in target.homes:
-        deeper = chain.from_iterable(sorted(visible(home.glob(depth))) for depth in ("*", "*/*", "*/*/*"))
+        deeper = (folder for depth in ("*", "*/*", "*/*/*") for folder in sorted(visible(home.glob(depth))))
         for folder in filter(Path.is_dir, deeper):
             for _, layout in target.places(split):
                 if first := Part(folder, layout).first(split):
                     image, below = first[1].relative_to(home), folder.relative_to(home)
                     yield Finding.of("nested_folder", home, image=image, folder=below)
-
-
-def without_images(target: Target, split: str) -> Iterator[Finding]:
-    """What a folder without images of the split holds instead."""
-    for home in target.homes:
-        if target.dataset.name == "bdd100k" and (folder := home / "images" / "100k").is_dir():
-            yield Finding.of("bdd_100k", folder)
-        for archive in archives_in(home):
-            yield Finding.of("not_unzipped", archive, split=split, home=home)
-        patterns = dict.fromkeys(layout.pattern(split) for _, layout in target.places(split))
-        yield Finding.of("no_images", home, split=split, reason=f"expected {' or '.join(patterns)}")

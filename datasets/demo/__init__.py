@@ -2,7 +2,6 @@
 
 from datasets.demo.scene import draw_scene
 from datasets.demo.styles import STYLES
-from datasets.demo.trees import LAYOUTS
-from datasets.demo.write import write_demo
+from datasets.demo.write import LAYOUTS, scene_files, write_demo
 
-__all__ = ["LAYOUTS", "STYLES", "draw_scene", "write_demo"]
+__all__ = ["LAYOUTS", "STYLES", "draw_scene", "scene_files", "write_demo"]

@@ -1,6 +1,4 @@
-"""Label files in the encoding of each data set, and the files that some of them bring along."""
-
-from __future__ import annotations
+"""Label files in the encoding of each data set."""
 
 import json
 import struct
@@ -35,7 +33,7 @@ def write_labels(dataset: DatasetSpec, path: Path, labels: np.ndarray) -> None:
         # The second channel holds instances in the real files; it is not zero, so that nobody reads the wrong channel.
         counted = (labels >= CLASSES.index("person")) & (labels != IGNORE)
         instances = np.where(counted, 256 + labels.astype(np.uint16), 0)
-        _write_16_bit(path, np.stack([stored, instances, np.zeros_like(stored)], -1))
+        write_16_bit(path, np.stack([stored, instances, np.zeros_like(stored)], -1))
     else:
         image = Image.fromarray(stored)
         palettes = {"gtav": GTAV_PALETTE, "mapillary": colourise(dataset.table[: len(MAPILLARY_CLASSES)])}
@@ -44,11 +42,11 @@ def write_labels(dataset: DatasetSpec, path: Path, labels: np.ndarray) -> None:
         image.save(path, compress_level=1)
 
 
-def _write_16_bit(path: Path, channels: np.ndarray) -> None:
+def write_16_bit(path: Path, channels: np.ndarray) -> None:
     """Write H,W,3 as an RGB PNG of 16 bits per channel, which Pillow cannot write."""
     height, width = channels.shape[:2]
     rows = channels.astype(">u2").reshape(height, -1).view(np.uint8)
-    unfiltered = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
+    unfiltered = np.pad(rows, ((0, 0), (1, 0))).tobytes()  # a zero before each row
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
@@ -58,28 +56,17 @@ def _write_16_bit(path: Path, channels: np.ndarray) -> None:
 
 def polygons(labels: np.ndarray) -> dict[str, object]:
     """Train ids H,W in the form of IDD's polygon files: a rectangle for each run of equal labels in equal rows."""
-    names = dict(enumerate(CLASSES)) | {CLASSES.index("terrain"): "non-drivable fallback"}
+    names = {**dict(enumerate(CLASSES)), CLASSES.index("terrain"): "non-drivable fallback"}
     height, width = labels.shape
     objects, above = [], {}
     for y, row in enumerate(labels.tolist()):
         edges = [0, *(np.flatnonzero(np.diff(labels[y])) + 1).tolist(), width]
-        runs = {(row[left], left, right - 1): None for left, right in pairwise(edges) if row[left] != IGNORE}
-        for train_id, left, right in runs:
-            corners = above.get((train_id, left, right))
-            if corners is None:
-                corners = [[left, y], [right, y], [right, y], [left, y]]
+        runs = {(row[left], left, right - 1): [] for left, right in pairwise(edges) if row[left] != IGNORE}
+        for run in runs:
+            train_id, left, right = run
+            runs[run] = corners = above.get(run) or [[left, y], [right, y], [right, y], [left, y]]
+            if run not in above:
                 objects.append({"label": names[train_id], "deleted": 0, "polygon": corners})
             corners[2][1] = corners[3][1] = y  # the rectangle grows downward
-            runs[train_id, left, right] = corners
         above = runs
     return {"imgHeight": height, "imgWidth": width, "objects": objects}
-
-
-def mapillary_config(dataset: DatasetSpec) -> dict[str, object]:
-    """The list of Mapillary's classes, in the form of the file that comes with the data."""
-    colours = colourise(dataset.table[: len(MAPILLARY_CLASSES)]).tolist()
-    labels = [
-        {"name": name.lower().replace(" ", "-"), "readable": name, "color": colour, "evaluate": name != "Unlabeled"}
-        for name, colour in zip(MAPILLARY_CLASSES, colours, strict=True)
-    ]
-    return {"labels": labels}

@@ -4,14 +4,15 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
 
+from datasets.demo import scene_files
 from datasets.demo.encodings import write_labels
-from datasets.demo.trees import tree
 from datasets.labels import CITYSCAPES_IDS, GTAV_PALETTE, IGNORE, colourise
 from datasets.registry import spec
 
@@ -29,70 +30,59 @@ class Place(NamedTuple):
     layout: str
 
     def image(self, split: str = "train", index: int = 1) -> Path:
-        return self.home / tree(self.name, self.layout).image(split, index)
+        return self.home / scene_files(self.name, self.layout, split, index)[0]
 
     def label(self, split: str = "train", index: int = 1) -> Path:
-        return self.home / tree(self.name, self.layout).label(split, index)
+        return self.home / scene_files(self.name, self.layout, split, index)[1]
 
     def pairs(self, *splits: str) -> list[tuple[Path, Path]]:
         indices = [(split, index) for split in splits or SPLITS for index in range(SPLITS[split])]
         return [(self.image(*index), self.label(*index)) for index in indices]
 
 
-FileChange = Callable[[Path], object]
 Change = Callable[[Place], Path]  # makes the fault and returns the file that the finding has to name
+
+
+def change_files(
+    files: Callable[[Place], list[Path]], change: Callable, *arguments: object, **options: object
+) -> Change:
+    """A change of each of the files."""
+
+    def apply(place: Place) -> Path:
+        for path in files(place):
+            change(path, *arguments, **options)
+        return path
+
+    return apply
+
+
+image = partial(change_files, lambda place: [place.image()])
+label = partial(change_files, lambda place: [place.label()])
+both = partial(change_files, lambda place: [place.label(), place.image()])
+all_labels = partial(change_files, lambda place: [path for _, path in place.pairs()])
+
+
+def folder(change: Callable, *arguments: str | bytes) -> Change:
+    return lambda place: change(place, *arguments)
 
 
 # Changes of a tree
 
 
-def image(change: FileChange) -> Change:
-    def apply(place: Place) -> Path:
-        change(place.image())
-        return place.image()
-
-    return apply
-
-
-def label(change: FileChange) -> Change:
-    def apply(place: Place) -> Path:
-        change(place.label())
-        return place.label()
-
-    return apply
-
-
-def all_labels(change: FileChange) -> Change:
-    def apply(place: Place) -> Path:
-        for _, path in place.pairs():
-            change(path)
-        return place.label()
-
-    return apply
-
-
-def put(name: str, content: bytes) -> Change:
+def put(place: Place, name: str, content: bytes) -> Path:
     """A new file."""
-
-    def apply(place: Place) -> Path:
-        (place.home / name).write_bytes(content)
-        return place.home / name
-
-    return apply
+    (place.home / name).write_bytes(content)
+    return place.home / name
 
 
-def move(old: str, new: str, named: str = "") -> Change:
+def move(place: Place, old: str, new: str, named: str = "") -> Path:
     """Folders or files (a glob) under another name."""
-
-    def apply(place: Place) -> Path:
-        for source in sorted(place.home.glob(old)):
-            target = place.home / new.format(*source.relative_to(place.home).parts)
-            source = source.rename(source.with_name("moving"))  # so that it can go into a folder of its own name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.rename(target)
-        return place.home / named
-
-    return apply
+    for source in sorted(place.home.glob(old)):
+        target = place.home / new.format(*source.relative_to(place.home).parts)
+        source = source.rename(source.with_name("moving"))  # so that it can go into a folder of its own name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    return place.home / named
 
 
 def still_zipped(place: Place) -> Path:
@@ -110,27 +100,22 @@ def as_jpeg(place: Place) -> Path:
     return place.image("train", 0).with_suffix(".jpg")
 
 
-def other_kind(old: str, new: str) -> Change:
+def other_kind(place: Place, old: str, new: str) -> Path:
     """Labels with the name that another tool gives."""
-
-    def apply(place: Place) -> Path:
-        for _, path in place.pairs():
-            path.rename(path.with_name(path.name.replace(old, new)))
-        return place.image()
-
-    return apply
+    for _, path in place.pairs():
+        path.rename(path.with_name(path.name.replace(old, new)))
+    return place.image()
 
 
-def without(*files: str) -> Change:
-    """A pair without its image or label; the other file, or the folder, is named."""
+def no_pair(place: Place) -> Path:
+    place.image().unlink()
+    place.label().unlink()
+    return place.home
 
-    def apply(place: Place) -> Path:
-        paths = {"image": place.image(), "label": place.label()}
-        for file in files:
-            paths.pop(file).unlink()
-        return next(iter(paths.values()), place.home)
 
-    return apply
+def no_image(place: Place) -> Path:
+    place.image().unlink()
+    return place.label()
 
 
 def upper_case(place: Place) -> Path:
@@ -164,17 +149,7 @@ def known_as_invalid(place: Place) -> Path:
     return place.home
 
 
-def pair_resized(place: Place) -> Path:
-    resized(place.label())
-    resized(place.image())
-    return place.image()
-
-
 # Changes of a file
-
-
-def content(data: bytes) -> FileChange:
-    return lambda path: path.write_bytes(data)
 
 
 def truncate(path: Path) -> None:
@@ -191,12 +166,9 @@ def resized(path: Path) -> None:
         picture.resize((32, 16), Image.Resampling.NEAREST).save(path)
 
 
-def mode(name: str) -> FileChange:
-    def change(path: Path) -> None:
-        with Image.open(path) as picture:
-            picture.convert(name).save(path, format="TIFF" if name == "F" else None)
-
-    return change
+def mode(path: Path, name: str) -> None:
+    with Image.open(path) as picture:
+        picture.convert(name).save(path, format="TIFF" if name == "F" else None)
 
 
 def twelve_bits(path: Path) -> None:
@@ -216,26 +188,18 @@ def wider_polygons(path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"imgWidth": 70}))
 
 
-def filled(value: int, dtype: type = np.uint8, *, corner: int | None = None) -> FileChange:
-    """A label of one id, or with a corner of another one."""
-
-    def change(path: Path) -> None:
-        stored = np.full(SIZE[::-1], value, dtype)
-        stored[:4, :4] = value if corner is None else corner
-        Image.fromarray(stored).save(path)
-
-    return change
+def filled(path: Path, value: int, corner: int, dtype: type = np.uint8) -> None:
+    """A label of one id, with a corner of another one."""
+    stored = np.full(SIZE[::-1], value, dtype)
+    stored[:4, :4] = corner
+    Image.fromarray(stored).save(path)
 
 
-def as_train_ids(name: str) -> FileChange:
+def as_train_ids(path: Path, name: str) -> None:
     """Converted in place, with a corner that is not labelled."""
-
-    def change(path: Path) -> None:
-        converted = spec(name).decode(path).copy()
-        converted[:2, :2] = IGNORE
-        Image.fromarray(converted).save(path)
-
-    return change
+    converted = spec(name).decode(path).copy()
+    converted[:2, :2] = IGNORE
+    Image.fromarray(converted).save(path)
 
 
 def requantised(path: Path) -> None:
@@ -272,70 +236,85 @@ def without_classes(path: Path) -> None:
 CASES: dict[str, tuple[str, str, Change, str]] = {
     # Folders
     "archives only": ("cityscapes", "official", still_zipped, "not_unzipped"),
-    "a folder twice": ("cityscapes", "official", move("leftImg8bit", "leftImg8bit/leftImg8bit"), "nested_folder"),
-    "two folders between": ("bdd100k", "official", move("*s", "a/b/{}"), "nested_folder"),
-    "validation": ("cityscapes", "official", move("*/val", "{}/validation", "leftImg8bit/validation"), "split_name"),
+    "a folder twice": (
+        "cityscapes",
+        "official",
+        folder(move, "leftImg8bit", "leftImg8bit/leftImg8bit"),
+        "nested_folder",
+    ),
+    "two folders between": ("bdd100k", "official", folder(move, "*s", "a/b/{}"), "nested_folder"),
+    "validation": (
+        "cityscapes",
+        "official",
+        folder(move, "*/val", "{}/validation", "leftImg8bit/validation"),
+        "split_name",
+    ),
     "images as JPEG": ("gtav", "readme", as_jpeg, "wrong_format"),
-    "100k images": ("bdd100k", "official", move("images/10k", "images/100k", "images/100k"), "bdd_100k"),
-    "labels of v2.0 only": ("mapillary", "official", move("*/v1.2", "{}/v2.0"), "refused_labels"),
-    "no images at all": ("synthia", "readme", move("RGB", "Depth"), "no_images"),
-    "archive left over": ("idd", "readme", put("idd.tar.gz", b"\x1f\x8b000"), "archive"),
-    "download that failed": ("gtav", "readme", put("02_images.zip", HTML), "html_page"),
-    "files of macOS": ("mapillary", "readme", put("training/images/._x.jpg", b"\0\5\x16\7"), "hidden_files"),
+    "100k images": ("bdd100k", "official", folder(move, "images/10k", "images/100k", "images/100k"), "bdd_100k"),
+    "labels of v2.0 only": ("mapillary", "official", folder(move, "*/v1.2", "{}/v2.0"), "refused_labels"),
+    "no images at all": ("synthia", "readme", folder(move, "RGB", "Depth"), "no_images"),
+    "archive left over": ("idd", "readme", folder(put, "idd.tar.gz", b"\x1f\x8b000"), "archive"),
+    "download that failed": ("gtav", "readme", folder(put, "02_images.zip", HTML), "html_page"),
+    "files of macOS": ("mapillary", "readme", folder(put, "training/images/._x.jpg", b"\0\5\x16\7"), "hidden_files"),
     "upper-case suffix": ("gtav", "readme", upper_case, "ignored_image orphan_label count"),
     "image of another suffix": ("idd", "readme", surplus_image, "ignored_image"),
     # Numbers, pairs, splits
-    "no pair": ("gtav", "readme", without("image", "label"), "count"),
-    "no label": ("gtav", "readme", without("label"), "missing_label"),
-    "no image": ("bdd100k", "readme", without("image"), "orphan_label count"),
+    "no pair": ("gtav", "readme", no_pair, "count"),
+    "no label": ("gtav", "readme", label(Path.unlink), "missing_label"),
+    "no image": ("bdd100k", "readme", no_image, "orphan_label count"),
     "surplus label": ("bdd100k", "official", surplus_label, "orphan_label"),
-    "IDD's level 3 ids": ("idd", "official", other_kind("_polygons.json", "_labellevel3Ids.png"), "other_labels"),
-    "BDD100K's colours": ("bdd100k", "readme", other_kind("_train_id", "_train_color"), "other_labels orphan_label"),
-    "split.mat cut short": ("gtav", "official", put("split.mat", b"MATLAB 5.0 MAT-file"), "split_source"),
+    "IDD's level 3 ids": (
+        "idd",
+        "official",
+        folder(other_kind, "_polygons.json", "_labellevel3Ids.png"),
+        "other_labels",
+    ),
+    "BDD100K's colours": (
+        "bdd100k",
+        "readme",
+        folder(other_kind, "_train_id", "_train_color"),
+        "other_labels orphan_label",
+    ),
+    "split.mat cut short": ("gtav", "official", folder(put, "split.mat", b"MATLAB 5.0 MAT-file"), "split_source"),
     "split.mat of other data": ("gtav", "official", renumbered, "no_images"),
-    "no split.mat": ("gtav", "official", move("split.mat", "read_mapping/other.mat"), "loader"),
+    "no split.mat": ("gtav", "official", folder(move, "split.mat", "read_mapping/other.mat"), "loader"),
     "image known to be invalid": ("gtav", "readme", known_as_invalid, "loader count"),
     "image of train in val": ("cityscapes", "readme", double, "double"),
     # Files
-    "empty image": ("gtav", "readme", image(content(b"")), "empty_file"),
-    "empty label": ("synthia", "readme", label(content(b"")), "empty_file"),
-    "label as LFS pointer": ("cityscapes", "readme", label(content(LFS)), "lfs_pointer"),
-    "image as web page": ("bdd100k", "readme", image(content(HTML)), "html_page"),
-    "polygons as web page": ("idd", "official", label(content(HTML)), "html_page"),
+    "empty image": ("gtav", "readme", image(Path.write_bytes, b""), "empty_file"),
+    "empty label": ("synthia", "readme", label(Path.write_bytes, b""), "empty_file"),
+    "label as LFS pointer": ("cityscapes", "readme", label(Path.write_bytes, LFS), "lfs_pointer"),
+    "image as web page": ("bdd100k", "readme", image(Path.write_bytes, HTML), "html_page"),
+    "polygons as web page": ("idd", "official", label(Path.write_bytes, HTML), "html_page"),
     "image as dangling link": ("idd", "readme", image(dangle), "dangling_link"),
-    "image is text": ("cityscapes", "readme", image(content(b"no picture")), "unreadable"),
+    "image is text": ("cityscapes", "readme", image(Path.write_bytes, b"no picture"), "unreadable"),
     "PNG cut short": ("gtav", "official", image(truncate), "truncated"),
     "JPEG cut short": ("bdd100k", "official", image(truncate), "truncated"),
     "16-bit label cut short": ("synthia", "readme", label(truncate), "truncated"),
     "polygons cut short": ("idd", "official", label(truncate), "broken_polygons"),
-    "polygons of another size": (
-        "idd",
-        "official",
-        label(wider_polygons),
-        "size_mismatch",
-    ),
+    "polygons of another size": ("idd", "official", label(wider_polygons), "size_mismatch"),
     "label of another size": ("bdd100k", "readme", label(resized), "size_mismatch"),
     "GTAV label of another size": ("gtav", "readme", label(resized), "size_mismatch"),
     "image of another size": ("synthia", "readme", image(resized), "size_mismatch other_size"),
-    "pair resized": ("bdd100k", "readme", pair_resized, "other_size"),
-    "image of floats": ("gtav", "readme", image(mode("F")), "image_depth"),
+    "pair resized": ("bdd100k", "readme", both(resized), "other_size"),
+    "image of floats": ("gtav", "readme", image(mode, "F"), "image_depth"),
     "image of 12 bits": ("gtav", "readme", image(twelve_bits), "image_depth"),
     "image to be turned": ("bdd100k", "readme", image(upside_down), "turned"),
-    "image without colours": ("gtav", "readme", image(mode("L")), "grey_image"),
+    "image without colours": ("gtav", "readme", image(mode, "L"), "grey_image"),
     # Contents of labels
-    "SYNTHIA in 8 bits": ("synthia", "readme", label(mode("RGB")), "label_8_bit"),
-    "SYNTHIA as train ids": ("synthia", "official", label(filled(0, corner=2)), "label_8_bit"),
+    "SYNTHIA in 8 bits": ("synthia", "readme", label(mode, "RGB"), "label_8_bit"),
+    "SYNTHIA as train ids": ("synthia", "official", label(filled, 0, 2), "label_8_bit"),
     "SYNTHIA without classes": ("synthia", "readme", label(without_classes), "zero_channel"),
-    "instance ids": ("cityscapes", "official", label(filled(0, np.uint16, corner=26001)), "label_mode"),
+    "instance ids": ("cityscapes", "official", label(filled, 0, 26001, np.uint16), "label_mode"),
     "colours named labelIds": ("cityscapes", "readme", label(coloured), "colour_label"),
     "label as JPEG": ("bdd100k", "readme", label(lossy), "lossy_label"),
-    "BDD100K's id column": ("bdd100k", "readme", label(filled(0, corner=29)), "unknown_ids"),
-    "train ids in labelIds": ("cityscapes", "readme", all_labels(as_train_ids("cityscapes")), "train_ids"),
-    "train ids in one labelIds": ("cityscapes", "official", label(as_train_ids("cityscapes")), "train_ids"),
-    "train ids as Mapillary's": ("mapillary", "official", all_labels(as_train_ids("mapillary")), "train_ids"),
+    "BDD100K's id column": ("bdd100k", "readme", label(filled, 0, 29), "unknown_ids"),
+    "train ids in labelIds": ("cityscapes", "readme", all_labels(as_train_ids, "cityscapes"), "train_ids"),
+    "train ids in one labelIds": ("cityscapes", "official", label(as_train_ids, "cityscapes"), "train_ids"),
+    "train ids as Mapillary's": ("mapillary", "official", all_labels(as_train_ids, "mapillary"), "train_ids"),
     "palette in another order": ("gtav", "readme", label(requantised), "other_palette"),
-    "GTAV in colours": ("gtav", "official", label(mode("RGB")), "stored_as_colours"),
+    "GTAV in colours": ("gtav", "official", label(mode, "RGB"), "stored_as_colours"),
     "GTAV in colours, resized": ("gtav", "readme", label(smoothed), "unknown_colours"),
-    "label all void": ("gtav", "readme", label(filled(0)), "void_label"),
-    "label of sky": ("cityscapes", "readme", label(filled(int(CITYSCAPES_IDS[10]))), "one_class"),
+    "label all void": ("gtav", "readme", label(filled, 0, 0), "void_label"),
+    "label of sky": ("cityscapes", "readme", label(filled, CITYSCAPES_IDS[10], CITYSCAPES_IDS[10]), "one_class"),
 }
