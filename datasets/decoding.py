@@ -71,6 +71,7 @@ class LabelFormat:
     ids: Sequence[int]  # the ids that labels store; 255 stands for pixels without a label
     palette: np.ndarray | None = None  # N,3 uint8: the colours of the ids, if labels may be colour images
     sixteen_bit: bool = False  # ids are the first channel of 16-bit PNGs
+    remedy: str = "give the labels of this data set in the version that the README names"  # for unknown ids
 
     @property
     def reading(self) -> bytes:
@@ -85,45 +86,34 @@ class LabelFormat:
 
     def table_of(self, path: Path) -> np.ndarray:
         """The lookup table for the ids of a label file: uint8[256]."""
-        return IDENTITY if path.suffix == ".json" or _holds_train_ids(path) else self.table
+        return IDENTITY if path.suffix == ".json" or self.holds_train_ids(path) else self.table
+
+    def holds_train_ids(self, path: Path) -> bool:
+        """Whether a file has the name that the owners' tools give to labels in train ids."""
+        return path.stem.endswith("TrainIds")
 
     def stored(self, path: Path) -> np.ndarray:
         """The ids in a label file: H,W uint8; UsageError for ids that the data set does not have."""
         if path.suffix == ".json":
             return rasterise(path)
-        ready = _holds_train_ids(path)
-        stored = self.stored_ids(path, read_16_bit if self.sixteen_bit and not ready else read_8_bit)
-        remedy = "give the labels of this data set in the version that the README names"
-        self.refuse_unknown(path, stored, range(len(CLASSES)) if ready else self.ids, remedy)
-        return stored
-
-    def stored_ids(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
-        """The ids that ``read`` returns, or those of the colours that it returns: H,W uint8."""
-        stored = read_label(path, read)
-        if stored.ndim == 2:
-            return stored
-        if self.palette is None:
+        train_ids = self.holds_train_ids(path)
+        stored = read_label(path, read_16_bit if self.sixteen_bit and not train_ids else read_8_bit)
+        if stored.ndim == 3 and self.palette is None:
             raise UsageError(
                 f"{path}: is a colour image where {self.name} labels are class indices: give the label files, not "
                 f"the coloured ones"
             )
-        return indices(stored, self.palette)
-
-    def refuse_unknown(self, path: Path, stored: np.ndarray, ids: Sequence[int], remedy: str) -> None:
-        """UsageError if a label stores other ids than these and 255."""
-        others = set(stored.tobytes().translate(None, delete=bytes([*ids, IGNORE])))
-        if others:
+        if stored.ndim == 3:
+            stored = indices(stored, self.palette)
+        ids = range(len(CLASSES)) if train_ids else self.ids
+        if others := set(stored.tobytes().translate(None, delete=bytes([*ids, IGNORE]))):
             dense = list(ids) == list(range(len(ids)))
             known = f"0 to {len(ids) - 1}" if dense else ", ".join(map(str, ids))
             raise UsageError(
                 f"{path}: holds the ids {', '.join(map(str, sorted(others)[:5]))}, but {self.name} has {known} and "
-                f"{IGNORE}: {remedy}"
+                f"{IGNORE}: {self.remedy}"
             )
-
-
-def _holds_train_ids(path: Path) -> bool:
-    """Whether a file has the name that the owners' tools give to labels in train ids."""
-    return path.stem.endswith("TrainIds")
+        return stored
 
 
 def read_label(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:

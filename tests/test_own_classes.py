@@ -132,9 +132,9 @@ MISTAKES = {
     "no text": (write("val.txt", b"\xff\xfe\x00"), r"val.txt: cannot be read .*text file"),
     "in both lists": (
         every(write("val.txt", "a\nb.png"), write("train.txt", "b\nc")),
-        r"val.txt: b.png is also in train.txt: leave it",
+        r"val.txt: b.png is also in .*train.txt: leave it",
     ),
-    "not there": (write("val.txt", "a\nz\n"), r"val.txt: 1 of the 2 images in val.txt are not there, z: complete"),
+    "not there": (write("val.txt", "a\nz\n"), r"val.txt: 1 of the 2 images of own val are not there: z: complete"),
     "other name": (write("classes.yml", "ids: {0: road}"), r"classes.yml: is not read; call it classes.yaml"),
     "no utf-8": (write("classes.yaml", b"\xff\xfe\x00"), r"classes.yaml: cannot be read"),
     "a dead link": (lambda home: (home / "classes.yaml").symlink_to("nowhere"), r"classes.yaml: cannot be read"),

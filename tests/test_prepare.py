@@ -17,7 +17,7 @@ from datasets import packed
 from datasets.disk.polygons import rasterise
 from datasets.prepare import __main__ as prepare
 from datasets.prepare import making
-from datasets.prepare.products import Copy
+from datasets.prepare.making import Copy
 from datasets.registry import spec
 from support.prepared_data import FORMS, contents, only_bytes, run
 from utils.errors import UsageError
