@@ -30,8 +30,7 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     except ScaleError as error:
         raise UsageError(f"{path}: {error}: save the image with 8 bits per channel") from error
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
-        remedy = "fetch the file again or take it away"
-        raise UsageError(f"{path}: unreadable image ({first_line(error)}): {remedy}") from error
+        raise UsageError(f"{path}: unreadable image ({first_line(error)}): fetch it again or take it away") from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -99,20 +98,15 @@ class LabelFormat:
         train_ids = self.holds_train_ids(path)
         stored = read_label(path, read_16_bit if self.sixteen_bit and not train_ids else read_8_bit)
         if stored.ndim == 3 and self.palette is None:
-            raise UsageError(
-                f"{path}: is a colour image where {self.name} labels are class indices: give the label files, not "
-                f"the coloured ones"
-            )
+            raise UsageError(f"{path}: is a colour image where {self.name} labels are class indices: give label files")
         if stored.ndim == 3:
             stored = indices(stored, self.palette)
         ids = range(len(CLASSES)) if train_ids else self.ids
         if others := set(stored.tobytes().translate(None, delete=bytes([*ids, IGNORE]))):
             dense = list(ids) == list(range(len(ids)))
             known = f"0 to {len(ids) - 1}" if dense else ", ".join(map(str, ids))
-            raise UsageError(
-                f"{path}: holds the ids {', '.join(map(str, sorted(others)[:5]))}, but {self.name} has {known} and "
-                f"{IGNORE}: {self.remedy}"
-            )
+            held = ", ".join(map(str, sorted(others)[:5]))
+            raise UsageError(f"{path}: holds the ids {held}, but {self.name} has {known} and {IGNORE}: {self.remedy}")
         return stored
 
 
@@ -219,5 +213,4 @@ def read_copy(path: Path) -> tuple[Image.Image, np.ndarray]:
             pages.load()
             return pages, label
     except Exception as error:  # Pillow raises many kinds
-        remedy = "delete this file and pack again (python -m datasets.prepare --help)"
-        raise UsageError(f"{path}: unreadable copy ({first_line(error)}): {remedy}") from error
+        raise UsageError(f"{path}: unreadable copy ({first_line(error)}): delete this file and pack again") from error

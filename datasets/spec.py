@@ -63,10 +63,7 @@ class DatasetSpec(LabelFormat):
         division = self.divide(pairing.samples, parts, split)
         samples, notes = self._usable(division.samples, split)
         if not samples:
-            raise UsageError(
-                f"{self.name} {split}: {division.split_by} leaves no image of {len(pairing.samples):,} in "
-                f"{parts[0].home}: complete the images or divide them in another way"
-            )
+            raise UsageError(f"{parts[0].home}: {division.split_by} leaves no image of {split}: divide in another way")
         return Pairs(
             samples,
             layout=" and ".join(dict.fromkeys(part.layout.name for part in parts)),

@@ -41,14 +41,10 @@ def find_lists(paths: Sequence[Path | str], *, allowed: Sequence[str]) -> dict[s
         for file in files:
             match = _LIST.fullmatch(file.name)
             if not match:
-                raise UsageError(
-                    f"--split_file {file}: data set and split are known by its name; call it e.g. gtav_split_train.txt"
-                )
+                raise UsageError(f"--split_file {file}: names no data set and split; call it gtav_split_train.txt etc.")
             name, split = match["name"].lower(), match["split"].lower().replace("valid", "val")
             if name not in allowed:
-                raise UsageError(
-                    f"--split_file {file}: lists are for {' and '.join(allowed)}, not for {name}; leave it out"
-                )
+                raise UsageError(f"--split_file {file}: lists are for {' and '.join(allowed)}, not for {name}")
             if (before := lists.setdefault(name, {}).setdefault(split, file)) != file:
                 raise UsageError(f"--split_file {file}: {before} is a list of {name} {split} already; give one of them")
     return lists
@@ -106,10 +102,7 @@ def by_split_mat(name: str, samples: Sequence[Sample], split: str, path: Path, *
         variables = loadmat(_split_mat(path))
         numbers = {key: variables[variable].ravel().astype(int).tolist() for key, variable in _VARIABLES.items()}
     except Exception as error:  # scipy raises many kinds for a broken file
-        raise UsageError(
-            f"{path}: cannot be read as the splits of {name} ({first_line(error)}): fetch it again, or give "
-            "--split_file"
-        ) from error
+        raise UsageError(f"{path}: unreadable ({first_line(error)}): fetch it again, or give --split_file") from error
     everything = [number for of_split in numbers.values() for number in of_split]
     if len(set(everything)) < len(everything):
         raise UsageError(f"{path}: names an image twice: fetch it again, or give --split_file")

@@ -124,9 +124,7 @@ class CustomSpec(DatasetSpec):
         for image in selection.images:
             name = unique_name(image.removeprefix(base))
             if (other := names.setdefault(name, image)) != image:  # predictions are called so
-                raise UsageError(
-                    f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one of them"
-                )
+                raise UsageError(f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one")
             label = next((labels[stem(image) + suffix] for suffix in suffixes if stem(image) + suffix in labels), None)
             place = self.path / LABELS / (label or f"{stem(image)}{suffixes[0]}.png")
             (pairing.samples if label else pairing.bare).append(Sample(self.path / IMAGES / image, place, name))

@@ -125,9 +125,7 @@ def make(products: Sequence[Product], *, workers: int, title: str) -> list[str]:
     try:
         return [error for error in tqdm(pool.map(_make, products), **progress) if error]
     except BrokenProcessPool as error:
-        raise UsageError(
-            f"--workers {workers}: a process died, perhaps because memory ran out: use fewer and repeat the command"
-        ) from error
+        raise UsageError(f"--workers {workers}: a process died, perhaps of too little memory: use fewer") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
