@@ -112,7 +112,7 @@ def test_wrong_lists_are_refused(root: Path) -> None:
     (root / "names.txt").write_text("")
     (folder / "cityscapes_split_val.txt").write_text("a.png\n")
     for path, message in {
-        root / "empty": "no list there", root / "names.txt": "known by its name", folder: "not for cityscapes",
+        root / "empty": "no list there", root / "names.txt": "names no data set", folder: "not for cityscapes",
         root / "gtav_train.txt": "no such file or folder",
     }.items():  # fmt: skip
         with pytest.raises(UsageError, match=message):
