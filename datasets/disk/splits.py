@@ -100,13 +100,10 @@ def by_split_mat(name: str, samples: Sequence[Sample], split: str, path: Path, *
 
     try:
         variables = loadmat(_split_mat(path))
-        numbers = {key: variables[variable].ravel().astype(int).tolist() for key, variable in _VARIABLES.items()}
+        numbers = variables[_VARIABLES[split]].ravel().astype(int).tolist()
     except Exception as error:  # scipy raises many kinds for a broken file
         raise UsageError(f"{path}: unreadable ({first_line(error)}): fetch it again, or give --split_file") from error
-    everything = [number for of_split in numbers.values() for number in of_split]
-    if len(set(everything)) < len(everything):
-        raise UsageError(f"{path}: names an image twice: fetch it again, or give --split_file")
-    stems = {f"{number:0{digits}d}" for number in numbers[split]}
+    stems = {f"{number:0{digits}d}" for number in numbers}
     return Division([sample for sample in samples if sample.image.stem in stems], path.name)
 
 
