@@ -123,7 +123,7 @@ def test_a_run_goes_on_and_refuses_other_classes(home: Path) -> None:
             training.main(flags(home, "--max_iter", "4", "--resume", str(run)))
         with pytest.raises(UsageError, match=rf"--snapshot .*: {trained} but"):
             training.main(flags(home, "--max_iter", "1", "--snapshot", str(run / "last.pth"), "--exp", "other"))
-        with pytest.raises(UsageError, match=r"has 3 classes of its own .*object.* tells apart 3 classes of its own"):
+        with pytest.raises(UsageError, match=r"has 3 classes of its own .*object.* has 3 classes of its own"):
             score(home, home / "out", "--dataset", "custom:a/city")
     finally:
         for path, text in files.items():
@@ -182,7 +182,7 @@ def test_a_network_of_the_authors_takes_names_from_the_data(
     evaluation.main([*line, "--dataset", f"custom:{home}/b/city"])
     domain = json.loads((tmp_path / "out" / "results.json").read_text())["domains"]["city"]
     assert list(domain["classes"]) == NAMES
-    with pytest.raises(UsageError, match=r"tells 3 classes apart, but .* there for 19 classes only"):
+    with pytest.raises(UsageError, match=r"its network has 3 classes, but .* for 19 classes only"):
         evaluation.main([*line, "--dataset", f"custom:{home}/standard"])
-    with pytest.raises(UsageError, match=r"tells 3 classes apart, but"):
+    with pytest.raises(UsageError, match=r"its network has 3 classes, but"):
         evaluation.main([*line, "--images", str(home / "standard" / "images")])
