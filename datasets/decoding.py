@@ -30,7 +30,8 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     except ScaleError as error:
         raise UsageError(f"{path}: {error}: save the image with 8 bits per channel") from error
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
-        raise UsageError(f"{path}: unreadable image ({first_line(error)}): fetch it again or take it away") from error
+        remedy = "fetch the file again or take it away"
+        raise UsageError(f"{path}: unreadable image ({first_line(error)}): {remedy}") from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -110,32 +111,23 @@ class LabelFormat:
         return stored
 
 
-def read_label(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+def read_label(path: Path, read: Callable[..., np.ndarray], **options: bool) -> np.ndarray:
     """The array that ``read`` returns for a label file; UsageError if it fails."""
     try:
-        return read(path)
+        return read(path, **options)
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
         raise UsageError(f"{path}: unreadable label ({first_line(error)}): fetch or convert the file again") from error
 
 
-def read_8_bit(path: Path) -> np.ndarray:
-    """Indices H,W of a grey or palette image, as stored; colours H,W,3 of a colour image."""
+def read_8_bit(path: Path, *, colours: bool = False) -> np.ndarray:
+    """Indices H,W of a grey or palette image, as stored; colours H,W,3 of a colour image, with ``colours`` of any."""
     with Image.open(path) as image:
-        _refuse_other_modes(image)
+        if image.mode not in ("L", "P", "RGB", "RGBA"):
+            raise ValueError(f"mode {image.mode}, expected an 8-bit image")
+        if colours:
+            return np.asarray(image.convert("RGB"))
         factor = STRETCHED.get(_raw_mode(image), 1)
         return np.asarray(image) // np.uint8(factor) if factor > 1 else np.asarray(image)
-
-
-def read_colours(path: Path) -> np.ndarray:
-    """Colours H,W,3 of a colour, palette or grey image."""
-    with Image.open(path) as image:
-        _refuse_other_modes(image)
-        return np.asarray(image.convert("RGB"))
-
-
-def _refuse_other_modes(image: Image.Image) -> None:
-    if image.mode not in ("L", "P", "RGB", "RGBA"):
-        raise ValueError(f"mode {image.mode}, expected an 8-bit image")
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -197,11 +189,8 @@ def read_pair(
 def check_sizes(sample: Sample, size: tuple[int, int], shape: tuple[int, ...]) -> None:
     """UsageError unless an image (width, height) and its label (rows, columns) are equal in size."""
     if shape != size[::-1]:
-        (width, height), (rows, columns) = size, shape
-        raise UsageError(
-            f"{sample.image}: is {width}x{height} but its label {sample.label} is {columns}x{rows}: take this pair "
-            "away or fetch both again"
-        )
+        image, label = (f"{width}x{height}" for width, height in (size, shape[::-1]))
+        raise UsageError(f"{sample.image}: is {image} but its label {sample.label} is {label}: fetch both again")
 
 
 def read_copy(path: Path) -> tuple[Image.Image, np.ndarray]:

@@ -184,13 +184,11 @@ def test_any_folder_of_images(tmp_path: Path) -> None:
 
 
 class Failing(Dataset):
-    """Data whose reading ends in an error that is no mistake of the user."""
-
     def __len__(self) -> int:
         return 4
 
     def __getitem__(self, index: int) -> int:
-        raise MemoryError("no room")
+        raise MemoryError("no room")  # no mistake of the user
 
 
 def test_an_error_of_a_worker_lets_all_workers_go() -> None:

@@ -140,7 +140,7 @@ MISTAKES = {
     "a dead link": (lambda home: (home / "classes.yaml").symlink_to("nowhere"), r"classes.yaml: cannot be read"),
     "an id too many": (label(Image.new("L", SIZE, 40)), r"a.png: holds the ids 40, but own has 0 to 18 and 255: name"),
     "a colour image": (label(Image.new("RGB", SIZE)), r"a.png: is a colour image where own labels are class indices"),
-    "two sizes": (label(Image.new("L", (9, 9))), r"a.png: is 64x40 but its label .*a.png is 9x9: take this pair away"),
+    "two sizes": (label(Image.new("L", (9, 9))), r"a.png: is 64x40 but its label .*a.png is 9x9: fetch both"),
     "16 bits": (label(Image.new("I;16", SIZE)), r"a.png: unreadable label \(mode I"),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.decoding import indices, read_colours, read_label
+from datasets.decoding import indices, read_8_bit, read_label
 from datasets.disk.layouts import Layout, Pairing, Part, Sample, unique_name
 from datasets.disk.splits import Division
 from datasets.labels import IGNORE
@@ -156,7 +156,7 @@ class CustomSpec(DatasetSpec):
         """The ids in a label, or the places of its colours in ``classes.yaml``: H,W uint8."""
         if self.meaning.colours is None:
             return super().stored(path)
-        colours = read_label(path, read_colours)
+        colours = read_label(path, read_8_bit, colours=True)
         stored = indices(colours, self.meaning.colours)
         unknown = colours[stored == IGNORE]
         if len(unknown) and not self.meaning.known[IGNORE]:
@@ -168,8 +168,6 @@ class CustomSpec(DatasetSpec):
 def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
     """The own data set ``name`` under a title."""
     path = folder_of(name)
-    if not path.is_dir():
-        raise UsageError(f"{PREFIX}{path}: no such folder; name the folder of {IMAGES}/ and {LABELS}/")
     meaning = read_meaning(path)
     layout = Layout(f"{IMAGES}/ and {LABELS}/", f"{IMAGES}/**/*", (), {split: ("",) for split in SPLITS})
     return CustomSpec(
