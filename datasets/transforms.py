@@ -19,7 +19,6 @@ from torchvision.transforms.v2 import functional
 from datasets.bilateral import bilateral
 from datasets.labels import IGNORE
 from datasets.options import AugmentationOptions
-from utils.errors import UsageError
 
 Pair = tuple[Image.Image, np.ndarray]
 
@@ -124,27 +123,17 @@ def jitter(
     image: Image.Image, rng: np.random.Generator, strength: tuple[float, float, float, float] = NORMAL
 ) -> Image.Image:
     """Random brightness, contrast, saturation and hue, in random order."""
-    steps = (
-        functional.adjust_brightness,
-        functional.adjust_contrast,
-        functional.adjust_saturation,
-        functional.adjust_hue,
-    )
-    centres = (1.0, 1.0, 1.0, 0.0)
+    names, centres = ("brightness", "contrast", "saturation", "hue"), (1.0, 1.0, 1.0, 0.0)
     amounts = [centre + rng.uniform(-width, width) for centre, width in zip(centres, strength, strict=True)]
-    for index in rng.permutation(len(steps)):
-        image = steps[index](image, amounts[index])
+    for index in rng.permutation(len(names)):
+        adjust = getattr(functional, f"adjust_{names[index]}")
+        image = adjust(image, amounts[index])
     return image
 
 
 def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A Gaussian blur of 0.15 to 1.3 pixels."""
     return image.filter(ImageFilter.GaussianBlur(0.15 + 1.15 * rng.random()))
-
-
-def bilateral_blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A blur of 0.05 to 0.75 pixels that keeps edges."""
-    return Image.fromarray(bilateral(np.asarray(image), sigma=rng.uniform(0.05, 0.75)))
 
 
 @dataclass(frozen=True)
@@ -177,7 +166,7 @@ class Augmentation(AugmentationOptions):
         if self.color_aug > 0 and rng.random() < 0.5:
             image = jitter(image, rng, NORMAL)
         if self.bblur:
-            image = bilateral_blur(image, rng)
+            image = Image.fromarray(bilateral(np.asarray(image), sigma=rng.uniform(0.05, 0.75)))
         elif self.gblur:
             image = blur(image, rng)
         return image, label
@@ -190,8 +179,6 @@ def evaluation_geometry(image: Image.Image, label: np.ndarray, crop: int, *, pad
     padding counts as road, and the padded canvas is cropped at the offset of the unpadded one, which loses the right
     part of the image.
     """
-    if pad_label not in ("ignore", "road"):
-        raise UsageError(f"--mapillary_pad {pad_label}: choose from ignore, road")
     width = int(image.width / image.height * crop)
     left, fill = round((width - crop) / 2), IGNORE
     if pad_label == "road":

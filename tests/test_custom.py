@@ -58,15 +58,7 @@ def test_sub_folders_divide(tmp_path: Path) -> None:
     assert [pair.name for pair in pairs] == ["a"] and "d.png" in pairs.notes[0] and len(pairs.notes) == 1
 
 
-def test_the_doctor_tells_of_a_list_beside_a_good_one(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    home = write_own(tmp_path, ["a", "b", "c"])
-    (home / "val.txt").write_text("c\n")
-    (home / "train.txt").write_text("images/a.png labels/a.png\n")
-    assert check([f"custom:{home}", "--workers", "1"]) == 1
-    assert f"error  {tmp_path.name} train  split_source  {home / 'train.txt'}: 1 of the 1" in capsys.readouterr().out
-
-
-def test_the_doctor_takes_a_folder_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_doctor_takes_a_folder_once_and_names_a_wrong_list(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     home = write_own(tmp_path / "city")
     assert check([f"custom:{home}", "--dataset", f"custom:{home}", "--workers", "1"]) == 0
     told = capsys.readouterr().out
@@ -75,6 +67,10 @@ def test_the_doctor_takes_a_folder_once(tmp_path: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert check([f"custom:{home}", "--dataset", "gtav"]) == 2
     assert "--dataset gtav: custom:" in capsys.readouterr().err
+    (home / "val.txt").write_text("c\n")
+    (home / "train.txt").write_text("images/a.png labels/a.png\n")
+    assert check([f"custom:{home}", "--workers", "1"]) == 1
+    assert f"error  city train  split_source  {home / 'train.txt'}: 1 of the 1" in capsys.readouterr().out
 
 
 def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,12 +103,9 @@ def test_a_rule_divides_what_is_trained_on(tmp_path: Path) -> None:
     assert len(stems(home)) == 10  # nothing is trained on
     with pytest.raises(UsageError, match="has no split train, only val"):
         stems(home, "train")
-
-
-def test_one_image_is_trained_on_and_scored(tmp_path: Path) -> None:
-    home = write_own(tmp_path, ["only"])
+    one = write_own(tmp_path / "one", ["only"])
     for split in ("train", "val"):
-        pairs = spec(f"custom:{home}", divided=True).pairs(home, split)
+        pairs = spec(f"custom:{one}", divided=True).pairs(one, split)
         assert len(pairs) == 1 and "has one image, which is both" in pairs.notes[0]
     assert stems(write_own(tmp_path / "two", ["a", "b"]), "train", divided=True) in (["a"], ["b"])
 
@@ -124,14 +117,7 @@ def test_names_of_folders_are_made_unique() -> None:
     assert titles(names[::-1])["custom:/b/city"] == "city" or titles(names[::-1])["custom:/a/city"] == "city"
 
 
-def test_a_folder_is_known_by_any_path(tmp_path: Path) -> None:
-    home = write_own(tmp_path / "own", ["a"])
-    (tmp_path / "link").symlink_to(home)
-    assert is_among(f"custom:{tmp_path}/link", ["gtav", f"custom:{home}"])
-    assert not is_among("gtav", ["gtav"]) and not is_among(f"custom:{tmp_path}", [f"custom:{home}"])
-
-
-def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_and_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("here/own", "root/own", "root/other"):
         write_own(tmp_path / folder, ["a"])
     monkeypatch.chdir(tmp_path / "here")
@@ -139,6 +125,10 @@ def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert lasting_name("custom:other/", tmp_path / "root") == f"custom:{tmp_path}/root/other"
     with pytest.raises(UsageError, match=r"custom:nowhere: no folder .*here/nowhere or .*root/nowhere"):
         lasting_name("custom:nowhere", tmp_path / "root")
+    home = f"custom:{tmp_path}/root/own"
+    (tmp_path / "link").symlink_to(tmp_path / "root" / "own")
+    assert is_among(f"custom:{tmp_path}/link", ["gtav", home])
+    assert not is_among("gtav", ["gtav"]) and not is_among(f"custom:{tmp_path}", [home])
 
 
 def test_the_doctor_knows_own_data(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

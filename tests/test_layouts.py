@@ -168,8 +168,6 @@ def test_mistakes_name_the_remedy(tmp_path: Path) -> None:
         bdd100k.pairs(tmp_path, "test")
     with pytest.raises(UsageError, match="cityscapes, gtav, synthia, bdd100k, mapillary, idd"):
         spec("gta")
-    with pytest.raises(UsageError, match="choose from ids, colour"):
-        spec("gtav", gtav_labels="color")
     put(tmp_path / "mapillary/training/images/a.jpg")
     put(tmp_path / "mapillary/training/v2.0/labels/a.png")
     with pytest.raises(UsageError, match=r"mapillary: holds the labels of v2\.0 only.*v1\.2/labels"):

@@ -89,15 +89,11 @@ def move(name: str, other: str) -> Callable[[Path], object]:
 
 
 def copy(name: str, other: str) -> Callable[[Path], object]:
-    def do(home: Path) -> None:
+    def copied(home: Path) -> None:
         (home / other).parent.mkdir(parents=True, exist_ok=True)
         Image.open(home / name).save(home / other)
 
-    return do
-
-
-def every(*deeds: Callable[[Path], object]) -> Callable[[Path], None]:
-    return lambda home: [deed(home) for deed in deeds][:0]
+    return copied
 
 
 def label(picture: Image.Image) -> Callable[[Path], object]:
@@ -107,42 +103,31 @@ def label(picture: Image.Image) -> Callable[[Path], object]:
 MISTAKES = {
     "no images": (move("images", "pictures"), r"own: has no folder images: an own data set is a folder with images/"),
     "no labels": (move("labels", "masks"), r"own: has no folder labels: "),
-    "no image": (every(*(take(f"images/{name}.png") for name in "abcde")), r"images: no image found: put images there"),
+    "no image": (*(take(f"images/{name}.png") for name in "abcde"), r"images: no image found: put images there"),
     "no label": (take("labels/c.png"), r"c.png: has no label .*labels/c.png \(1 of 5 images of own val have none\)"),
     "a label with losses": (
-        every(copy("labels/c.png", "labels/c.jpg"), take("labels/c.png")),
-        r"c.png: has no label .*labels/c.png",
-    ),
+        copy("labels/c.png", "labels/c.jpg"), take("labels/c.png"), r"c.png: has no label .*labels/c.png"),
     "two suffixes": (copy("images/a.png", "images/a.bmp"), r"images: a.bmp and a.png differ in their suffix only"),
     "one name": (
-        every(
-            copy("images/a.png", "images/x/b.png"),
-            copy("images/a.png", "images/x_b.png"),
-            copy("labels/a.png", "labels/x/b.png"),
-            copy("labels/a.png", "labels/x_b.png"),
-        ),
-        r"x/b.png and x_b.png would both be called x_b: rename one",
-    ),
+        *(copy(f"{folder}/a.png", f"{folder}/x{end}b.png") for folder in ("images", "labels") for end in "/_"),
+        r"x/b.png and x_b.png would both be called x_b: rename one"),
     "no val": (write("train.txt", "a\n"), r"own: has no split val, only train: add val.txt, one image per line"),
     "no val folder": (
-        every(*(copy(f"{kind}/a.png", f"{kind}/train/a.png") for kind in ("images", "labels"))),
-        r"has no split val, only train: add images/val and labels/val",
-    ),
+        *(copy(f"{folder}/a.png", f"{folder}/train/a.png") for folder in ("images", "labels")),
+        r"has no split val, only train: add images/val and labels/val"),
     "an empty list": (write("val.txt", "# nothing\n"), r"val.txt: names no image; give one file name per line"),
     "no text": (write("val.txt", b"\xff\xfe\x00"), r"val.txt: cannot be read .*text file"),
     "in both lists": (
-        every(write("val.txt", "a\nb.png"), write("train.txt", "b\nc")),
-        r"val.txt: b.png is also in train.txt: leave it",
-    ),
-    "not there": (write("val.txt", "a\nz\n"), r"val.txt: 1 of the 2 images in val.txt are not there, z: complete"),
+        write("val.txt", "a\nb.png"), write("train.txt", "b\nc"), r"val.txt: b.png is also in .*train.txt: leave it"),
+    "not there": (write("val.txt", "a\nz\n"), r"val.txt: 1 of the 2 images of own val are not there: z: complete"),
     "other name": (write("classes.yml", "ids: {0: road}"), r"classes.yml: is not read; call it classes.yaml"),
     "no utf-8": (write("classes.yaml", b"\xff\xfe\x00"), r"classes.yaml: cannot be read"),
     "a dead link": (lambda home: (home / "classes.yaml").symlink_to("nowhere"), r"classes.yaml: cannot be read"),
     "an id too many": (label(Image.new("L", SIZE, 40)), r"a.png: holds the ids 40, but own has 0 to 18 and 255: name"),
     "a colour image": (label(Image.new("RGB", SIZE)), r"a.png: is a colour image where own labels are class indices"),
-    "two sizes": (label(Image.new("L", (9, 9))), r"a.png: is 64x40 but its label .*a.png is 9x9: take this pair away"),
+    "two sizes": (label(Image.new("L", (9, 9))), r"a.png: is 64x40 but its label .*a.png is 9x9: fetch both"),
     "16 bits": (label(Image.new("I;16", SIZE)), r"a.png: unreadable label \(mode I"),
-}
+}  # fmt: skip
 
 
 WRONG_ENTRIES = {
@@ -181,9 +166,10 @@ MISTAKES |= {text: (write("classes.yaml", text), end) for text, end in WRONG_LAB
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_every_mistake_is_one_line(name: str, tmp_path: Path) -> None:
-    spoil, expected = MISTAKES[name]
+    *spoils, expected = MISTAKES[name]
     home = write_own(tmp_path / "own")
-    spoil(home)
+    for spoil in spoils:
+        spoil(home)
     with pytest.raises(UsageError, match=expected) as raised:
         _ = LabelledImages(spec(f"custom:{home}"), tmp_path, "val")[0]
     assert "\n" not in str(raised.value)

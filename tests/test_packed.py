@@ -67,43 +67,35 @@ def remove_copy(root: Path) -> None:
     next(packed.home(root, spec("gtav")).rglob("train/**/*.tif")).unlink()
 
 
-def break_index(root: Path) -> None:
-    (packed.home(root, spec("gtav")) / packed.INDEX).write_text("{")
-
-
-def other_version(root: Path) -> None:
-    path = packed.home(root, spec("gtav")) / packed.INDEX
-    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
-
-
-@pytest.mark.parametrize("fault", [change_image, change_label, remove_copy, break_index, other_version])
+@pytest.mark.parametrize("fault", [change_image, change_label, remove_copy])
 def test_stale_copies_are_refused_until_they_are_made_anew(fault: Callable[[Path], None], root: Path) -> None:
-    run(root, "--packed", "raw")
+    run(root, "--packed", "raw", "--datasets", "gtav")
     fault(root)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=r"^[^\n]*pack again[^\n]*$"):
         LabelledImages(spec("gtav"), root, "train")
-    assert "pack" in str(caught.value) and "\n" not in str(caught.value)
-    if fault in (break_index, other_version):
-        return
-    run(root, "--packed", "raw")
+    run(root, "--packed", "raw", "--datasets", "gtav")
     images = LabelledImages(spec("gtav"), root, "train")
     for sample, (image, _, _) in zip(images.samples, images, strict=True):
         assert (np.asarray(image) == np.asarray(Image.open(sample.image))).all()
+
+
+def test_broken_files_are_refused(root: Path) -> None:
+    run(root, "--packed", "raw", "--datasets", "gtav")
+    images = LabelledImages(spec("gtav"), root, "train")
+    copy, index = images.copies[images.samples[0].image], packed.home(root, spec("gtav")) / packed.INDEX
+    copy.write_bytes(copy.read_bytes()[:-50])
+    with pytest.raises(UsageError, match="unreadable copy"):
+        images[0]
+    for content in (index.read_text().replace('"version": 1', '"version": 0'), "{"):
+        index.write_text(content)
+        with pytest.raises(UsageError, match=r"^[^\n]*pack again[^\n]*$"):
+            LabelledImages(spec("gtav"), root, "train")
 
 
 def test_copies_for_another_reading_of_labels_are_not_used(root: Path) -> None:
     run(root, "--packed", "raw", "--datasets", "gtav", "--gtav_labels", "colour")
     assert len(LabelledImages(spec("gtav", gtav_labels="colour"), root, "train").copies) == 4
     assert not LabelledImages(spec("gtav"), root, "train").copies
-
-
-def test_a_broken_copy_is_told(root: Path) -> None:
-    run(root, "--packed", "raw", "--datasets", "gtav")
-    images = LabelledImages(spec("gtav"), root, "train")
-    copy = images.copies[images.samples[0].image]
-    copy.write_bytes(copy.read_bytes()[:-50])
-    with pytest.raises(UsageError, match="unreadable copy"):
-        images[0]
 
 
 def test_an_odd_image_is_packed_as_it_is_read(tmp_path: Path) -> None:

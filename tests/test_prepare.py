@@ -17,7 +17,7 @@ from datasets import packed
 from datasets.disk.polygons import rasterise
 from datasets.prepare import __main__ as prepare
 from datasets.prepare import making
-from datasets.prepare.products import Copy
+from datasets.prepare.making import Copy
 from datasets.registry import spec
 from support.prepared_data import FORMS, contents, only_bytes, run
 from utils.errors import UsageError
@@ -54,15 +54,14 @@ def test_masks_lie_beside_their_polygons(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_twice_does_nothing_and_originals_stay(form: str, root: Path, capsys: pytest.CaptureFixture) -> None:
-    originals, command = contents(root), (root, "--packed", form, "--train_ids")
+    originals, command = contents(root), (root, "--packed", form)
     run(*command)
     made = contents(root)
     assert originals.items() <= made.items() and len(made) > len(originals)
     capsys.readouterr()
     run(*command)
-    assert contents(root) == made and capsys.readouterr().out.count("nothing to do") == 7
-    for name in ("packed", "train_ids"):
-        shutil.rmtree(root / name)
+    assert contents(root) == made and capsys.readouterr().out.count("nothing to do") == 4
+    shutil.rmtree(root / "packed")
     run(*command)
     assert only_bytes(root) == {name: data for name, (data, _) in made.items()}
 
@@ -118,23 +117,19 @@ def test_ended_and_repeated_gives_the_same(end: signal.Signals, tmp_path: Path) 
     assert only_bytes(tmp_path / "ended") == only_bytes(tmp_path / "whole")
 
 
-def test_too_little_space_is_an_error_before_anything_is_made(
-    root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = contents(root)
-    monkeypatch.setattr(making.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
-    run(root, "--packed", "raw", code=2)
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "free" in error and "--out" in error and contents(root) == before
-
-
-def test_a_disk_that_fills_up_is_an_error(
+def test_too_little_space_is_an_error(
     root: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
+    before = contents(root)
+    monkeypatch.setattr(making.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
+    run(root, "--packed", "raw", code=2)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "free" in error and "--out" in error and contents(root) == before
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "replace", full)  # the disk fills up meanwhile
     run(root, "--packed", "raw", code=2)
     error = capsys.readouterr().err
     assert "No space left" in error and "Traceback" not in error and not list(root.rglob("*.partial"))
@@ -153,10 +148,10 @@ def test_broken_originals_are_named_and_the_rest_is_made(root: Path, capsys: pyt
     first, *others = spec("gtav").pairs(root, "train")
     first.label.unlink()
     first.label.symlink_to("nowhere.png")
-    run(root, "--packed", "raw", "--train_ids", code=2)
+    run(root, "--packed", "raw", code=2)
     errors = capsys.readouterr().err
     assert str(polygons) in errors and "masks of idd: 1 of 3" in errors and len(masks(root)) == 2
-    assert str(first.label) in errors and "train ids of gtav: 1 of" in errors and "copies of gtav: 1 of" in errors
+    assert str(first.label) in errors and "copies of gtav: 1 of" in errors
     copies = packed.find(root, spec("gtav"), others)
     assert len(copies) == len(others) and packed.find(root, spec("synthia"), spec("synthia").pairs(root, "val"))
     others[0].label.unlink()
@@ -165,31 +160,18 @@ def test_broken_originals_are_named_and_the_rest_is_made(root: Path, capsys: pyt
         packed.find(root, spec("gtav"), others)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--datasets", "idd", "--packed", "raw"], "no folder idd"),
-        (["--packed", "raw", "--splits", "x"], "--splits x: no such split"),
-        (["--datasets", "gta"], "no data set is called gta"),
-    ],
-)
-def test_mistakes_are_one_line(arguments: list[str], message: str, root: Path, capsys: pytest.CaptureFixture) -> None:
-    run(root, *arguments, code=2)
-    run(root / "none", code=2)
-    first, second = capsys.readouterr().err.splitlines()
-    assert message in first and f"{root / 'none'}: no such folder" in second
+def test_mistakes_are_one_line(root: Path, capsys: pytest.CaptureFixture) -> None:
+    for arguments, message in (
+        ([root, "--datasets", "idd", "--packed", "raw"], "no folder idd"),
+        ([root, "--datasets", "gta"], "no data set is called gta"),
+        ([root / "none"], f"{root / 'none'}: no such folder"),
+    ):
+        run(*arguments, code=2)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
 
 
 def test_two_at_once_are_refused(root: Path, capsys: pytest.CaptureFixture) -> None:
     with making.lock(root):
         run(root, code=2)
     assert "another datasets.prepare" in capsys.readouterr().err
-
-
-def test_train_ids_are_the_decoded_labels(root: Path) -> None:
-    run(root, "--train_ids", "--gtav_labels", "colour", "--datasets", "gtav", "synthia")
-    for name in ("gtav", "synthia"):
-        row = spec(name, gtav_labels="colour")
-        for sample in row.pairs(root, "val"):
-            path = root / "train_ids" / sample.label.relative_to(root)
-            assert (np.asarray(Image.open(path)) == row.decode(sample.label)).all()

@@ -14,11 +14,6 @@ from datasets.registry import SPECS, spec
 from utils.errors import UsageError
 
 
-def save(image: Image.Image, path: Path) -> Path:
-    image.save(path)
-    return path
-
-
 def write_png(path: Path, size: tuple[int, int], rows: list[bytes], *, depth: int, colours: int) -> Path:
     """A PNG of modes that Pillow cannot write."""
     rows = b"".join(b"\0" + row for row in rows)
@@ -39,11 +34,12 @@ def test_grey_labels_of_few_bits_hold_what_is_stored(depth: int, row: bytes, tmp
 def test_every_id_goes_through_the_table_or_is_refused(name: str, tmp_path: Path) -> None:
     dataset = spec(name)
     stored = np.array([[*dataset.ids, labels.IGNORE]], dtype=np.uint8)
-    path = save(Image.fromarray(stored), tmp_path / "label.png")
+    path = tmp_path / "label.png"
+    Image.fromarray(stored).save(path)
     assert (dataset.decode(path) == dataset.table[stored]).all()
     assert (dataset.table[len(dataset.ids) :] == labels.IGNORE).all()  # every id that counts is one of them
     for unknown in (len(dataset.ids), 254):
-        path = save(Image.fromarray(np.full((3, 3), unknown, np.uint8)), tmp_path / "label.png")
+        Image.fromarray(np.full((3, 3), unknown, np.uint8)).save(path)
         message = rf"label.png: holds the ids {unknown}, but {name} has 0 to {len(dataset.ids) - 1} and 255: give"
         with pytest.raises(UsageError, match=message):
             dataset.decode(path)
@@ -52,15 +48,16 @@ def test_every_id_goes_through_the_table_or_is_refused(name: str, tmp_path: Path
 def test_gtav_as_palette_and_as_colours(tmp_path: Path) -> None:
     palette = Image.fromarray(np.arange(35, dtype=np.uint8).reshape(5, 7))
     palette.putpalette(labels.GTAV_PALETTE.tobytes())
-    path = save(palette, tmp_path / "palette.png")
+    path = tmp_path / "palette.png"
+    palette.save(path)
     by_id, by_colour = spec("gtav"), spec("gtav", gtav_labels="colour")
     assert by_id.decode(path).ravel()[[17, 18, 26, 34]].tolist() == [5, 255, 13, 255]
     assert by_colour.decode(path).ravel()[[17, 18, 26, 34]].tolist() == [5, 5, 13, 13]
     for mode in ("RGB", "RGBA"):
-        coloured = save(palette.convert(mode), tmp_path / f"{mode}.png")
-        assert (by_colour.decode(coloured) == by_colour.decode(path)).all()
-    unknown = save(Image.new("RGB", (3, 3), (1, 2, 3)), tmp_path / "unknown.png")
-    assert (by_id.decode(unknown) == labels.IGNORE).all()
+        palette.convert(mode).save(tmp_path / f"{mode}.png")
+        assert (by_colour.decode(tmp_path / f"{mode}.png") == by_colour.decode(path)).all()
+    Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "unknown.png")
+    assert (by_id.decode(tmp_path / "unknown.png") == labels.IGNORE).all()
 
 
 @pytest.mark.parametrize(("channels", "colours"), [(3, 2), (4, 6)])
@@ -73,18 +70,17 @@ def test_synthia_reads_channel_0(channels: int, colours: int, tmp_path: Path) ->
 
 
 def test_wrong_labels_are_refused(tmp_path: Path) -> None:
-    grey = save(Image.new("L", (4, 2)), tmp_path / "grey.png")
-    colours = save(Image.new("RGB", (4, 2)), tmp_path / "colours.png")
-    deep = save(Image.fromarray(np.zeros((2, 4), dtype=np.uint16)), tmp_path / "deep.png")
-    broken, absent = tmp_path / "broken.png", tmp_path / "absent.png"
-    broken.write_bytes(grey.read_bytes()[:40])
-    for name, path, message in (
-        ("synthia", grey, r"grey\.png.*expected the 16-bit"),
-        ("cityscapes", colours, r"colours\.png: is a colour image where cityscapes"),
-        ("cityscapes", deep, r"deep\.png.*expected an 8-bit"),
-        ("cityscapes", broken, r"broken\.png: unreadable label"),
-        ("synthia", broken, r"broken\.png: unreadable label"),
-        ("synthia", absent, r"absent\.png: unreadable label"),
+    Image.new("L", (4, 2)).save(tmp_path / "grey.png")
+    Image.new("RGB", (4, 2)).save(tmp_path / "colours.png")
+    Image.fromarray(np.zeros((2, 4), dtype=np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "grey.png").read_bytes()[:40])
+    for name, file, message in (
+        ("synthia", "grey.png", r"grey\.png.*expected the 16-bit"),
+        ("cityscapes", "colours.png", r"colours\.png: is a colour image where cityscapes"),
+        ("cityscapes", "deep.png", r"deep\.png.*expected an 8-bit"),
+        ("cityscapes", "broken.png", r"broken\.png: unreadable label"),
+        ("synthia", "broken.png", r"broken\.png: unreadable label"),
+        ("synthia", "absent.png", r"absent\.png: unreadable label"),
     ):
         with pytest.raises(UsageError, match=message):
-            spec(name).decode(path)
+            spec(name).decode(tmp_path / file)

@@ -64,8 +64,7 @@ class Part(NamedTuple):
     def first(self, split: str) -> tuple[str, Path] | None:
         """The owners' name of a split, and one of its images; None if there is none."""
         for name in self.layout.splits[split]:
-            image = next(self._glob(name), None)
-            if image is not None:
+            if image := next(self._glob(name), None):
                 return name, image
         return None
 

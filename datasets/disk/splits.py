@@ -3,7 +3,7 @@
 import hashlib
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -41,14 +41,10 @@ def find_lists(paths: Sequence[Path | str], *, allowed: Sequence[str]) -> dict[s
         for file in files:
             match = _LIST.fullmatch(file.name)
             if not match:
-                raise UsageError(
-                    f"--split_file {file}: data set and split are known by its name; call it e.g. gtav_split_train.txt"
-                )
+                raise UsageError(f"--split_file {file}: names no data set and split; call it gtav_split_train.txt etc.")
             name, split = match["name"].lower(), match["split"].lower().replace("valid", "val")
             if name not in allowed:
-                raise UsageError(
-                    f"--split_file {file}: lists are for {' and '.join(allowed)}, not for {name}; leave it out"
-                )
+                raise UsageError(f"--split_file {file}: lists are for {' and '.join(allowed)}, not for {name}")
             if (before := lists.setdefault(name, {}).setdefault(split, file)) != file:
                 raise UsageError(f"--split_file {file}: {before} is a list of {name} {split} already; give one of them")
     return lists
@@ -59,31 +55,42 @@ def by_list(name: str, samples: Sequence[Sample], split: str, lists: Mapping[str
     if split not in lists:
         given = ", ".join(map(str, lists.values()))
         raise UsageError(f"--split_file: {given} given, but no list of {name} {split}; add {name}_split_{split}.txt")
-    path, names = lists[split], _file_names(lists[split])
+    known = {sample.image.name: sample.image.name for sample in samples}
+    chosen, notes = listed(f"{name} {split}", split, lists, known, lambda line: line.rpartition("/")[2])
+    samples = [sample for sample in samples if sample.image.name in chosen]
+    return Division(samples, f"the list {lists[split].name}", notes)
+
+
+def listed(
+    title: str, split: str, lists: Mapping[str, Path], known: Mapping[str, str], entry: Callable[[str], str]
+) -> tuple[set[str], tuple[str, ...]]:
+    """The images in the list of a split, and a note on those that are not there.
+
+    ``entry`` turns a line into a key of ``known``, whose values are the images.  UsageError if more than a few images
+    are not there, or if one is also in the list of another split.
+    """
+    entries = {other: list(dict.fromkeys(map(entry, _lines_of(path)))) for other, path in lists.items()}
+    chosen = {known[key] for key in entries[split] if key in known}
+    path = lists[split]
     for other, file in lists.items():
-        if other != split and (both := sorted(names & _file_names(file))):
-            raise UsageError(f"--split_file {path}: {some(both, 3)} is also in {file}; an image belongs to one split")
-    chosen = [sample for sample in samples if sample.image.name in names]
-    missing = sorted(names - {sample.image.name for sample in chosen})
-    message = f"{path}: {len(missing):,} of the {len(names):,} images of {name} {split} are not there: "
-    if len(missing) > FEW * len(names):
-        raise UsageError(f"--split_file {message}{some(missing, 3)}; complete the images or give another list")
-    return Division(chosen, f"the list {path.name}", (message + some(missing),) if missing else ())
+        if other != split and (both := sorted(chosen & {known.get(key) for key in entries[other]})):
+            raise UsageError(f"{path}: {some(both, 3)} is also in {file}: leave it in one of the lists")
+    missing = sorted(key for key in entries[split] if key not in known)
+    message = f"{path}: {len(missing):,} of the {len(entries[split]):,} images of {title} are not there: "
+    if len(missing) > FEW * len(entries[split]):
+        raise UsageError(f"{message}{some(missing, 3)}: complete the images, or take these lines away")
+    return chosen, (message + some(missing),) if missing else ()
 
 
-def _file_names(path: Path) -> frozenset[str]:
-    return frozenset(line.rpartition("/")[2] for line in lines_of(path, f"--split_file {path}"))
-
-
-def lines_of(path: Path, source: str) -> list[str]:
-    """The lines of a list without comments; UsageError, which begins with ``source``, if there are none."""
+def _lines_of(path: Path) -> list[str]:
+    """The lines of a list without comments; UsageError if there are none."""
     try:
         lines = [line.strip().replace("\\", "/") for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: cannot be read ({error}); give a text file") from error
+        raise UsageError(f"{path}: cannot be read ({error}); give a text file") from error
     lines = [line for line in lines if line and line[0] != "#"]
     if not lines:
-        raise UsageError(f"{source}: names no image; give one file name per line")
+        raise UsageError(f"{path}: names no image; give one file name per line")
     return lines
 
 
@@ -93,16 +100,10 @@ def by_split_mat(name: str, samples: Sequence[Sample], split: str, path: Path, *
 
     try:
         variables = loadmat(_split_mat(path))
-        numbers = {key: variables[variable].ravel().astype(int).tolist() for key, variable in _VARIABLES.items()}
+        numbers = variables[_VARIABLES[split]].ravel().astype(int).tolist()
     except Exception as error:  # scipy raises many kinds for a broken file
-        raise UsageError(
-            f"{path}: cannot be read as the splits of {name} ({first_line(error)}): fetch it again, or give "
-            "--split_file"
-        ) from error
-    everything = [number for of_split in numbers.values() for number in of_split]
-    if len(set(everything)) < len(everything):
-        raise UsageError(f"{path}: names an image twice: fetch it again, or give --split_file")
-    stems = {f"{number:0{digits}d}" for number in numbers[split]}
+        raise UsageError(f"{path}: unreadable ({first_line(error)}): fetch it again, or give --split_file") from error
+    stems = {f"{number:0{digits}d}" for number in numbers}
     return Division([sample for sample in samples if sample.image.stem in stems], path.name)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.decoding import indices, read_8_bit, read_colours, read_label
+from datasets.decoding import indices, read_8_bit, read_label
 from datasets.disk.layouts import Layout, Pairing, Part, Sample, unique_name
 from datasets.disk.splits import Division
 from datasets.labels import IGNORE
@@ -102,11 +101,11 @@ class CustomSpec(DatasetSpec):
         images = _files(self.path / IMAGES, readable)
         if not images:
             raise UsageError(f"{self.path / IMAGES}: no image found: put images there that Pillow reads")
-        stems = Counter(map(stem, images))
-        if alike := [image for image in images if stems[stem(image)] > 1]:
-            alike = [image for image in alike if stem(image) == stem(alike[0])]
-            remedy = "they would have the same label; rename one, or take it away"
-            raise UsageError(f"{self.path / IMAGES}: {' and '.join(alike)} differ in their suffix only: {remedy}")
+        first: dict[str, str] = {}
+        for image in images:
+            if (other := first.setdefault(stem(image), image)) != image:
+                remedy = "they would have the same label; rename one, or take it away"
+                raise UsageError(f"{self.path / IMAGES}: {other} and {image} differ in their suffix only: {remedy}")
         return images
 
     def _select(self, split: str) -> Selection:
@@ -125,9 +124,7 @@ class CustomSpec(DatasetSpec):
         for image in selection.images:
             name = unique_name(image.removeprefix(base))
             if (other := names.setdefault(name, image)) != image:  # predictions are called so
-                raise UsageError(
-                    f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one of them"
-                )
+                raise UsageError(f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one")
             label = next((labels[stem(image) + suffix] for suffix in suffixes if stem(image) + suffix in labels), None)
             place = self.path / LABELS / (label or f"{stem(image)}{suffixes[0]}.png")
             (pairing.samples if label else pairing.bare).append(Sample(self.path / IMAGES / image, place, name))
@@ -145,39 +142,32 @@ class CustomSpec(DatasetSpec):
         """The labels in a folder that belong to no image of any split."""
         suffixes = (*LABEL_SUFFIXES, self.meaning.label_suffix or "")
         known = {stem(image) + suffix for image in self.images() for suffix in suffixes}
-        orphans = [
-            label for label_stem, label in labels.items() if label_stem not in known and label.startswith(folder)
-        ]
+        orphans = [label for label in labels.values() if stem(label) not in known and label.startswith(folder)]
         return [self.path / LABELS / label for label in orphans]
 
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
         selection = self._select(split)
         return Division(list(samples), selection.split_by, selection.notes)
 
-    def table_of(self, path: Path) -> np.ndarray:
-        return self.table
+    def holds_train_ids(self, path: Path) -> bool:
+        return False  # whatever its name is, ``classes.yaml`` says what a label holds
 
     def stored(self, path: Path) -> np.ndarray:
         """The ids in a label, or the places of its colours in ``classes.yaml``: H,W uint8."""
-        remedy = f"name what they mean in {self.path / FILE}, or mend the label"
         if self.meaning.colours is None:
-            stored = self.stored_ids(path, read_8_bit)
-            self.refuse_unknown(path, stored, self.ids, remedy)
-            return stored
-        colours = read_label(path, read_colours)
+            return super().stored(path)
+        colours = read_label(path, read_8_bit, colours=True)
         stored = indices(colours, self.meaning.colours)
         unknown = colours[stored == IGNORE]
         if len(unknown) and not self.meaning.known[IGNORE]:
             colour = ",".join(map(str, unknown[0]))
-            raise UsageError(f"{path}: holds the colour {colour}, which {self.name} does not have: {remedy}")
+            raise UsageError(f"{path}: holds the colour {colour}, which {self.name} does not have: {self.remedy}")
         return stored
 
 
 def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
     """The own data set ``name`` under a title."""
     path = folder_of(name)
-    if not path.is_dir():
-        raise UsageError(f"{PREFIX}{path}: no such folder; name the folder of {IMAGES}/ and {LABELS}/")
     meaning = read_meaning(path)
     layout = Layout(f"{IMAGES}/ and {LABELS}/", f"{IMAGES}/**/*", (), {split: ("",) for split in SPLITS})
     return CustomSpec(
@@ -187,6 +177,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         counts={},
         table=meaning.table,
         ids=np.flatnonzero(meaning.known[:IGNORE]).tolist(),
+        remedy=f"name what they mean in {path / FILE}, or mend the label",
         classes=meaning.classes,
         path=path,
         meaning=meaning,
@@ -208,6 +199,4 @@ def _files(folder: Path, suffixes: Container[str]) -> list[str]:
 
 def _refuse_unreadable(error: OSError) -> None:
     """Raise what ``os.walk`` would pass over in silence."""
-    raise UsageError(
-        f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away"
-    ) from error
+    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")

@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,12 @@ def read_meaning(folder: Path) -> Meaning:
     for name in WRONG_NAMES:
         if (folder / name).exists():
             raise UsageError(f"{folder / name}: is not read; call it {FILE}, in the form of docs/datasets.md")
-    return Meaning(STANDARD, IDENTITY, _mask(range(len(STANDARD))))
+    return Meaning(STANDARD, IDENTITY, _mask([*range(len(STANDARD)), IGNORE]))
 
 
-def _mask(ids: Iterable[int], *, ignored: bool = True) -> np.ndarray:
-    """bool[256], true at these ids and, if ``ignored``, at 255."""
-    mask = np.zeros(256, dtype=bool)
-    mask[list(ids)] = True
-    mask[IGNORE] = ignored
-    return mask
+def _mask(ids: Iterable[int]) -> np.ndarray:
+    """bool[256], true at these ids."""
+    return np.isin(np.arange(256), list(ids))
 
 
 class ClassesFile:
@@ -68,8 +66,11 @@ class ClassesFile:
         if not isinstance(suffix, str | None):
             raise self.error(f"label_suffix {suffix} is no text", "give e.g. _labelIds")
         if "colours" in content:
-            return self.meaning_of_colours(content["colours"], classes, names, suffix)
-        return self.meaning_of_ids(content.get("ids", list(classes.names)), classes, names, suffix)
+            table, known, colours = self.table_of_colours(content["colours"], names)
+        else:
+            table, known = self.table_of_ids(content.get("ids", list(classes.names)), names)
+            colours = None
+        return Meaning(classes, table, known, colours, suffix)
 
     def error(self, problem: str, remedy: str) -> UsageError:
         return UsageError(f"{self.path}: {problem}: {remedy}")
@@ -79,20 +80,18 @@ class ClassesFile:
         if not isinstance(entry, list | dict) or not 2 <= len(entry) < IGNORE:
             raise self.error("classes are no list", f"give the names of 2 to {IGNORE - 1} classes")
         names = list(entry)
-        for name in names:
+        usual, colours = dict(zip(STANDARD.names, STANDARD.colours, strict=True)), []
+        for place, name in enumerate(names):
             if not isinstance(name, str) or not name.strip() or name in (IGNORED, OTHERS) or "\n" in name:
                 raise self.error(f"classes: {name!r} is no name of a class", "give a text, in quotation marks")
-            if names.count(name) > 1:
+            if name in names[:place]:
                 raise self.error(f"classes: {name} stands there twice", "give each class a name of its own")
-        colours = entry if isinstance(entry, dict) else {}
-        usual = dict(zip(STANDARD.names, STANDARD.colours, strict=True))
-        chosen = []
-        for place, name in enumerate(names):
-            if colours.get(name) is not None:
-                chosen.append(self.colour(colours[name], f"classes: {name}"))
+            colour = entry[name] if isinstance(entry, dict) else None
+            if colour is None:
+                colours.append(usual.get(name) or _hue(place))
             else:
-                chosen.append(usual.get(name) or _hue(place))
-        return ClassSet(tuple(names), tuple(chosen))
+                colours.append(self.colour(colour, f"classes: {name}"))
+        return ClassSet(tuple(names), tuple(colours))
 
     def names(self, entry: Any, classes: ClassSet) -> dict[Any, int]:
         """All names of classes in the file, from names and ids to class ids."""
@@ -119,8 +118,8 @@ class ClassesFile:
         class_ids = {stored: self.class_id(value, f"{key}: {stored}", names) for stored, value in entry.items()}
         return class_ids, class_ids.pop(OTHERS, None)
 
-    def meaning_of_ids(self, entry: Any, classes: ClassSet, names: Mapping[Any, int], suffix: str | None) -> Meaning:
-        """Labels that store ids: a map from ids to classes, or a list of classes in the order of the ids."""
+    def table_of_ids(self, entry: Any, names: Mapping[Any, int]) -> tuple[np.ndarray, np.ndarray]:
+        """``table`` and ``known`` of ids: a map from ids to classes, or a list of classes in the order of the ids."""
         entry = dict(enumerate(entry)) if isinstance(entry, list) else entry
         class_ids, others = self.entries("ids", entry, names, "7: road")
         for stored in class_ids:
@@ -130,12 +129,10 @@ class ClassesFile:
         table = np.full(256, IGNORE if others is None else others, np.uint8)
         table[IGNORE] = IGNORE
         table[list(class_ids)] = list(class_ids.values())
-        return Meaning(classes, table, _mask(class_ids if others is None else range(256)), label_suffix=suffix)
+        return table, _mask([*class_ids, IGNORE] if others is None else range(256))
 
-    def meaning_of_colours(
-        self, entry: Any, classes: ClassSet, names: Mapping[Any, int], suffix: str | None
-    ) -> Meaning:
-        """Labels that store colours: a map from colours to classes."""
+    def table_of_colours(self, entry: Any, names: Mapping[Any, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``table``, ``known`` and ``colours`` of a map from colours to classes."""
         class_ids, others = self.entries("colours", entry, names, '"128,64,128": road')
         colours = [self.colour(text, "colours") for text in class_ids]
         if not 0 < len(colours) <= IGNORE:
@@ -145,21 +142,20 @@ class ClassesFile:
                 raise self.error(f"colours: {text} stands there twice", "give each colour once")
         table = np.full(256, IGNORE, np.uint8)
         table[: len(colours)] = list(class_ids.values())
-        table[IGNORE] = IGNORE if others is None else others
-        known = _mask(range(len(colours)), ignored=others is not None)
-        return Meaning(classes, table, known, np.array(colours, dtype=np.uint8), suffix)
+        places = list(range(len(colours)))
+        if others is not None:
+            table[IGNORE] = others
+            places.append(IGNORE)
+        return table, _mask(places), np.array(colours, dtype=np.uint8)
 
     def colour(self, value: Any, entry: str) -> Colour:
         """Red, green and blue from "128,64,128", "#804080" or [128, 64, 128]."""
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        try:
+        with suppress(ValueError):
             colour = ImageColor.getrgb(text if text.startswith("#") else f"rgb({text})")
-        except ValueError:
-            colour = ()
-        if len(colour) != 3 or max(colour) > 255:
-            remedy = 'give red, green and blue as "128,64,128" or "#804080"'
-            raise self.error(f"{entry}: {text} is no colour", remedy)
-        return colour
+            if len(colour) == 3 and max(colour) <= 255:
+                return colour
+        raise self.error(f"{entry}: {text} is no colour", 'give red, green and blue as "128,64,128" or "#804080"')
 
 
 def _hue(place: int) -> Colour:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.disk.layouts import some
-from datasets.disk.splits import FEW, lines_of, place
+from datasets.disk.splits import listed, place
 from utils.errors import UsageError
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -59,23 +59,10 @@ def _folders_of(images: Sequence[str]) -> dict[str, str]:
 def _by_list(name: str, images: Sequence[str], split: str, lists: Mapping[str, Path]) -> Selection:
     """The images that a list names by their paths below ``images/``, with or without suffix."""
     known = {stem(image): image for image in images} | {image: image for image in images}
-    path, lines = lists[split], _lines(lists[split])
-    chosen = {known[line] for line in lines if line in known}
-    for other, file in lists.items():
-        both = sorted(chosen & {known.get(line) for line in _lines(file)}) if other != split else ()
-        if both:
-            raise UsageError(f"{path}: {some(both, 3)} is also in {file.name}: leave it in one of the lists")
-    missing = sorted(line for line in lines if line not in known)
-    message = f"{len(missing):,} of the {len(lines):,} images in {path.name} are not there"
-    if len(missing) > FEW * len(lines):
-        raise UsageError(f"{path}: {message}, {some(missing, 3)}: complete the images, or take these lines away")
-    notes = (f"{name} {split}: {message}: {some(missing)}",) if missing else ()
-    return Selection([image for image in images if image in chosen], f"the list {path.name}", notes)
-
-
-def _lines(path: Path) -> list[str]:
-    lines = (line.removeprefix("./").removeprefix("images/") for line in lines_of(path, str(path)))
-    return list(dict.fromkeys(lines))
+    chosen, notes = listed(
+        f"{name} {split}", split, lists, known, lambda line: line.removeprefix("./").removeprefix("images/")
+    )
+    return Selection([image for image in images if image in chosen], f"the list {lists[split].name}", notes)
 
 
 def _by_folder(name: str, images: Sequence[str], split: str, folders: Mapping[str, str]) -> Selection:

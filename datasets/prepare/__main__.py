@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import packed
+from datasets.prepare.making import MASK
 from datasets.prepare.preparation import prepare
-from datasets.prepare.products import MASK
 from datasets.registry import SPECS
 from utils.errors import UsageError
 
@@ -18,20 +18,19 @@ def parser() -> argparse.ArgumentParser:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     flags = argparse.ArgumentParser(
         prog="python -m datasets.prepare",
-        description=f"Make what a data root lacks. Always: a mask (*{MASK}) beside each of IDD's polygon files. On "
-        "demand: labels as train ids, and packed copies, which load several times as fast as PNG. Valid files are left "
-        "alone and originals are never changed, so an interrupted command is simply repeated.",
+        description=f"Make what a data root lacks. Always: a mask (*{MASK}) beside each of IDD's polygon files. With "
+        "--packed: copies that load several times as fast as PNG. Valid files are left alone and originals are never "
+        "changed, so an interrupted command is simply repeated.",
     )
     add = flags.add_argument
     add("root", metavar="DATA_ROOT", type=Path, help="the folder that is given as --data_root in training")
     add("--packed", nargs="?", const="zstd", choices=packed.FORMS,
         help="lossless copies that train.py and eval.py then read by themselves; zstd: about as large as the PNGs, a "
         "fifth of the time; raw: 4 bytes per pixel, a seventeenth (default without a form: zstd)")  # fmt: skip
-    add("--train_ids", action="store_true", help="8-bit label images of the 19 train ids (255: ignore), in train_ids/")
     add("--datasets", nargs="+", metavar="NAME", default=(),
         help=f"only these of {', '.join(SPECS)}, or custom:PATH (default: all that are there)")  # fmt: skip
-    add("--splits", nargs="+", metavar="SPLIT", default=("train", "val"),
-        help="for --packed and --train_ids (default: train val)")  # fmt: skip
+    splits = dict.fromkeys(split for dataset in SPECS.values() for split in dataset.splits)
+    add("--splits", nargs="+", choices=splits, default=("train", "val"), help="for --packed (default: train val)")
     add("--gtav_labels", choices=tuple(SPECS["gtav"].tables), default="ids", help="as in training (default: ids)")
     add("--out", type=Path, metavar="DIR",
         help="make nothing below DATA_ROOT but everything in DIR, to be given as --data_root then: DIR gets links to "
@@ -46,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = flags.parse_args(arguments)
     if args.workers < 1:
         flags.error(f"--workers {args.workers}: at least 1")
-    if args.out and not (args.packed or args.train_ids):
-        flags.error("--out needs --packed or --train_ids: masks are made beside the polygons of IDD only")
+    if args.out and not args.packed:
+        flags.error("--out needs --packed: masks are made beside the polygons of IDD only")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         prepare(
@@ -56,7 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             splits=args.splits,
             gtav_labels=args.gtav_labels,
             form=args.packed,
-            train_ids=args.train_ids,
             out=args.out,
             workers=args.workers,
         )

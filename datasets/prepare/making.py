@@ -1,4 +1,4 @@
-"""Files are made in parallel, each whole or not at all, and only if they are missing."""
+"""Masks of polygons and packed copies, made in parallel, each whole or not at all, and only if they are missing."""
 
 import os
 import shutil
@@ -8,19 +8,76 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BytesIO
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
-from datasets.prepare.products import Product
+from datasets import packed
+from datasets.decoding import read_pair
+from datasets.disk.polygons import rasterise
+from datasets.registry import DatasetSpec, Sample
 from utils.errors import UsageError
 from utils.files import PARTIAL, whole_file
 from utils.log import log
 
+POLYGONS, MASK = "_gtFine_polygons.json", "_gtFine_labelcsTrainIds.png"
 TRIALS = 6  # files that are made in memory to estimate the space of all
 MARGIN = 1.15
 SHOWN = 10  # errors that are printed in full
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The label image of a file of polygons, where the authors' release expects it."""
+
+    polygons: Path
+
+    @property
+    def target(self) -> Path:
+        return self.polygons.with_name(self.polygons.name.removesuffix(POLYGONS) + MASK)
+
+    def is_made(self) -> bool:
+        return self.target.exists()  # also if the owners' script made it
+
+    def encode(self) -> bytes:
+        buffer = BytesIO()
+        Image.fromarray(rasterise(self.polygons)).save(buffer, "png")
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A packed copy of an image and its label."""
+
+    root: Path  # of the data
+    home: Path  # the data root of the copies
+    spec: DatasetSpec
+    sample: Sample
+    form: str
+
+    @property
+    def target(self) -> Path:
+        return packed.location(self.home, self.root, self.spec, self.sample)
+
+    def is_made(self) -> bool:
+        try:
+            return packed.description(self.target) == self._description()
+        except UsageError:  # an original cannot be reached; ``encode`` raises the same error
+            return False
+
+    def encode(self) -> bytes:
+        image, label = read_pair(self.spec, self.sample)
+        return packed.encode(image, label, form=self.form, description=self._description())
+
+    def _description(self) -> str:
+        return packed.describe(packed.facts(self.root, self.sample), form=self.form)
+
+
+Product = Mask | Copy
 
 
 def produce(title: str, products: Sequence[Product], home: Path, workers: int) -> list[str]:
@@ -40,7 +97,9 @@ def produce(title: str, products: Sequence[Product], home: Path, workers: int) -
     if needed > free:
         raise UsageError(f"{home}: {space}: make room there, or name a folder on another disk with --out")
     log.info(f"{title}: {len(todo):,} to make, {there:,} are there; {space}")
-    _remove_left_overs(todo)
+    for folder in {product.target.parent for product in todo}:
+        for path in folder.glob(f".*{PARTIAL}"):  # of a process that was killed; no other works here (see ``lock``)
+            path.unlink()
     errors = make(todo, workers=workers, title=title)
     for error in errors[:SHOWN]:
         log.warning(f"not made: {error}")
@@ -56,13 +115,6 @@ def bytes_needed(products: Sequence[Product]) -> int:
     return int(MARGIN * total / count * len(products))
 
 
-def _remove_left_overs(products: Sequence[Product]) -> None:
-    """Remove half-written files of a process that was killed; no other process works here (see ``lock``)."""
-    for folder in {product.target.parent for product in products}:
-        for path in folder.glob(f".*{PARTIAL}"):
-            path.unlink()
-
-
 def make(products: Sequence[Product], *, workers: int, title: str) -> list[str]:
     """Make the files; returns the errors of those that could not be made."""
     progress = {"total": len(products), "desc": title, "unit": "file"}
@@ -73,9 +125,7 @@ def make(products: Sequence[Product], *, workers: int, title: str) -> list[str]:
     try:
         return [error for error in tqdm(pool.map(_make, products), **progress) if error]
     except BrokenProcessPool as error:
-        raise UsageError(
-            f"--workers {workers}: a process died, perhaps because memory ran out: use fewer and repeat the command"
-        ) from error
+        raise UsageError(f"--workers {workers}: a process died, perhaps of too little memory: use fewer") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from datasets import packed
 from datasets.own.custom import is_custom, lasting_name
-from datasets.prepare.making import lock, produce, write
-from datasets.prepare.products import POLYGONS, Copy, Mask, TrainIds
+from datasets.prepare.making import POLYGONS, Copy, Mask, lock, produce, write
 from datasets.registry import SPECS, DatasetSpec, Sample, check_name, spec
 from utils.errors import UsageError
 from utils.log import log
@@ -19,15 +18,15 @@ def prepare(
     splits: Sequence[str],
     gtav_labels: str,
     form: str | None,
-    train_ids: bool,
     out: Path | None,
     workers: int,
 ) -> None:
-    """Make masks, then train ids, then packed copies in ``form``, which may need the masks.
+    """Make masks, then packed copies in ``form``, which may need the masks.
 
     UsageError if some could not be made, after all others were made.
     """
-    root, names = root.expanduser(), [_checked(name, root.expanduser(), out) for name in names]
+    root = root.expanduser()
+    names = [_checked(name, root, out) for name in names]
     home = out.expanduser() if out else root
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder: name the folder that holds the data sets")
@@ -43,17 +42,13 @@ def prepare(
             if dataset.polygons and dataset.name in (names or SPECS):
                 masks = [Mask(path) for path in sorted(polygon_files(root, dataset))]
                 broken += produce(f"masks of {dataset.name}", masks, home, workers)
-        datasets = [spec(name, gtav_labels=gtav_labels) for name in names or SPECS] if form or train_ids else []
+        datasets = [spec(name, gtav_labels=gtav_labels) for name in names or SPECS] if form else []
         for dataset, samples in samples_of(datasets, root, splits, named=bool(names)):
             source, target = dataset.base(root), dataset.base(home)
             if source != target:
                 link(source, target, samples)
-            if train_ids:
-                labels = [TrainIds(source, target, dataset, sample) for sample in samples]
-                broken += produce(f"train ids of {dataset.name}", labels, target, workers)
-            if form:
-                copies = [Copy(source, target, dataset, sample, form) for sample in samples]
-                broken += pack(dataset, copies, target, workers)
+            copies = [Copy(source, target, dataset, sample, form) for sample in samples]
+            broken += pack(dataset, copies, target, workers)
     if broken:
         raise UsageError(f"{', '.join(broken)}: mend those files, then repeat")
 
@@ -61,11 +56,9 @@ def prepare(
 def _checked(name: str, root: Path, out: Path | None) -> str:
     """The name of a data set, with an absolute path if it is an own one."""
     check_name(name)
-    if not is_custom(name):
-        return name
-    if out:
+    if is_custom(name) and out:
         raise UsageError(f"--out {out}: what is made of {name} lies in its own folder; leave --out away")
-    return lasting_name(name, root)
+    return lasting_name(name, root) if is_custom(name) else name
 
 
 def polygon_files(root: Path, dataset: DatasetSpec) -> Iterator[Path]:
@@ -80,9 +73,6 @@ def samples_of(
     datasets: Sequence[DatasetSpec], root: Path, splits: Sequence[str], *, named: bool
 ) -> list[tuple[DatasetSpec, list[Sample]]]:
     """The data sets that are there, with the images of all splits; UsageError if none, or a named one, is missing."""
-    known = dict.fromkeys(split for dataset in SPECS.values() for split in dataset.splits)
-    if unknown := [split for split in splits if split not in known]:
-        raise UsageError(f"--splits {unknown[0]}: no such split: choose from {', '.join(known)}")
     present, absent = [], []
     for dataset in datasets:
         samples, errors = [], []
@@ -122,7 +112,11 @@ def pack(dataset: DatasetSpec, copies: Sequence[Copy], home: Path, workers: int)
     try:
         return produce(f"copies of {dataset.name}", copies, home, workers)
     finally:
-        made = {copy.facts[0][0]: copy.facts for copy in copies if copy.is_made()}
+        made = {}
+        for copy in copies:
+            if copy.is_made():
+                facts = packed.facts(copy.root, copy.sample)
+                made[facts[0][0]] = facts
         folder = packed.home(home, dataset)
         path, index = folder / packed.INDEX, packed.extended_index(folder, made)
         if made and not (path.exists() and path.read_bytes() == index):

@@ -34,26 +34,33 @@ class ClassTiles:
     def of(cls, images: Iterable[np.ndarray], *, classes: int) -> "ClassTiles":
         """From the result of ``places`` for each image, and the number of classes."""
         rows = [np.insert(image, 1, index, axis=1) for index, image in enumerate(map(np.asarray, images))]
-        table = np.concatenate([np.zeros((0, 4), np.int32), *rows]).astype(np.int32)
-        table = table[np.argsort(table[:, 0], kind="stable")]
-        return cls(table[:, 1:], np.searchsorted(table[:, 0], np.arange(classes + 1)))
+        table = np.concatenate([np.zeros((0, 4), np.int32), *rows])
+        return cls._sorted(table[:, 0], table[:, 1:], classes)
+
+    @classmethod
+    def _sorted(cls, train_ids: np.ndarray, tiles: np.ndarray, classes: int) -> "ClassTiles":
+        """From the class of each tile."""
+        order = np.argsort(train_ids, kind="stable")
+        return cls(tiles[order].astype(np.int32), np.searchsorted(train_ids[order], np.arange(classes + 1)))
 
     @classmethod
     def joined(cls, tables: Sequence["ClassTiles"], counts: Sequence[int]) -> "ClassTiles":
         """The tiles of several data sets as one, given the number of images of each."""
-        rows = []
         firsts = np.cumsum([0, *counts[:-1]])
-        for train_id in range(len(tables[0].starts) - 1):
-            for table, first in zip(tables, firsts, strict=True):
-                of_class = table.tiles[table.starts[train_id] : table.starts[train_id + 1]]
-                rows.append(of_class + np.array([first, 0, 0]))
-        return cls(np.concatenate(rows).astype(np.int32), sum(table.starts for table in tables))
+        tiles = [table.tiles + np.array([first, 0, 0]) for table, first in zip(tables, firsts, strict=True)]
+        train_ids = np.concatenate([table.train_ids for table in tables])
+        return cls._sorted(train_ids, np.concatenate(tiles), len(tables[0].starts) - 1)
 
     def boosted(self, other: "ClassTiles", classes: Sequence[int], *, first: int) -> "ClassTiles":
         """These tiles and those of some classes of another data set, whose images are numbered from ``first`` on."""
-        kept = np.repeat(np.isin(np.arange(len(other.starts) - 1), classes), np.diff(other.starts))
-        starts = np.concatenate([[0], np.cumsum(kept)])[other.starts]
-        return ClassTiles.joined([self, ClassTiles(other.tiles[kept], starts)], [first, 0])
+        kept = np.isin(other.train_ids, classes)
+        chosen = ClassTiles._sorted(other.train_ids[kept], other.tiles[kept], len(other.starts) - 1)
+        return ClassTiles.joined([self, chosen], [first, 0])
+
+    @property
+    def train_ids(self) -> np.ndarray:
+        """The class of each tile."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     @property
     def classes(self) -> np.ndarray:

@@ -48,8 +48,6 @@ class IterationSampler:
     meta_aug: str | None = None  # strong jitter for 'role' (meta-test), for 'first_domain' always, or for none
 
     def __post_init__(self) -> None:
-        if self.meta_aug not in ("role", "first_domain", None):
-            raise UsageError(f"--meta_aug {self.meta_aug}: choose from role, first_domain")
         self.requests(self.start)  # raises here, rather than in a worker, if there are too few domains
 
     def requests(self, iteration: int) -> list[Request]:

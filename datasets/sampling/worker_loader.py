@@ -11,10 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 from utils.errors import UsageError
 
 
-class WorkerDied(Exception):  # noqa: N818 (``Loader`` turns it into a ``UsageError``)
-    """A worker was ended by a signal or with an error code."""
-
-
 def _deaths(workers: Sequence[BaseProcess]) -> list[str]:
     codes = [worker.exitcode for worker in workers if worker.exitcode]
     return [f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}" for code in codes]
@@ -22,7 +18,7 @@ def _deaths(workers: Sequence[BaseProcess]) -> list[str]:
 
 @contextmanager
 def _deaths_raised(workers: Sequence[BaseProcess]) -> Iterator[None]:
-    """Within this context the death of a worker raises ``WorkerDied`` at once; after it, a death raises nothing.
+    """Within this context the death of a worker raises an error at once; after it, a death raises nothing.
 
     Torch's own handler raises wherever the main process is, and in the middle of a step the weights would be neither
     old nor new.
@@ -33,7 +29,7 @@ def _deaths_raised(workers: Sequence[BaseProcess]) -> Iterator[None]:
 
     def check(*_: object) -> None:
         if _deaths(workers):
-            raise WorkerDied
+            raise RuntimeError("a worker died")
 
     signal.signal(signal.SIGCHLD, check)
     try:
