@@ -114,7 +114,7 @@ def test_the_folder_of_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     for line, folder in (("--ckpt ./logs/", logs), (same, logs), ("--exp_root x --exp_root y", tmp_path / "y")):
         assert parse_training(line.split()).run.exp_root == folder
     assert not capsys.readouterr().err
-    parse_training("--ckpt logs --tb_path other --exp name".split())
+    parse_training(["--ckpt", "logs", "--tb_path", "other", "--exp", "name"])
     assert capsys.readouterr().err == (
         f"note: --tb_path has no effect here; TensorBoard finds the runs with --logdir {logs}/name\n"
     )
