@@ -106,6 +106,8 @@ COMMAND_LINES = {
     "train.py --lr nan": "argument --lr: nan: give a number",
     "train.py --max_iter 0": "argument --max_iter: 0: give a whole number of 1 or more",
     "train.py --seed -1": "argument --seed: -1: give a whole number from 0",
+    "train.py --num_workers -1": "argument --num_workers: -1: give a whole number of 0 or more",
+    "train.py --mem_init_batches 0": "argument --mem_init_batches: 0: give a whole number of 1 or more",
     "train.py --recipe new": "argument --recipe: invalid choice: 'new'",
     # Training
     "train.py --dataset gta5": "no data set is called gta5: choose from cityscapes, gtav",
