@@ -38,12 +38,6 @@ class Inference:
         scales = ",".join(map(str, self.scales))
         return "whole" if self.mode == "whole" else f"{self.mode}_{scales}{'_flip' if self.flip else ''}"
 
-    def describe(self) -> dict[str, object]:
-        description: dict[str, object] = {"mode": self.mode, "scales": list(self.scales), "flip": self.flip}
-        if self.mode == "sliding":
-            description |= {"window": self.crop_size, "overlap": self.overlap, "window_counts": self.counts}
-        return description
-
     def __call__(self, logits: Logits, image: Tensor, resized: Sequence[Tensor]) -> Tensor:
         """Mean logits or probabilities (K,H,W) of an image (3,H,W) and its views ``resized``, made by ``pyramid``."""
         if self.mode == "whole":
@@ -122,9 +116,12 @@ class Predictor:
 
     def describe(self) -> dict[str, object]:
         """How a prediction is made."""
-        read = "none" if self.net.memory is None else "gumbel" if self.noisy else "softmax"
-        return self.inference.describe() | {
-            "memory_read": read,
+        way = self.inference
+        views = {"mode": way.mode, "scales": list(way.scales), "flip": way.flip}
+        if way.mode == "sliding":
+            views |= {"window": way.crop_size, "overlap": way.overlap, "window_counts": way.counts}
+        return views | {
+            "memory_read": "none" if self.net.memory is None else "gumbel" if self.noisy else "softmax",
             "precision": self.precision,
             "device": self.device.type,
             "normalised_by": "the image itself" if self.image_in else "ImageNet",
