@@ -1,6 +1,5 @@
 """eval.py --images: a folder of images, whatever lies in it, labelled once each."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,19 +81,17 @@ def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsy
     kept = {path for path, time in before.items() if path.exists() and path.stat().st_mtime_ns == time}
     assert {path.name for path in kept} == {"a.jpg.png"} and missing.exists()
     label(home, pictures, "--out", str(out), "--limit", "1", snapshot="plain.pth")
-    assert "memory.pth (iteration 0) or in another way: all of it is done anew" in capsys.readouterr().out
+    assert "memory.pth (iteration 0) or in another way: everything is done again" in capsys.readouterr().out
     assert {path.name for path in folder.rglob("*.png")} == {"a.jpg.png"}
-    shutil.copyfile(home / "plain.pth", tmp_path / "x.pth")
-    label(tmp_path, pictures, "--out", str(out), "--limit", "1", snapshot="x.pth")
+    content = load_checkpoint(home / "plain.pth")
     first = (folder / "train_ids/a.jpg.png").read_bytes()
-    content = load_checkpoint(tmp_path / "x.pth")
     content["weights"] = {name: w.flip(0) if w.shape[:1] == (19,) else w for name, w in content["weights"].items()}
-    write_checkpoint(tmp_path / "x.pth", content)  # the same file by name and iteration, with its classes exchanged
-    label(tmp_path, pictures, "--out", str(out), "--limit", "1", snapshot="x.pth")
-    assert "x.pth (iteration 0) or in another way" in capsys.readouterr().out
+    write_checkpoint(home / "plain.pth", content)  # the same file by name and iteration, with its classes exchanged
+    label(home, pictures, "--out", str(out), "--limit", "1", snapshot="plain.pth")
+    assert "plain.pth (iteration 0) or in another way" in capsys.readouterr().out
     assert (folder / "train_ids/a.jpg.png").read_bytes() != first
     (folder / "snapshot.json").unlink()
-    with pytest.raises(UsageError, match="nothing tells what made it; name another --out"):
+    with pytest.raises(UsageError, match="holds results for unknown images; name another --out"):
         label(home, pictures, "--out", str(out))
 
 
