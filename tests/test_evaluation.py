@@ -65,23 +65,22 @@ def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
     assert "required: --snapshot" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("existing", "given", "expected"),
-    [
-        ([], "pretrained_models", "pretrained_models"),
-        (["pretrained_model"], "pretrained_models", "pretrained_model"),
-        (["pretrained_models"], "pretrained_model", "pretrained_models"),
-        (["pretrained_model", "pretrained_models"], "pretrained_models", "pretrained_models"),
-    ],
-)
-def test_given_weights_in_either_folder(
-    existing: list[str], given: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_given_weights_in_either_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in existing:
-        Path(name, "a").mkdir(parents=True)
-        Path(name, "a/x.pth").touch()
-    assert parse_evaluation(["--snapshot", f"{given}/a/x.pth"]).snapshot.snapshot == Path(expected, "a/x.pth")
+    one, other = Path("pretrained_model/x.pth"), Path("pretrained_models/x.pth")
+
+    def chosen(given: Path) -> Path:
+        return parse_evaluation(["--snapshot", str(given)]).snapshot.snapshot
+
+    assert chosen(other) == other
+    for existing, missing in ((one, other), (other, one)):
+        existing.parent.mkdir()
+        existing.touch()
+        assert chosen(missing) == existing
+        existing.rename(tmp_path / "x.pth")
+    for path in (one, other):
+        path.touch()
+    assert (chosen(one), chosen(other)) == (one, other)
 
 
 # Scores

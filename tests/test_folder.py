@@ -52,10 +52,10 @@ def label(home: Path, pictures: Path, *more: str, snapshot: str = "memory.pth") 
 
 def test_images_of_a_folder(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     label(home, pictures, "--out", str(tmp_path / "out"))
-    told = capsys.readouterr()
-    assert "3 files are no images and are skipped: Thumbs.db, film.mp4, notes.txt" in told.out
-    assert "broken.jpg: unreadable image" in told.err
-    assert "5 images labelled" in told.out and "1 could not be read" in told.out and "s each" in told.out
+    printed = capsys.readouterr()
+    assert "3 files are no images and are skipped: Thumbs.db, film.mp4, notes.txt" in printed.out
+    assert "broken.jpg: unreadable image" in printed.err
+    assert "5 images labelled" in printed.out and "1 could not be read" in printed.out and "s each" in printed.out
     folder = tmp_path / "out" / "my pictures"
     for name, size in IMAGES.items():
         colours, overlay, train_ids, ids = (Image.open(folder / kind / f"{name}.png") for kind in KINDS)
@@ -77,7 +77,7 @@ def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsy
     missing = next(path for path in before if path.parent.name == "overlay" and path.name == "a.png.png")
     missing.unlink()  # as after a kill
     label(home, pictures, "--out", str(out))
-    assert "4 images labelled" in (told := capsys.readouterr().out) and "1 were finished before" in told
+    assert "4 images labelled in" in (printed := capsys.readouterr().out) and "; 1 were finished before" in printed
     kept = {path for path, time in before.items() if path.exists() and path.stat().st_mtime_ns == time}
     assert {path.name for path in kept} == {"a.jpg.png"} and missing.exists()
     label(home, pictures, "--out", str(out), "--limit", "1", snapshot="plain.pth")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
 from support.golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights, spread_of
 from support.rounding import MARGIN, SingleRounding
-from utils.inference import add_in_strips, pooled, probabilities, sliding, whole, windows, zeros_like
+from utils.inference import add_in_strips, probabilities, windows, zeros_like
 from utils.metrics import ConfusionMatrix
 from utils.seeds import seed_of
 
@@ -145,11 +146,10 @@ def picture(height: int, width: int) -> Image.Image:
 
 def test_one_window_is_the_whole_image() -> None:
     image = to_tensor(picture(20, 33))
+    whole = Inference()(local, image, [])
     for counts in ("pixel", "row"):
-        seen = sliding(local, {1.0: image}, size=(20, 33), flip=False, tile=40, overlap=1 / 3, counts=counts)
-        assert torch.equal(seen, whole(local, image))
-    seen = pooled(local, {1.0: image}, size=(20, 33), flip=False)
-    torch.testing.assert_close(seen, whole(local, image).softmax(0), rtol=0, atol=1e-15)
+        assert torch.equal(Inference("sliding", crop_size=40, counts=counts)(local, image, []), whole)
+    torch.testing.assert_close(Inference("pooling")(local, image, []), whole.softmax(0), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -164,12 +164,10 @@ def test_probabilities_are_the_softmax(span: float, layout: torch.memory_format)
 
 def test_a_mirror_image_is_seen_mirrored() -> None:
     image = to_tensor(picture(24, 8 + 2 * 6))  # three windows fit exactly, so the mirror image has the same windows
-    size = tuple(image.shape[-2:])
-    for way in (pooled, lambda *given, **options: sliding(*given, tile=8, overlap=0.25, **options)):
-        straight, mirrored = (way(local, {1.0: x}, size=size, flip=True) for x in (image, image.flip(-1)))
+    for way in (Inference("pooling"), Inference("sliding", crop_size=8, overlap=0.25)):
+        straight, mirrored = (replace(way, flip=True)(local, x, []) for x in (image, image.flip(-1)))
         torch.testing.assert_close(mirrored.flip(-1), straight, rtol=0, atol=1e-12)
-        once = way(local, {1.0: image}, size=size, flip=False)
-        assert not torch.allclose(once, straight)
+        assert not torch.allclose(way(local, image, []), straight)
 
 
 def test_averages_of_a_constant_are_that_constant() -> None:

@@ -12,8 +12,7 @@ from PIL import Image
 from datasets.demo import STYLES
 from datasets.labels import CLASSES, PALETTE, STANDARD
 from engine.figures import views
-from engine.figures.feature_cloud import Cloud, Point
-from engine.figures.scatter_plots import by_class, by_domain, distinct
+from engine.figures.scatter_plots import Cloud, Point, by_class, by_domain, distinct
 from engine.figures.tsne import at_most, class_means
 from support.figures import SIX, draw, look, make_home, network, pair
 from utils.embedding import embed, settings_for

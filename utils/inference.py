@@ -1,4 +1,4 @@
-"""Segmenting an image as a whole, in overlapping windows, or at several scales.
+"""Segmenting an image in overlapping windows or at several scales.
 
 An image (3,H,W) comes as views, one per scale.  Each view is predicted and resized back to the size of the image.  Only
 the sum of all predictions is kept, on the device of the network, so memory does not grow with the number of scales.
@@ -7,7 +7,7 @@ processor's cache, because everything outside the network should cost little tim
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from utils.precision import at_least_single
 Logits = Callable[[Tensor], Tensor]  # a network: images N,3,h,w to logits N,K,h,w
 Views = Mapping[float, Tensor]  # scale -> the image at that scale, 3,h,w
 Convert = Callable[[Tensor], Tensor]
-Size = tuple[int, int]  # height and width
+Size = Sequence[int]  # height and width
 
 WINDOW_PIXELS = 2048 * 1024  # pixels of the windows in one pass of the network: those of a Cityscapes image
 WINDOW_PIXELS_CPU = 768 * 768  # on a CPU, more windows at once take more memory and no less time
@@ -34,36 +34,8 @@ class Window(NamedTuple):
     bottom: int
 
 
-def whole(logits: Logits, image: Tensor) -> Tensor:
-    """Logits (K,H,W) of an image (3,H,W) in one pass."""
-    return at_least_single(logits(image[None])[0])
-
-
-def sliding(
-    logits: Logits, views: Views, *, size: Size, flip: bool, tile: int, overlap: float, counts: str = "pixel"
-) -> Tensor:
-    """The mean of logits (K,H,W of ``size``) over overlapping windows, then over mirror images and scales.
-
-    A window's side is ``tile``, multiplied by the scale if that is above 1.  See ``divisor`` for ``counts``.
-    """
-
-    def predict(image: Tensor, scale: float) -> Tensor:
-        return by_windows(logits, image, tile=int(tile * max(scale, 1.0)), overlap=overlap, counts=counts)
-
-    return mean_over_views(predict, views, size=size, flip=flip)
-
-
-def pooled(logits: Logits, views: Views, *, size: Size, flip: bool) -> Tensor:
-    """The mean of probabilities (K,H,W of ``size``) over scales and mirror images, each predicted as a whole."""
-
-    def predict(image: Tensor, scale: float) -> Tensor:
-        return at_least_single(logits(image[None]))
-
-    return mean_over_views(predict, views, size=size, flip=flip, convert=probabilities)
-
-
 def mean_over_views(
-    predict: Callable[[Tensor, float], Tensor], views: Views, *, size: Size, flip: bool, convert: Convert = lambda x: x
+    predict: Callable[[Tensor, float], Tensor], views: Views, *, size: Size, flip: bool, convert: Convert | None
 ) -> Tensor:
     """The mean (K,H,W of ``size``) of predictions (1,K,h,w) over all views and, with ``flip``, their mirror images.
 
@@ -82,11 +54,12 @@ def mean_over_views(
     return total.div_(len(views) * (1 + flip))[0]
 
 
-def add_in_strips(total: Tensor, x: Tensor, *, mirrored: bool, convert: Convert) -> None:
+def add_in_strips(total: Tensor, x: Tensor, *, mirrored: bool, convert: Convert | None = None) -> None:
     """Add a map after ``convert``, a function of single pixels, in place; a ``mirrored`` map is mirrored back."""
     rows = max(1, STRIP_PIXELS // total.shape[-1])
     for first in range(0, total.shape[-2], rows):
-        strip = convert(x[..., first : first + rows, :])
+        strip = x[..., first : first + rows, :]
+        strip = convert(strip) if convert else strip
         total[..., first : first + rows, :] += strip.flip(-1) if mirrored else strip
 
 
@@ -104,7 +77,7 @@ def probabilities(x: Tensor) -> Tensor:
     return odds.div_(odds @ odds.new_ones(x.shape[-1], 1)).movedim(-1, 1)
 
 
-def zeros_like(answer: Tensor, size: tuple[int, int]) -> Tensor:
+def zeros_like(answer: Tensor, size: Size) -> Tensor:
     """Zeros (1,K,H,W of ``size``) in the memory layout of ``answer`` (N,K,h,w): adding different layouts is slow."""
     last = answer.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
@@ -131,7 +104,7 @@ def windows(width: int, height: int, *, tile: int, overlap: float) -> list[Windo
     ]
 
 
-def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, counts: str = "pixel") -> Tensor:
+def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, counts: str) -> Tensor:
     """Logits (1,K,h,w) of an image (3,h,w): the sum over the windows that contain a pixel, divided by ``divisor``."""
     height, width = image.shape[-2:]
     boxes = windows(width, height, tile=tile, overlap=overlap)

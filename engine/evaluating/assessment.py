@@ -130,10 +130,9 @@ def choose_classes(datasets: tuple[str, ...], snapshot: Path, config: Mapping[st
     own = classes_in(config)
     given = shared_classes(datasets) if datasets else own
     if own is None and (given is None or len(given) != config["num_classes"]):
-        known = len(given or STANDARD)
         raise UsageError(
             f"--snapshot {snapshot}: its network has {config['num_classes']} classes, but labels, colours and tables "
-            f"exist for {known} classes only; name one of {known} classes"
+            f"exist for {len(given or STANDARD)} only; name another checkpoint"
         )
     if own is not None and given.names != own.names:
         raise UsageError(

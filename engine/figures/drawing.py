@@ -8,11 +8,11 @@ from datasets.labels import ClassSet
 from datasets.registry import titles
 from engine.evaluating.prediction import Predictor
 from engine.figures.activation_maps import draw_activation
-from engine.figures.tsne import draw_tsne
 from engine.figures.views import ViewSource
 from engine.options.evaluation_options import EvaluationOptions
 from engine.run_log import code_version
 from utils.errors import UsageError
+from utils.packages import need
 
 
 def draw_figures(
@@ -42,6 +42,9 @@ def draw_figures(
     }
     source = ViewSource(options, classes)
     if figures.tsne:
+        need("matplotlib", "--tsne", remedy="install it with `pip install openTSNE matplotlib`")
+        from engine.figures.tsne import draw_tsne
+
         draw_tsne(predict, source, out=out / "tsne", settings=settings)
     if figures.actmap:
         draw_activation(predict, source, out=out / "memory_activation", settings=settings)

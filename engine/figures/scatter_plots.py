@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from engine.figures.feature_cloud import Cloud
+from datasets.labels import ClassSet
 from utils.files import whole_file
 
 Colour = tuple[float, ...]
@@ -18,6 +19,26 @@ SOURCE, UNSEEN = "o", "x"  # markers of domains that were seen in training, and 
 DISTINCT = 10  # colours of matplotlib's table
 LONG = 14  # entries of a legend that need small letters
 LINE, WIDE = 12, 70  # height and width of an item's name, in points
+
+
+class Point(NamedTuple):
+    """The mean feature of a class in an image."""
+
+    domain: str
+    image: str
+    train_id: int
+    feature: np.ndarray  # C
+
+
+class Cloud(NamedTuple):
+    """P points and S memory items, and their places in two dimensions."""
+
+    points: Sequence[Point]
+    places: np.ndarray  # P,2
+    item_classes: Sequence[int]  # S
+    item_features: np.ndarray  # S,C
+    item_places: np.ndarray  # S,2
+    classes: ClassSet
 
 
 def draw_cloud(stem: Path, cloud: Cloud, *, sources: Collection[str], note: str) -> None:

@@ -1,4 +1,4 @@
-"""``--tsne``: a point per image and class, the mean of its features, together with the memory's items."""
+"""``--tsne``: a point per image and class, the mean of its features, with the memory's items; needs matplotlib."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datasets.images import LabelledImages
 from engine.evaluating.prediction import Predictor
-from engine.figures.feature_cloud import Cloud, Point
+from engine.figures.scatter_plots import Cloud, Point, draw_cloud
 from engine.figures.views import ViewSource
 from network.categorical_memory import class_sums
 from utils.distributed import gather
@@ -34,9 +34,6 @@ def draw_tsne(predict: Predictor, source: ViewSource, *, out: Path, settings: Ma
     method = "pca" if figures.pca else "tsnecuda" if figures.tsnecuda else "openTSNE"
     if method in REMEDY:
         need(method, "--tsnecuda" if figures.tsnecuda else "--tsne", remedy=REMEDY[method])
-    need("matplotlib", "--tsne", remedy="install it with `pip install openTSNE matplotlib`")
-    from engine.figures.scatter_plots import draw_cloud  # needs matplotlib, which nothing else does
-
     domains = source.domains()
     points = collect_points(predict, source, domains)
     if rank() > 0:
