@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -43,10 +42,15 @@ class Options:
 
 
 class Case:
-    """A case of a benchmark, ready to be measured in a process of its own."""
+    """A case of a benchmark, ready to be measured in a process of its own.
+
+    ``turn`` returns the figures of one turn; the table shows their medians.  The median of a ratio varies less than
+    the ratio of two medians, so a turn computes its own ratios.
+    """
 
     title = "method"  # of the first column of the table
     peak_runs = 0  # calls of ``work`` before the peak of the memory is read; 0: it is not measured
+    turn: Callable[[], Rows]
 
     def __init__(self, name: str, options: Options) -> None:
         torch.set_num_threads(options.threads or torch.get_num_threads())
@@ -57,16 +61,6 @@ class Case:
 
     def warm_up(self) -> None:
         self.turn()
-
-    def turn(self) -> Rows:
-        """The figures of one turn; the table shows their medians.
-
-        The median of a ratio varies less than the ratio of two medians, so a turn computes its own ratios.
-        """
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """End what the case has started."""
 
     def seconds(self, function: Callable[..., object], *args: Any) -> float:
         """The duration of a call, until the device has finished."""
@@ -108,9 +102,9 @@ def in_own_process(function: Callable, *args: Any) -> Any:
 
 
 def measure(case: type[Case], name: str, options: Options) -> list[Rows]:
-    with closing(case(name, options)) as ready:
-        ready.warm_up()
-        return [ready.turn() for _ in range(options.repeats)]
+    ready = case(name, options)
+    ready.warm_up()
+    return [ready.turn() for _ in range(options.repeats)]
 
 
 def medians(turns: list[Rows]) -> Rows:

@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageFilter
 from torchvision.io import decode_image
@@ -58,9 +59,9 @@ class Loading(Case):
             with Image.open(sample.image) as image:
                 smooth = image.filter(SMOOTH)
             smooth.save(sample.image, quality=95)
-        photometric = Augmentation(crop_size=CROP, color_aug=0.5, gblur=True)
-        self.ways = {"decode": self.decode, **self.loading(root), "photometric": self.augmented(root, photometric)}
-        self.megabytes = {"": self.size_of(path for sample in self.samples for path in (sample.image, sample.label))}
+        self.ways = {"decode": self.decode, **self.loading(root)}
+        self.ways["photometric"] = self.sampling(root, color_aug=0.5, gblur=True)
+        self.megabytes = {"": megabytes(path for sample in self.samples for path in (sample.image, sample.label))}
         for form in packed.FORMS:
             flags = f"--packed {form} --datasets {name} --splits train --workers 1 --out".split()
             with redirect_stdout(StringIO()):
@@ -68,28 +69,18 @@ class Loading(Case):
             if failed:
                 raise UsageError(f"--datasets {name}: the {form} copies could not be made: see above")
             self.ways |= self.loading(root / form, f"{form} ")
-            self.megabytes[form] = self.size_of((root / form).rglob("*.tif"))
+            self.megabytes[form] = megabytes((root / form).rglob("*.tif"))
 
     def loading(self, root: Path, prefix: str = "") -> dict[str, Way]:
         images = LabelledImages(self.spec, root, "train")
-        return {
-            f"{prefix}load": lambda request: images[request.domain],
-            f"{prefix}sample": self.augmented(root, Augmentation(crop_size=CROP)),
-        }
+        return {f"{prefix}load": lambda request: images[request.domain], f"{prefix}sample": self.sampling(root)}
 
-    def augmented(self, root: Path, augmentation: Augmentation) -> Way:
+    def sampling(self, root: Path, **photometric: Any) -> Way:
         """Each image is a domain of its own, so that all ways load the same images."""
         samples = self.spec.pairs(root, "train")
         copies = packed.find(root, self.spec, samples)
-        domains = Domains([(self.spec, [sample]) for sample in samples], augmentation, seed=0, copies=copies)
-        return domains.__getitem__
-
-    def size_of(self, files: Iterable[Path]) -> float:
-        """Megabytes per image."""
-        return sum(path.stat().st_size for path in files) / IMAGES / 1e6
-
-    def close(self) -> None:
-        self.folder.cleanup()
+        augmentation = Augmentation(crop_size=CROP, **photometric)
+        return Domains([(self.spec, [sample]) for sample in samples], augmentation, seed=0, copies=copies).__getitem__
 
     def decode(self, request: Request) -> None:
         sample = self.samples[request.domain]
@@ -116,6 +107,11 @@ class Loading(Case):
             figures |= {f"{form} {way}": spent[f"{form} {way}"] for way in ("load", "sample")}
             figures |= {f"{way} / {form} {way}": spent[way] / spent[f"{form} {way}"] for way in ("load", "sample")}
         return {self.name: figures}
+
+
+def megabytes(files: Iterable[Path]) -> float:
+    """Megabytes per image."""
+    return sum(path.stat().st_size for path in files) / IMAGES / 1e6
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class Step(Case):
             net = join_batch_norms(net, self.device)
         net.encoder.backbone.recompute = options.recompute
         optimizer = build_optimizer(net, OptimizerOptions(exponent=9, horizon=120_000))
-        objective = Objective(whitening=self.whitening(net.encoder) if name == ISW else None)
+        objective = Objective(whitening=random_whitening(net.encoder, self.device) if name == ISW else None)
         self.method = entry.load()(net, *optimizer, options=entry.options(), objective=objective)
         self.baseline = Baseline(net, *optimizer, options=BaselineOptions())  # its losses are those of the floor
         shape = options.domains, options.batch, options.crop, options.crop
@@ -85,13 +85,6 @@ class Step(Case):
         self.passes = [self.batch.pool(self.batch.meta_test), train] if entry.mldg else [train]
         self.writes = [train] * (entry.memory + (entry.memory and entry.mldg))
 
-    def whitening(self, encoder: Encoder) -> Whitening:
-        """The term for a random half of all covariance entries."""
-        sizes = [norm.num_features for norm in encoder.whitening]
-        whitening = Whitening([True] * len(sizes), weight=0.6)
-        whitening.select([torch.rand(size, size).triu(diagonal=1) > 0.5 for size in sizes], 0, self.device)
-        return whitening
-
     def warm_up(self) -> None:
         for _ in range(2):
             self.work()
@@ -101,12 +94,9 @@ class Step(Case):
         step, floor = self.seconds(self.work), self.seconds(self.floor)
         return {self.name: {"s/iteration": step, "floor": floor, "ratio": step / floor, **self.phases()}}
 
-    def work(self) -> None:
-        self.step(self.method)
-
-    def step(self, method: Method) -> None:
+    def work(self, method: Method | None = None) -> None:
         with autocast(self.precision, self.device):
-            method.step(self.batch)
+            (method or self.method).step(self.batch)
 
     def floor(self) -> None:
         with autocast(self.precision, self.device):
@@ -133,8 +123,16 @@ class Step(Case):
         for name, phase in PHASES.items():
             if hasattr(watched, name):
                 setattr(watched, name, clocked(getattr(watched, name), phase))
-        total = self.seconds(self.step, watched)
+        total = self.seconds(self.work, watched)
         return {**spent, "other": total - sum(spent.values())}
+
+
+def random_whitening(encoder: Encoder, device: torch.device) -> Whitening:
+    """The term for a random half of all covariance entries."""
+    sizes = [norm.num_features for norm in encoder.whitening]
+    whitening = Whitening([True] * len(sizes), weight=0.6)
+    whitening.select([torch.rand(size, size).triu(diagonal=1) > 0.5 for size in sizes], 0, device)
+    return whitening
 
 
 if __name__ == "__main__":

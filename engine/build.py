@@ -1,6 +1,5 @@
 """From options to parts: network, method, data loaders."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,14 +7,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from datasets import packed
-from datasets.images import LabelledImages
 from datasets.labels import ClassSet
 from datasets.options import BOOSTED
-from datasets.pyramid import Pyramid
-from datasets.sampling.loaders import Domains, eval_loader, train_loader
+from datasets.sampling.loaders import Domains, train_loader
 from datasets.transforms import Augmentation
 from engine.data_report import coarse_pairs
-from engine.options.run_options import ScoringOptions
 from engine.options.training_options import TrainingOptions
 from methods.method import Method
 from methods.objective import build_objective
@@ -107,22 +103,3 @@ def first_memory_batches(options: TrainingOptions, domains: Domains, device: tor
         workers=options.machine.workers,
         pin_memory=device.type == "cuda",
     )
-
-
-def evaluation_batches(
-    images: LabelledImages, scoring: ScoringOptions, *, indices: Sequence[int], pyramid: Pyramid, workers: int
-) -> DataLoader:
-    """The images with ``indices``, one by one, each also in the further sizes of ``pyramid``."""
-    return eval_loader(
-        images,
-        workers=workers,
-        crop=scoring_crop(images, scoring),
-        mapillary_pad=scoring.mapillary_pad,
-        indices=indices,
-        pyramid=pyramid,
-    )
-
-
-def scoring_crop(images: LabelledImages, scoring: ScoringOptions) -> int:
-    """The side of the square on which the images are scored; 0 where they are scored as stored."""
-    return scoring.mapillary_crop if images.spec.scored_square else 0

@@ -30,7 +30,7 @@ class Counting(Case):
         return {self.name: {"turn": self.turns}}
 
     def work(self) -> None:
-        self.seconds(list)
+        """Nothing takes no memory."""
 
 
 def test_the_frame_takes_medians_and_peaks_and_writes_all_turns(
@@ -40,7 +40,7 @@ def test_the_frame_takes_medians_and_peaks_and_writes_all_turns(
     run_benchmark("counting", "Counts.", CountingOptions, Counting)
     head, _, row = capsys.readouterr().out.splitlines()
     assert head == "| method | turn | peak GB |"
-    assert row.startswith("| up | 3 | 0.")  # the first turn is the warm-up
+    assert row.startswith("| up | 3 | ")  # the first turn is the warm-up
     written = json.loads((tmp_path / "figures.json").read_text())
     assert [turn["up"]["turn"] for turn in written["turns"]["up"]] == [2, 3, 4]
     assert written["options"]["repeats"] == 3 and written["machine"]["torch"]

@@ -47,13 +47,8 @@ def test_defaults_and_recipes() -> None:
     assert (published.inference.counts, published.scoring.gumbel_eval) == ("row", 1)
     assert options_of("--recipe published --gumbel_off").scoring.gumbel_eval == 0
     assert options_of("--gumbel_eval 7").scoring.gumbel_eval == 7
-
-
-def test_inference() -> None:
-    assert not options_of("").inference.flip
     pooling = options_of("--inference_mode pooling --scales 0.5,1.0,2.0").inference
-    assert pooling.scales == (0.5, 1.0, 2.0) and pooling.flip
-    assert not options_of("--inference_mode pooling --no_flip").inference.flip
+    assert pooling.scales == (0.5, 1.0, 2.0) and pooling.flip and not usual.inference.flip
 
 
 def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
@@ -65,39 +60,35 @@ def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
     folder = parse_evaluation(["--snapshot", "x.pth", "--dataset", "video_folder", "--videopath", "my images"])
     assert folder.subject.datasets is None and folder.subject.images == Path("my images")
     assert not capsys.readouterr().err
-
-
-def test_a_snapshot_is_needed(capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit):
         parse_evaluation([])
-    assert end.value.code == 2 and "required: --snapshot" in capsys.readouterr().err
+    assert "required: --snapshot" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("existing", "given", "expected"),
-    [
-        ([], "pretrained_models", "pretrained_models"),
-        (["pretrained_model"], "pretrained_models", "pretrained_model"),
-        (["pretrained_models"], "pretrained_model", "pretrained_models"),
-        (["pretrained_model", "pretrained_models"], "pretrained_models", "pretrained_models"),
-    ],
-)
-def test_given_weights_in_either_folder(
-    existing: list[str], given: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_given_weights_in_either_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in existing:
-        Path(name, "a").mkdir(parents=True)
-        Path(name, "a/x.pth").touch()
-    assert parse_evaluation(["--snapshot", f"{given}/a/x.pth"]).snapshot.snapshot == Path(expected, "a/x.pth")
+    one, other = Path("pretrained_model/x.pth"), Path("pretrained_models/x.pth")
+
+    def chosen(given: Path) -> Path:
+        return parse_evaluation(["--snapshot", str(given)]).snapshot.snapshot
+
+    assert chosen(other) == other
+    for existing, missing in ((one, other), (other, one)):
+        existing.parent.mkdir()
+        existing.touch()
+        assert chosen(missing) == existing
+        existing.rename(tmp_path / "x.pth")
+    for path in (one, other):
+        path.touch()
+    assert (chosen(one), chosen(other)) == (one, other)
 
 
 # Scores
 
 
 def test_ways_of_inference(home: Path) -> None:
-    common = f"--snapshot {home}/memory.pth --arch DeepR18V3PlusD --dataset bdd100k --limit 1 --exp label"
-    plain = score(home, common, "memory/whole")
+    common = f"--snapshot {home}/memory.pth --arch DeepR18V3PlusD --dataset bdd100k --limit 1"
+    plain = score(home, f"{common} --exp label", "memory/whole")
     assert plain["label"] == "label" and "mean" not in plain
     one_window = f"{common} --inference_mode sliding --crop_size 128 --no_flip"
     sliding = score(home, one_window, "memory/sliding_1.0")

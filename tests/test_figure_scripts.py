@@ -13,11 +13,6 @@ from support.scripts import EVALUATION, ROOT, STAND_IN, Copy, call
 from support.snapshots import write_snapshot
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    return Copy(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("my place")
@@ -48,8 +43,8 @@ def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("script", ABLATE)
-def test_figures_as_released(script: str, copy: Copy) -> None:
-    line, snapshot = ABLATE[script]
+def test_figures_as_released(script: str, tmp_path: Path) -> None:
+    (line, snapshot), copy = ABLATE[script], Copy(tmp_path)
     file = copy.weights(f"pretrained_models/{snapshot}")
     program, *given = copy.python_arguments(f"{EVALUATION}/{script}")
     expected = translated([*line.split(), "--recipe", "published", "--snapshot", str(file)])
@@ -59,7 +54,8 @@ def test_figures_as_released(script: str, copy: Copy) -> None:
 
 
 @pytest.mark.parametrize("script", ABLATE)
-def test_packages_for_figures_are_required_where_needed(script: str, copy: Copy) -> None:
+def test_packages_for_figures_are_required_where_needed(script: str, tmp_path: Path) -> None:
+    copy = Copy(tmp_path)
     extras = copy.elsewhere / "extras"
     copy.program("python3", STAND_IN.replace("exit 0", f'echo "$2" >> "{extras}"; exit 0'))
     (copy.elsewhere / "x.pth").touch()

@@ -1,6 +1,5 @@
 """eval.py --images: every image of a folder is labelled once, whatever else lies there."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +103,7 @@ def test_another_checkpoint_does_all_again(
 def test_pictures_of_unknown_origin_are_kept(home: Path, pictures: Path, tmp_path: Path) -> None:
     label(home, pictures, "--out", str(tmp_path), "--limit", "1")
     (tmp_path / "my pictures" / "snapshot.json").unlink()
-    with pytest.raises(UsageError, match="exists already, and no file says how it was made; name another --out"):
+    with pytest.raises(UsageError, match="holds results for unknown images; name another --out"):
         label(home, pictures, "--out", str(tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
 from support.golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights, spread_of
 from support.rounding import MARGIN, SingleRounding
-from utils.inference import Sum, pooled, probabilities, sliding, whole, windows
+from utils.inference import add_in_strips, probabilities, windows, zeros_like
 from utils.metrics import ConfusionMatrix
 from utils.seeds import seed_of
 
@@ -63,10 +64,10 @@ def rounding(net: DeepLab) -> float:
         return MARGIN * float((net(image).logits - exact).abs().max())
 
 
-def golden_inference(case: str, counts: str = "row") -> Inference:
+def golden_inference(case: str) -> Inference:
     mode, scales, flip = case.split("/")
     scales = tuple(map(float, scales.split(",")))
-    return Inference(mode, scales, flip == "flip", crop_size=96, overlap=1 / 3, counts=counts)
+    return Inference(mode, scales, flip == "flip", crop_size=96, counts="row")
 
 
 @pytest.mark.parity
@@ -145,11 +146,10 @@ def picture(height: int, width: int) -> Image.Image:
 
 def test_one_window_is_the_whole_image() -> None:
     image = to_tensor(picture(20, 33))
+    whole = Inference()(local, image, [])
     for counts in ("pixel", "row"):
-        seen = sliding(local, {1.0: image}, size=(20, 33), tile=40, counts=counts)
-        assert torch.equal(seen, whole(local, image))
-    seen = pooled(local, {1.0: image}, size=(20, 33))
-    torch.testing.assert_close(seen, whole(local, image).softmax(0), rtol=0, atol=1e-15)
+        assert torch.equal(Inference("sliding", crop_size=40, counts=counts)(local, image, []), whole)
+    torch.testing.assert_close(Inference("pooling")(local, image, []), whole.softmax(0), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -164,12 +164,10 @@ def test_probabilities_are_the_softmax(span: float, layout: torch.memory_format)
 
 def test_a_mirror_image_is_seen_mirrored() -> None:
     image = to_tensor(picture(24, 8 + 2 * 6))  # three windows fit exactly, so the mirror image has the same windows
-    size = tuple(image.shape[-2:])
-    for way in (pooled, lambda *given, **options: sliding(*given, tile=8, overlap=0.25, **options)):
-        straight, mirrored = (way(local, {1.0: x}, size=size, flip=True) for x in (image, image.flip(-1)))
+    for way in (Inference("pooling"), Inference("sliding", crop_size=8, overlap=0.25)):
+        straight, mirrored = (replace(way, flip=True)(local, x, []) for x in (image, image.flip(-1)))
         torch.testing.assert_close(mirrored.flip(-1), straight, rtol=0, atol=1e-12)
-        once = way(local, {1.0: image}, size=size)
-        assert not torch.allclose(once, straight)
+        assert not torch.allclose(way(local, image, []), straight)
 
 
 def test_averages_of_a_constant_are_that_constant() -> None:
@@ -207,28 +205,22 @@ def test_pooling_takes_views_from_large_to_small() -> None:
 def test_maps_are_added_in_place(layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("utils.inference.STRIP_PIXELS", 3 * 40)  # three of ten rows at once
     maps = torch.randn(4, 1, 5, 10, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    total, places = Sum((10, 40)), set()
+    total = zeros_like(maps[:1, 0].contiguous(memory_format=layout), (10, 40))
+    assert total.is_contiguous(memory_format=layout)
     for number, x in enumerate(maps):
-        total.add(x.contiguous(memory_format=layout), mirrored=number == 2, convert=lambda x: 2 * x)
-        places.add(total.total.data_ptr())
-    assert len(places) == 1 and total.total.is_contiguous(memory_format=layout)
-    expected = 2 * (maps[0] + maps[1] + maps[2].flip(-1) + maps[3]) / 4
-    torch.testing.assert_close(total.mean(), expected[0], rtol=0, atol=1e-14)
+        add_in_strips(total, x.contiguous(memory_format=layout), mirrored=number == 2, convert=lambda x: 2 * x)
+    expected = 2 * (maps[0] + maps[1] + maps[2].flip(-1) + maps[3])
+    torch.testing.assert_close(total, expected, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 300), (300, 5), (37, 53)])
 @torch.no_grad()
-def test_pictures_of_any_size(size: tuple[int, int], stride_32: Callable[[Tensor], Tensor]) -> None:
-    image = picture(*size)
-    for seen in (Inference(), Inference("sliding", (0.5, 1.0), True, 64), Inference("pooling", (0.5, 2.0), True)):
-        result = seen(stride_32, to_tensor(image), seen.pyramid(image))
-        assert result.shape == (19, *size) and result.isfinite().all()
-
-
-@pytest.fixture(scope="module")
-def stride_32() -> Callable[[Tensor], Tensor]:
+def test_pictures_of_any_size() -> None:
     net = build_network("DeepR18V3PlusD", 19, memory=CategoricalMemory(19)).eval()
-    return lambda images: net(normalise(images)).logits
+    for size in ((1, 1), (5, 300), (300, 5), (37, 53)):
+        image = picture(*size)
+        for seen in (Inference(), Inference("sliding", (0.5, 1.0), True, 64), Inference("pooling", (0.5, 2.0), True)):
+            result = seen(lambda images: net(normalise(images)).logits, to_tensor(image), seen.pyramid(image))
+            assert result.shape == (19, *size) and result.isfinite().all()
 
 
 def test_tags_and_seeds() -> None:

@@ -33,22 +33,14 @@ class Pooling(nn.Module):
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=1e-3)
         self.pooled, self.drop = nn.BatchNorm2d(4), nn.Dropout(0.5)
+        for norm in (self.norm, self.pooled):
+            norm.running_var.uniform_(0.5, 2)
+        for tensor in (*self.parameters(), self.norm.running_mean, self.pooled.running_mean):
+            tensor.detach().normal_()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
         return self.drop(x + self.pooled(x.mean((2, 3), keepdim=True) ** 2))
-
-
-@pytest.fixture
-def net() -> Pooling:
-    torch.manual_seed(0)
-    net = Pooling().double().train()
-    with torch.no_grad():
-        for tensor in (*net.parameters(), net.norm.running_mean, net.pooled.running_mean):
-            tensor.normal_()
-        for norm in (net.norm, net.pooled):
-            norm.running_var.uniform_(0.5, 2)
-    return net
 
 
 def by_hand(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
@@ -58,8 +50,10 @@ def by_hand(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_the_batch_s_own_statistics(net: Pooling, number: int) -> None:
-    """As in training; a single value per channel has no variance, and is normalised by the stored statistics."""
+def test_the_batch_s_own_statistics(number: int) -> None:
+    """A single value per channel has no variance, and is normalised by the stored statistics."""
+    torch.manual_seed(0)
+    net = Pooling().double()
     images = torch.randn(number, 3, 6, 7, dtype=torch.float64)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     adapted = target_normalised(net)
@@ -70,11 +64,6 @@ def test_the_batch_s_own_statistics(net: Pooling, number: int) -> None:
     torch.testing.assert_close(result, x + expected)
     for state in (adapted.state_dict(), net.state_dict()):
         assert all(torch.equal(state[key], value) for key, value in before.items())
-    if number > 1:
-        for norm in (net.norm, net.pooled):
-            norm.train()
-        net.drop.eval()
-        torch.testing.assert_close(result, net(images))
 
 
 def test_batches_are_equal_in_size() -> None:
@@ -133,8 +122,8 @@ def test_scores(home: Path, capsys: pytest.CaptureFixture) -> None:
         assert (normed["8"]["protocol"]["batches"], normed["8"]["protocol"]["mean_batch"]) == (count, mean)
         noted = f"note: --target_norm 8: batches of {name} hold {mean:.1f} images on average"
         assert printed.count(noted) == 1 and f"--target_norm 2: batches of {name}" not in printed
-        by_domain = [results["mean"]["target_norm"]["2"]["seeds"][seed]["mean_iou"] for seed in range(2)]
-        assert results["mean"]["target_norm"]["2"]["mean_iou"] == pytest.approx(np.mean(by_domain))
+    mean = results["mean"]["target_norm"]["2"]
+    assert mean["mean_iou"] == pytest.approx(np.mean([seed["mean_iou"] for seed in mean["seeds"]]))
     rows = {row[0]: row[1:] for row in csv.reader((home / "normed/results.csv").read_text().splitlines())}
     assert rows["mean_iou target_norm 8"][3] == f"{normed['8']['mean_iou']:.4f}"
     assert rows["mean_iou target_norm 1 standard_deviation"] == [""] * 7

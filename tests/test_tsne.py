@@ -12,8 +12,7 @@ from PIL import Image
 from datasets.demo import STYLES
 from datasets.labels import CLASSES, PALETTE, STANDARD
 from engine.figures import views
-from engine.figures.feature_cloud import Cloud, Point
-from engine.figures.scatter_plots import by_class, by_domain, distinct
+from engine.figures.scatter_plots import Cloud, Point, by_class, by_domain, distinct
 from engine.figures.tsne import at_most, class_means
 from support.figures import SIX, draw, look, make_home, network, pair
 from utils.embedding import embed, settings_for
@@ -52,27 +51,26 @@ def test_class_means_are_those_of_one_hot_and_resize() -> None:
         torch.testing.assert_close(means[k], mean)
 
 
+SHOWN = [CLASSES.index(name) for name in SIX]
+
+
 def test_points_and_what_is_written(home: Path, capsys: pytest.CaptureFixture) -> None:
     draw(home, f"--dataset {' '.join(STYLES)} --tsne --source_domain gtav synthia --out {home}/six --exp label")
     stem = home / "six" / "tsne" / f"{'_'.join(STYLES)}_val" / "openTSNE_before_6classes_1"
     data = np.load(f"{stem}.npz", allow_pickle=False)
-    shown = [CLASSES.index(name) for name in SIX]
     expected = []
     for domain in STYLES:
         for index in range(2):
             image, labels, name = pair(home, domain, index)
             means = slow_means(look(home, image).features[0], labels)
-            expected += [(domain, name, k, means[k]) for k in shown if k in means]
+            expected += [(domain, name, CLASSES[k], means[k]) for k in SHOWN if k in means]
     assert f"{len(expected)} points and 6 memory items" in capsys.readouterr().out
-    assert data["domain"].tolist() == [row[0] for row in expected]
-    assert data["image"].tolist() == [row[1] for row in expected]
-    assert data["class"].tolist() == [CLASSES[row[2]] for row in expected]
-    np.testing.assert_allclose(data["features"], np.stack([row[3] for row in expected]), atol=1e-5)
+    *columns, features = zip(*expected, strict=True)
+    assert columns == [tuple(data[key].tolist()) for key in ("domain", "image", "class")]
+    np.testing.assert_allclose(data["features"], np.stack(features), atol=1e-5)
     assert data["coordinates"].shape == (len(expected), 2) and np.isfinite(data["coordinates"]).all()
-    items = network(home).memory.items
     assert data["item_class"].tolist() == list(SIX)
-    for name, item in zip(data["item_class"], data["item_features"], strict=True):
-        np.testing.assert_array_equal(item, items[CLASSES.index(name)])
+    np.testing.assert_array_equal(data["item_features"], network(home).memory.items[SHOWN])
     assert data["item_coordinates"].shape == (6, 2) and str(data["snapshot"]) == str(home / "memory.pth")
     settings = json.loads(str(data["settings"]))
     perplexity = min(50, (len(expected) + 6 - 1) / 3)
@@ -89,7 +87,7 @@ def test_all_classes_two_embeddings_and_features_after_the_read(home: Path) -> N
     first, second = (
         np.load(home / "after" / "tsne" / "gtav_val" / f"openTSNE_after_19classes_{n}.npz") for n in (1, 2)
     )
-    assert "terrain" in first["class"] and "road" in first["class"] and first["item_features"].shape == (0, 256)
+    assert "road" in first["class"] and first["item_features"].shape == (0, 256)
     image, labels, _ = pair(home, "gtav", 0)
     means = slow_means(look(home, image).reading.features[0], labels)
     np.testing.assert_allclose(first["features"][0], means[CLASSES.index(str(first["class"][0]))], atol=1e-5)
@@ -98,10 +96,6 @@ def test_all_classes_two_embeddings_and_features_after_the_read(home: Path) -> N
 
 
 def test_few_points(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = embed(np.random.default_rng(0).normal(size=(7, 5)), settings_for("openTSNE", 7))
-    assert places.shape == (7, 2) and np.isfinite(places).all()
-    assert settings_for("openTSNE", 7)["perplexity"] == 2 and settings_for("openTSNE", 7000)["perplexity"] == 50
-    assert settings_for("tsnecuda", 7000)["perplexity"] == 30
     monkeypatch.setattr(views, "PUBLISHED_CLASSES", ("train",))
     with pytest.raises(UsageError, match="points in 1 images, and at least 4 are needed; name more domains"):
         draw(home, "--dataset gtav --limit 1 --tsne --pca")
@@ -112,6 +106,28 @@ def test_many_points(capsys: pytest.CaptureFixture) -> None:
     drawn = at_most(points, 20)
     assert len({point.image for point in drawn}) == 20 and "50 points; 20 of them" in capsys.readouterr().out
     assert at_most(points, 50) is points
+
+
+# Embeddings
+
+
+def test_the_perplexity_suits_the_number_of_points() -> None:
+    few, many, cuda = (settings_for(name, n) for name, n in (("openTSNE", 7), ("openTSNE", 7000), ("tsnecuda", 7000)))
+    assert (few["perplexity"], many["perplexity"], cuda["perplexity"]) == (2, 50, 30)
+    places = embed(np.random.default_rng(0).normal(size=(7, 5)), few)
+    assert places.shape == (7, 2) and np.isfinite(places).all()
+
+
+def test_planted_clusters_stay_apart() -> None:
+    """Unit vectors around three random ones."""
+    rng, group = np.random.default_rng(0), np.arange(300) % 3
+    points = rng.normal(size=(3, 256))[group] + 1.5 * rng.normal(size=(300, 256))
+    places = embed(points / np.linalg.norm(points, axis=1, keepdims=True), settings_for("openTSNE", 300))
+    centres = np.stack([places[group == number].mean(axis=0) for number in range(3)])
+    distances = np.linalg.norm(places[:, None] - centres, axis=2)
+    assert (distances.argmin(axis=1) == group).all()
+    between = np.linalg.norm(centres[:, None] - centres, axis=2)[np.triu_indices(3, 1)]
+    assert between.min() > 2 * np.quantile(distances.min(axis=1), 0.95)
 
 
 def test_principal_components() -> None:
@@ -125,15 +141,13 @@ def test_principal_components() -> None:
 
 
 def cloud(items: list[int]) -> Cloud:
-    shown = [CLASSES.index(name) for name in SIX]
-    points = [Point(domain, "x", k, np.zeros(1)) for domain in STYLES for k in shown]
+    points = [Point(domain, "x", k, np.zeros(1)) for domain in STYLES for k in SHOWN]
     places = np.array([[row, column] for row in range(6) for column in range(6)], dtype=float)
     return Cloud(points, places, items, np.zeros((len(items), 1)), np.array([[2.5, 2.5]] * len(items)), STANDARD)
 
 
 def test_all_domains_and_classes_are_coloured() -> None:
-    shown = [CLASSES.index(name) for name in SIX]
-    for picture, expected in ((by_class, PALETTE[shown] / 255), (by_domain, np.array(distinct(6)))):
+    for picture, expected in ((by_class, PALETTE[SHOWN] / 255), (by_domain, np.array(distinct(6)))):
         figure = picture(cloud([]), sources=("gtav", "synthia"), note="note")
         drawn = np.concatenate([marks.get_facecolor()[:, :3] for marks in figure.axes[0].collections])
         assert len(drawn) == 36
@@ -145,10 +159,9 @@ def test_all_domains_and_classes_are_coloured() -> None:
 
 
 def test_items_are_triangles_with_black_edges_and_names() -> None:
-    shown = [CLASSES.index(name) for name in SIX]
-    figure = by_class(cloud(shown), sources=(), note="note")
+    figure = by_class(cloud(SHOWN), sources=(), note="note")
     *_, triangles = figure.axes[0].collections
-    np.testing.assert_allclose(triangles.get_facecolor()[:, :3], PALETTE[shown] / 255)
+    np.testing.assert_allclose(triangles.get_facecolor()[:, :3], PALETTE[SHOWN] / 255)
     assert triangles.get_edgecolor()[:, :3].max() == 0 and len(triangles.get_paths()[0].vertices) == 4
     assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "memory item"
     texts = figure.axes[0].texts

@@ -12,7 +12,6 @@ from utils.errors import UsageError
 from utils.files import write_text
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
-ROLES = ("seen", "unseen", "not known")
 Results = dict[str, dict[str, Any]]  # the content of results.json by the names that the user gave
 
 
@@ -35,10 +34,8 @@ def read_result(folder: Path) -> dict[str, Any]:
         if isinstance(result, dict) and {"domains", "trained"} <= result.keys():
             return result
         fault = "not written by eval.py"
-    except OSError as error:
-        fault = error.strerror
-    except ValueError as error:
-        fault = f"not JSON: {error}"
+    except (OSError, ValueError) as error:
+        fault = getattr(error, "strerror", None) or f"not JSON: {error}"
     raise UsageError(f"{path}: cannot be used ({fault}); give NAME=DIR with a folder that eval.py has written")
 
 
@@ -49,18 +46,19 @@ def table(results: Results, measure: str) -> list[str]:
     lines.append("|---|---|---" + "|---" * len(results) + "|")
     for role, domains in domains_by_role(next(iter(results.values()))).items():
         rows = {domain: scores(results, domain, measure) for domain in domains}
-        lines += [row(domain, role, cells) for domain, cells in rows.items()]
         if len(rows) > 1:
             columns = zip(*rows.values(), strict=True)
-            means = [None if None in column else sum(column) / len(column) for column in columns]
-            lines.append(row("**mean**", role, means))
+            rows["**mean**"] = [None if None in column else sum(column) / len(column) for column in columns]
+        for domain, row in rows.items():
+            shown = ["-" if score is None else f"{100 * score:.1f}" for score in row]
+            lines.append(f"| {domain} | {role} | " + " | ".join(shown) + " |")
     return lines
 
 
 def domains_by_role(result: dict[str, Any]) -> dict[str, list[str]]:
     """Return the domains that were seen in training, and so on.  The authors' files do not say what they saw."""
     seen = result["trained"]["flags"].get("dataset")
-    domains: dict[str, list[str]] = {role: [] for role in ROLES}
+    domains: dict[str, list[str]] = {"seen": [], "unseen": [], "not known": []}
     for domain, scored in result["domains"].items():
         dataset = scored["protocol"].get("data_set", domain)
         domains["not known" if seen is None else "seen" if dataset in seen else "unseen"].append(domain)
@@ -74,11 +72,6 @@ def scores(results: Results, domain: str, measure: str) -> list[float | None]:
             raise UsageError(f"{name}: has no result for {domain}; evaluate all with the same --dataset")
     scored = [result["domains"][domain] for result in results.values()]
     return [(scored[0]["all_road"] or {}).get(measure), *(each[measure] for each in scored)]
-
-
-def row(domain: str, role: str, cells: Sequence[float | None]) -> str:
-    shown = ["-" if cell is None else f"{100 * cell:.1f}" for cell in cells]
-    return f"| {domain} | {role} | " + " | ".join(shown) + " |"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ python -m tools.convert THEIRS OURS; the way back: --to release.  Weights and me
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from datasets.labels import STANDARD
@@ -17,15 +18,20 @@ from utils.errors import UsageError, first_line
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = converter_parser().parse_args(argv)
-    check_target(args)
-    content = converted(args)
+    source, target = args.source, args.target
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(f"OUT {target}: is the file to read; name another")
+    if target.exists() and not args.force:
+        raise UsageError(f"OUT {target}: exists already; name another file, or add --force")
+    facts = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
+    content = converted(source, to=args.to, **facts, image_in=args.image_in or None)
     from checkpoints.run_files import write_checkpoint
 
     try:
-        write_checkpoint(args.target, content)
+        write_checkpoint(target, content)
     except (OSError, RuntimeError) as error:
-        raise UsageError(f"OUT {args.target}: cannot be written ({first_line(error)}); name another file") from error
-    print(f"written to {args.target}")
+        raise UsageError(f"OUT {target}: cannot be written ({first_line(error)}); name another file") from error
+    print(f"written to {target}")
 
 
 def converter_parser() -> argparse.ArgumentParser:
@@ -46,34 +52,20 @@ def converter_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_target(args: argparse.Namespace) -> None:
-    if args.target.exists() and args.source.exists() and args.target.samefile(args.source):
-        raise UsageError(f"OUT {args.target}: is the file to read; name another")
-    if args.target.exists() and not args.force:
-        raise UsageError(f"OUT {args.target}: exists already; name another file, or add --force")
-
-
-def converted(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the content of OUT."""
+def converted(source: Path, *, to: str, **facts: Any) -> dict[str, Any]:
+    """Return the content of OUT; ``facts`` are arguments of ``as_ours``."""
     from checkpoints.adoption import as_ours  # imports torch, which the parser does without
     from checkpoints.recognition import recognise
     from checkpoints.run_files import missing_entries, read_checkpoint
 
-    content = read_checkpoint(args.source, "IN")
-    ours = as_ours(
-        content,
-        args.source,
-        arch=args.arch,
-        output_stride=args.output_stride,
-        wt_layer=args.wt_layer,
-        image_in=args.image_in or None,
-    )
-    already = {"ours": not missing_entries(content), "release": "state_dict" in content}
-    if already[args.to]:
-        raise UsageError(f"IN {args.source}: has the format of {args.to} already; choose the other one with --to")
-    if args.to == "ours":
+    content = read_checkpoint(source, "IN")
+    ours = as_ours(content, source, **facts)
+    already = "state_dict" in content if to == "release" else not missing_entries(content)
+    if already:
+        raise UsageError(f"IN {source}: has the format of {to} already; choose the other one with --to")
+    if to == "ours":
         return ours
-    recognise(ours["weights"], args.source)  # or a UsageError
+    recognise(ours["weights"], source)  # or a UsageError
     return released(ours)
 
 

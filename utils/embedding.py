@@ -1,12 +1,11 @@
 """Embedding in two dimensions: t-SNE (van der Maaten and Hinton 2008) by other packages, or principal components."""
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from utils.packages import need
-
-REMEDY = {
+REMEDY = {  # for packages that cannot be loaded
     "openTSNE": "install it with `pip install openTSNE matplotlib`, or add --pca",
     "tsnecuda": "see https://github.com/CannyLab/tsne-cuda for how to install it, or drop --tsnecuda",
 }
@@ -15,12 +14,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "openTSNE": {"learning_rate": "auto", "early_exaggeration_iter": 250, "n_iter": 500, "metric": "euclidean"},
     "tsnecuda": {"learning_rate": 100, "n_iter": 3500},
 }
-
-
-def load_method(method: str, flag: str) -> None:
-    """Raise a UsageError if ``method`` ('openTSNE', 'tsnecuda', 'pca') is not installed, before any long work."""
-    if method in REMEDY:
-        need(method, flag, remedy=REMEDY[method])
 
 
 def settings_for(method: str, count: int, *, number: int = 1, perplexity: float | None = None) -> dict[str, Any]:
@@ -32,9 +25,9 @@ def settings_for(method: str, count: int, *, number: int = 1, perplexity: float 
         return {"method": method}
     wanted = PERPLEXITY[method] if perplexity is None else perplexity
     settings = {"method": method, "perplexity": min(wanted, (count - 1) / 3), **OPTIONS[method]}
-    if method == "openTSNE":
-        return settings | {"initialization": "pca" if number == 1 else "random", "random_state": number}
-    return settings | {"random_seed": number}
+    if method == "tsnecuda":
+        return settings | {"random_seed": number}
+    return settings | {"initialization": "pca" if number == 1 else "random", "random_state": number}
 
 
 def embed(x: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
@@ -47,10 +40,8 @@ def embed(x: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
     method = options.pop("method")
     if method == "pca":
         return principal(x)
-    tsne = need(method, "--tsne", remedy=REMEDY[method]).TSNE
-    if method == "tsnecuda":
-        return np.asarray(tsne(**options).fit_transform(x), dtype=np.float64)
-    return np.asarray(tsne(**options).fit(x), dtype=np.float64)
+    tsne = import_module(method).TSNE(**options)
+    return np.asarray(tsne.fit(x) if method == "openTSNE" else tsne.fit_transform(x), dtype=np.float64)
 
 
 def principal(x: np.ndarray) -> np.ndarray:

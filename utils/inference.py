@@ -1,4 +1,4 @@
-"""Segmenting an image as a whole, in overlapping windows, or at several scales.
+"""Segmenting an image in overlapping windows or at several scales.
 
 An image (3,H,W) comes as views, one per scale.  Each view is predicted and resized back to the size of the image.  Only
 the sum of all predictions is kept, on the device of the network, so memory does not grow with the number of scales.
@@ -7,7 +7,7 @@ processor's cache, because everything outside the network should cost little tim
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,8 @@ from utils.precision import at_least_single
 
 Logits = Callable[[Tensor], Tensor]  # a network: images N,3,h,w to logits N,K,h,w
 Views = Mapping[float, Tensor]  # scale -> the image at that scale, 3,h,w
+Convert = Callable[[Tensor], Tensor]
+Size = Sequence[int]  # height and width
 
 WINDOW_PIXELS = 2048 * 1024  # pixels of the windows in one pass of the network: those of a Cityscapes image
 WINDOW_PIXELS_CPU = 768 * 768  # on a CPU, more windows at once take more memory and no less time
@@ -32,44 +34,33 @@ class Window(NamedTuple):
     bottom: int
 
 
-def whole(logits: Logits, image: Tensor) -> Tensor:
-    """Logits (K,H,W) of an image (3,H,W) in one pass."""
-    return at_least_single(logits(image[None])[0])
-
-
-def sliding(
-    logits: Logits,
-    views: Views,
-    *,
-    size: tuple[int, int],
-    tile: int,
-    overlap: float = 1 / 3,
-    flip: bool = False,
-    counts: str = "pixel",
+def mean_over_views(
+    predict: Callable[[Tensor, float], Tensor], views: Views, *, size: Size, flip: bool, convert: Convert | None
 ) -> Tensor:
-    """The mean of logits (K,H,W of ``size``) over overlapping windows, then over mirror images and scales.
+    """The mean (K,H,W of ``size``) of predictions (1,K,h,w) over all views and, with ``flip``, their mirror images.
 
-    A window's side is ``tile``, multiplied by the scale if that is above 1.  See ``divisor`` for ``counts``.
+    ``predict`` gets an image and its scale.  Large views come first, so that each can reuse the memory of the one
+    before.
     """
-    total = Sum(size)
-    for scale, view in largest_first(views):
-        side = int(tile * max(scale, 1.0))
-        for image, mirrored in mirror_images(view, flip=flip):
-            answer = fit(by_windows(logits, image, tile=side, overlap=overlap, counts=counts), size)
-            total.add(answer, mirrored=mirrored)
+    total: Tensor | None = None
+    for scale, view in sorted(views.items(), reverse=True):
+        for mirrored in (False, True) if flip else (False,):
+            answer = predict(view.flip(-1) if mirrored else view, scale)
+            if answer.shape[-2:] != size:  # pixels are areas, not points, as in OpenCV
+                answer = F.interpolate(answer, size, mode="bilinear", align_corners=False)
+            total = zeros_like(answer, size) if total is None else total
+            add_in_strips(total, answer, mirrored=mirrored, convert=convert)
             del answer  # before the next one is computed
-    return total.mean()
+    return total.div_(len(views) * (1 + flip))[0]
 
 
-def pooled(logits: Logits, views: Views, *, size: tuple[int, int], flip: bool = False) -> Tensor:
-    """The mean of probabilities (K,H,W of ``size``) over scales and mirror images, each predicted as a whole."""
-    total = Sum(size)
-    for _, view in largest_first(views):
-        for image, mirrored in mirror_images(view, flip=flip):
-            answer = fit(at_least_single(logits(image[None])), size)
-            total.add(answer, mirrored=mirrored, convert=probabilities)
-            del answer  # before the next one is computed
-    return total.mean()
+def add_in_strips(total: Tensor, x: Tensor, *, mirrored: bool, convert: Convert | None = None) -> None:
+    """Add a map after ``convert``, a function of single pixels, in place; a ``mirrored`` map is mirrored back."""
+    rows = max(1, STRIP_PIXELS // total.shape[-1])
+    for first in range(0, total.shape[-2], rows):
+        strip = x[..., first : first + rows, :]
+        strip = convert(strip) if convert else strip
+        total[..., first : first + rows, :] += strip.flip(-1) if mirrored else strip
 
 
 def probabilities(x: Tensor) -> Tensor:
@@ -86,50 +77,13 @@ def probabilities(x: Tensor) -> Tensor:
     return odds.div_(odds @ odds.new_ones(x.shape[-1], 1)).movedim(-1, 1)
 
 
-def largest_first(views: Views) -> list[tuple[float, Tensor]]:
-    """Scales and views from large to small, so that each can reuse the memory of the one before."""
-    return sorted(views.items(), key=lambda pair: pair[0], reverse=True)
-
-
-def mirror_images(image: Tensor, *, flip: bool) -> list[tuple[Tensor, bool]]:
-    """Pairs of an image and whether it is mirrored: the image itself, and with ``flip`` its mirror image."""
-    return [(image, False), (image.flip(-1), True)] if flip else [(image, False)]
-
-
-class Sum:
-    """A running sum, in place, of maps (1,K,H,W)."""
-
-    def __init__(self, size: tuple[int, int]):
-        self.size, self.number = size, 0
-        self.total: Tensor | None = None
-
-    def add(self, x: Tensor, *, mirrored: bool = False, convert: Callable[[Tensor], Tensor] = lambda x: x) -> None:
-        """Add a map after ``convert``, a function of single pixels; a ``mirrored`` map is mirrored back."""
-        if self.total is None:
-            self.total = zeros_like(x, self.size)
-        rows = max(1, STRIP_PIXELS // self.size[1])
-        for first in range(0, self.size[0], rows):
-            strip = convert(x[..., first : first + rows, :])
-            self.total[..., first : first + rows, :] += strip.flip(-1) if mirrored else strip
-        self.number += 1
-
-    def mean(self) -> Tensor:
-        """The mean (K,H,W) of the added maps; it overwrites the sum."""
-        return self.total.div_(self.number)[0]
-
-
-def zeros_like(answer: Tensor, size: tuple[int, int]) -> Tensor:
+def zeros_like(answer: Tensor, size: Size) -> Tensor:
     """Zeros (1,K,H,W of ``size``) in the memory layout of ``answer`` (N,K,h,w): adding different layouts is slow."""
     last = answer.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
     dtype = at_least_single(answer[:0]).dtype
     shape = 1, answer.shape[1], *size
     return torch.empty(shape, dtype=dtype, device=answer.device, memory_format=layout).zero_()
-
-
-def fit(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """A map 1,K,h,w resized bilinearly to 1,K,H,W; pixels are areas, not points, as in OpenCV."""
-    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 def windows(width: int, height: int, *, tile: int, overlap: float) -> list[Window]:
@@ -150,7 +104,7 @@ def windows(width: int, height: int, *, tile: int, overlap: float) -> list[Windo
     ]
 
 
-def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, counts: str = "pixel") -> Tensor:
+def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, counts: str) -> Tensor:
     """Logits (1,K,h,w) of an image (3,h,w): the sum over the windows that contain a pixel, divided by ``divisor``."""
     height, width = image.shape[-2:]
     boxes = windows(width, height, tile=tile, overlap=overlap)

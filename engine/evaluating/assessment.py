@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,22 @@ from datasets.shared_classes import describe_classes, shared_classes
 from engine.build import network_from
 from engine.data_report import report
 from engine.evaluating.image_folder import label_folder
-from engine.evaluating.picture_writer import PictureWriter
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import (
     class_table,
     domain_result,
     keep_older,
-    mean_over,
+    mean_of,
+    norm_table,
     percent,
     scoring_protocol,
     write_csv,
 )
-from engine.evaluating.scoring import ignore, score_reads
-from engine.evaluating.target_norm import TargetNorm, norm_table
+from engine.evaluating.scoring import score_reads, write_pictures
+from engine.evaluating.target_norm import target_norm_results
 from engine.figures.drawing import draw_figures
 from engine.machine import choose_device, choose_precision, keep_memory
-from engine.options.evaluation_options import EvaluationOptions
+from engine.options.evaluation_options import EvaluationOptions, SnapshotOptions
 from engine.run_log import code_version
 from utils.distributed import start
 from utils.errors import UsageError
@@ -43,9 +44,9 @@ def evaluate(options: EvaluationOptions) -> Path:
     keep_memory(device)
     start(device)
     path, subject = options.snapshot.snapshot, options.subject
-    content = read_snapshot(options)
+    content = read_snapshot(options.snapshot)
     config = content["network"]
-    data = replace(options.data, trained_on=tuple(content["flags"].get("dataset") or ()))
+    options = replace(options, data=replace(options.data, trained_on=tuple(content["flags"].get("dataset") or ())))
     classes = choose_classes(subject.datasets or (), path, config)
     net = network_from(config)
     load_weights(net, content["weights"], f"--snapshot {path}")
@@ -59,7 +60,7 @@ def evaluate(options: EvaluationOptions) -> Path:
     )
     beside = path.with_suffix("") if path.suffix else path.with_name(f"{path.name}_results")
     if options.figures.tsne or options.figures.actmap:
-        return draw_figures(predict, options, data, out=subject.out or beside, trained=content, classes=classes)
+        return draw_figures(predict, options, out=subject.out or beside, trained=content, classes=classes)
     tag = predict.inference.tag + ("_target_norm" if options.target_norm.batch_sizes else "")
     out = subject.out or beside / tag
     if subject.images is not None:
@@ -70,29 +71,20 @@ def evaluate(options: EvaluationOptions) -> Path:
             "network": config,
             "protocol": predict.describe(),
         }
-        return label_folder(
-            predict, subject.images, out=out, record=record, classes=classes, limit=subject.limit,
-            workers=options.machine.workers,
-        )  # fmt: skip
+        return label_folder(predict, options, out=out, record=record, classes=classes)
     trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
     header = {"label": subject.label, "snapshot": str(path), "trained": trained, "code": code_version()}
-    score_domains(predict, replace(options, data=data), out=out, header=header)
+    score_domains(predict, options, out=out, header=header)
     return out
 
 
-def read_snapshot(options: EvaluationOptions) -> dict[str, Any]:
+def read_snapshot(options: SnapshotOptions) -> dict[str, Any]:
     """The checkpoint, as ``train.py`` would have written it; UsageError where it contradicts the options."""
-    asked = options.snapshot
-    content = as_ours(
-        read_checkpoint(asked.snapshot, "--snapshot"),
-        asked.snapshot,
-        arch=asked.arch,
-        output_stride=asked.output_stride,
-        wt_layer=asked.wt_layer,
-        image_in=asked.image_in or None,
-    )
-    if asked.memory and not content["network"]["memory"]:
-        raise UsageError(f"--memory: {asked.snapshot} holds none; drop --memory or name a checkpoint trained with it")
+    path = options.snapshot
+    facts = {"arch": options.arch, "output_stride": options.output_stride, "wt_layer": options.wt_layer}
+    content = as_ours(read_checkpoint(path, "--snapshot"), path, **facts, image_in=options.image_in or None)
+    if options.memory and not content["network"]["memory"]:
+        raise UsageError(f"--memory: {path} holds none; drop --memory or name a checkpoint trained with it")
     return content
 
 
@@ -101,44 +93,36 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
     subject, scoring, workers = options.subject, options.scoring, options.machine.workers
     listed = [options.data.images(name, subject.split, subject.limit) for name in subject.datasets]
     sets = {images.spec.name: images for images in listed}
-    make_folder(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be made a folder ({error.strerror}); name another") from error
     if rank() == 0:
         keep_older(out)
     log.info(report([(name, images.found) for name, images in sets.items()]))
-    reads = number_of_reads(predict, scoring.gumbel_eval)
-    norms = TargetNorm(predict, options) if options.target_norm.batch_sizes else None
+    reads = max(1, scoring.gumbel_eval) if predict.noisy else 1
+    if scoring.gumbel_eval > reads:
+        asked = f"--gumbel_eval {scoring.gumbel_eval}"
+        log.info(f"note: {asked}: this network has no memory to be read with noise; scored once")
     domains: dict[str, dict[str, Any]] = {}
     mean = None
     for name, images in sets.items():
         classes = images.spec.classes
-        each = PictureWriter(out / f"{name}_{subject.split}", classes) if subject.dump_images else ignore
+        each = partial(write_pictures, out / f"{name}_{subject.split}", classes) if subject.dump_images else None
         scores = score_reads(predict, images, scoring=scoring, workers=workers, reads=reads, each=each)
         protocol = scoring_protocol(options, images, reads=reads) | predict.describe()
         domains[name] = domain_result(scores, protocol, classes=classes)
-        if norms:
-            domains[name]["target_norm"] = norms.results(images, protocol)
+        if options.target_norm.batch_sizes:
+            domains[name]["target_norm"] = target_norm_results(predict, images, options, protocol)
         log.info(f"\n{name} ({subject.split}, {len(images)} images)\n{class_table(domains[name])}")
-        log_norms(domains[name])
-        mean = mean_over(domains) if len(domains) > 1 else None
+        mean = mean_of(domains) if len(domains) > 1 else None
         if rank() == 0:
             write_json(out / "results.json", header | {"domains": domains} | ({"mean": mean} if mean else {}))
             write_csv(out / "results.csv", domains, mean=mean)
     if mean:
-        log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
-        log_norms(mean)
+        title = f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}"
+        log.info("\n".join([title, *norm_table(mean)]))
     log.info(f"written to {out}")
-
-
-def log_norms(scores: Mapping[str, Any]) -> None:
-    if table := norm_table(scores):
-        log.info(table)
-
-
-def number_of_reads(predict: Predictor, gumbel_eval: int) -> int:
-    """How often the images are read; more than once makes sense only with noise."""
-    if gumbel_eval > 1 and not predict.noisy:
-        log.info(f"note: --gumbel_eval {gumbel_eval}: this network has no memory to be read with noise; scored once")
-    return max(1, gumbel_eval) if predict.noisy else 1
 
 
 def choose_classes(datasets: tuple[str, ...], snapshot: Path, config: Mapping[str, Any]) -> ClassSet:
@@ -146,10 +130,9 @@ def choose_classes(datasets: tuple[str, ...], snapshot: Path, config: Mapping[st
     own = classes_in(config)
     given = shared_classes(datasets) if datasets else own
     if own is None and (given is None or len(given) != config["num_classes"]):
-        known = len(given or STANDARD)
         raise UsageError(
             f"--snapshot {snapshot}: its network has {config['num_classes']} classes, but labels, colours and tables "
-            f"exist for {known} classes only; name one of {known} classes"
+            f"exist for {len(given or STANDARD)} only; name another checkpoint"
         )
     if own is not None and given.names != own.names:
         raise UsageError(
@@ -157,10 +140,3 @@ def choose_classes(datasets: tuple[str, ...], snapshot: Path, config: Mapping[st
             f"{describe_classes(own)}; map labels to these in the data set's {FILE}, or name another data set"
         )
     return own or given
-
-
-def make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {path}: cannot be made a folder ({error.strerror}); name another") from error

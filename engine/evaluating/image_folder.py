@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from datasets.images import ImageFolder
 from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
+from datasets.pyramid import Pyramid
 from datasets.sampling.loaders import picture_loader
 from engine.evaluating.prediction import Predictor
+from engine.options.evaluation_options import EvaluationOptions
 from utils.distributed import all_sum, from_first
 from utils.errors import UsageError
 from utils.files import write_json
@@ -22,67 +24,57 @@ from utils.pictures import overlay, save_picture
 from utils.processes import rank, world_size
 
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")  # the last one only for the classes of Cityscapes
-RECORD = "snapshot.json"
 
 
 def label_folder(
-    predict: Predictor,
-    path: Path,
-    *,
-    out: Path,
-    record: dict[str, Any],
-    classes: ClassSet,
-    limit: int = 0,
-    workers: int = 0,
+    predict: Predictor, options: EvaluationOptions, *, out: Path, record: dict[str, Any], classes: ClassSet
 ) -> Path:
-    """Label the images of the folder ``path``, or one image; return the folder of the results.
+    """Label the images of ``--images``, a folder or one image; return the folder of the results, below ``out``.
 
-    It lies in ``out`` and has the name of the images' folder.  ``record`` says how the labels are made: pictures that
-    were made in another way are made again.
+    ``record`` says how the labels are made: pictures that were made in another way are made again.
     """
-    root = path if path.is_dir() else path.parent
-    folder = out / (root.resolve().name or "images")
-    images = ImageFolder(path, apart_from=[folder / kind for kind in KINDS], limit=limit)
+    path, workers = options.subject.images, options.machine.workers
+    images, folder = image_folder(path, out, KINDS, limit=options.subject.limit)
     if images.skipped:
         names = ", ".join(file.name for file in images.skipped[:3]) + (", ..." if len(images.skipped) > 3 else "")
         log.info(f"{len(images.skipped)} files are no images and are skipped: {names}")
     if rank() == 0:
-        prepare_folder(folder, {"images": str(root.resolve()), **record})
+        prepare_folder(folder, {"images": str(images.root.resolve()), **record})
     from_first(None)  # the other processes wait until the folder is ready
     mine = range(rank(), len(images), world_size())
-    targets = {index: target_files(folder, images.stem(index), classes) for index in mine}
+    kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
+    targets = {index: [folder / kind / f"{images.stem(index)}.png" for kind in kinds] for index in mine}
     todo = {index: files for index, files in targets.items() if not all(file.exists() for file in files)}
-    start = time.perf_counter()
-    broken = label_images(predict, images, todo=todo, classes=classes, workers=workers)
-    tally = all_sum(torch.tensor([len(todo) - broken, len(mine) - len(todo), broken])).tolist()
-    log_end(folder, tally, seconds=time.perf_counter() - start)
-    if tally[2] == len(images):
+    start, done = time.perf_counter(), 0
+    for index, image, *resized in read_images(images, list(todo), predict.inference.pyramid, workers=workers):
+        write_pictures(todo[index], image, prediction=predict(image, resized, index=index), classes=classes)
+        done += 1
+    done, before, broken = all_sum(torch.tensor([done, len(mine) - len(todo), len(todo) - done])).tolist()
+    seconds = time.perf_counter() - start
+    each = f" in {seconds:.1f} s, {seconds / done:.2f} s each" if done else ""
+    log.info(f"{done} images labelled{each}; {before} were finished before; {broken} could not be read")
+    log.info(f"written to {folder}")
+    if broken == len(images):
         raise UsageError(f"--images {path}: not one image could be read; fetch them again")
     return folder
 
 
-def label_images(
-    predict: Predictor, images: ImageFolder, *, todo: Mapping[int, Sequence[Path]], classes: ClassSet, workers: int
-) -> int:
-    """Label the images with these indices and write their files; return the number of broken images."""
-    broken = 0
-    loader = picture_loader(images, indices=list(todo), pyramid=predict.inference.pyramid, workers=workers)
+def image_folder(path: Path, out: Path, kinds: Sequence[str], *, limit: int) -> tuple[ImageFolder, Path]:
+    """The images of ``path`` and the folder of their results, whose own pictures, in ``kinds``, are not among them."""
+    root = path if path.is_dir() else path.parent
+    folder = out / (root.resolve().name or "images")
+    return ImageFolder(path, apart_from=[folder / kind for kind in kinds], limit=limit), folder
+
+
+def read_images(images: ImageFolder, indices: Sequence[int], pyramid: Pyramid, *, workers: int) -> Iterator[Sequence]:
+    """Index, image and further sizes of each image at ``indices``; broken ones are reported and left out."""
+    loader = picture_loader(images, indices=indices, pyramid=pyramid, workers=workers)
     progress = tqdm(loader, images.root.name, leave=False, unit="image", disable=rank() > 0)
-    for index, loaded in zip(todo, progress, strict=True):
+    for index, loaded in zip(indices, progress, strict=True):
         if isinstance(loaded, str):
             log.warning(f"skipped: {loaded}")
-            broken += 1
         else:
-            image, *resized = loaded
-            prediction = predict(image, resized, index=index)
-            write_pictures(todo[index], image, prediction=prediction, classes=classes)
-    return broken
-
-
-def target_files(folder: Path, name: str, classes: ClassSet) -> list[Path]:
-    """The files of one image; it is finished when all exist."""
-    kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
-    return [folder / kind / f"{name}.png" for kind in kinds]
+            yield index, *loaded
 
 
 def write_pictures(files: Sequence[Path], image: Tensor, *, prediction: Tensor, classes: ClassSet) -> None:
@@ -97,34 +89,23 @@ def write_pictures(files: Sequence[Path], image: Tensor, *, prediction: Tensor, 
 def prepare_folder(folder: Path, record: dict[str, Any]) -> None:
     """Write ``record`` into ``folder``; remove pictures that were made in another way.
 
-    UsageError if the pictures there are of other images, or if nothing says how they were made.
+    UsageError if there are pictures of other images.
     """
-    path = folder / RECORD
+    path = folder / "snapshot.json"
     there = [folder / kind for kind in KINDS if (folder / kind).exists()]
-    if there and not path.exists():
-        raise UsageError(f"{there[0]}: exists already, and no file says how it was made; name another --out")
     try:
         before = json.loads(path.read_text())
     except (OSError, ValueError):
         before = {}
     if there and before.get("images") != record["images"]:
-        raise UsageError(
-            f"{folder}: holds results for {before.get('images')}; name another --out for {record['images']}"
-        )
+        made_of = before.get("images", "unknown images")
+        raise UsageError(f"{folder}: holds results for {made_of}; name another --out for {record['images']}")
     if there and before != json.loads(json.dumps(record)):
         log.info(
             f"{folder} was made with {before.get('snapshot')} (iteration {before.get('iteration')}) or in another way: "
             "everything is done again"
         )
-        for kind in there:
-            for picture in kind.rglob("*.png"):
-                picture.unlink()
+        for picture in (file for kind in there for file in kind.rglob("*.png")):
+            picture.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, record)
-
-
-def log_end(folder: Path, tally: Sequence[int], *, seconds: float) -> None:
-    done, before, broken = tally
-    each = f" in {seconds:.1f} s, {seconds / done:.2f} s each" if done else ""
-    log.info(f"{done} images labelled{each}; {before} were finished before; {broken} could not be read")
-    log.info(f"written to {folder}")

@@ -11,7 +11,8 @@ from datasets.pyramid import Pyramid
 from datasets.transforms import normalise
 from engine.machine import autocast
 from network.deeplab import DeepLab, SegOutput
-from utils.inference import Logits, pooled, sliding, whole
+from utils.inference import Logits, by_windows, mean_over_views, probabilities
+from utils.precision import at_least_single
 from utils.seeds import seed_of
 
 
@@ -38,23 +39,26 @@ class Inference:
         scales = ",".join(map(str, self.scales))
         return "whole" if self.mode == "whole" else f"{self.mode}_{scales}{'_flip' if self.flip else ''}"
 
-    def describe(self) -> dict[str, object]:
-        description: dict[str, object] = {"mode": self.mode, "scales": list(self.scales), "flip": self.flip}
-        if self.mode == "sliding":
-            description |= {"window": self.crop_size, "overlap": self.overlap, "window_counts": self.counts}
-        return description
-
     def __call__(self, logits: Logits, image: Tensor, resized: Sequence[Tensor]) -> Tensor:
-        """Mean logits or probabilities (K,H,W) of an image (3,H,W) and its views ``resized``, made by ``pyramid``."""
+        """Mean logits (K,H,W) of an image (3,H,W) and its views ``resized``, made by ``pyramid``.
+
+        With 'pooling', the mean of probabilities.  A window's side is ``crop_size``, multiplied by the scale if that
+        is above 1.
+        """
+
+        def at_once(view: Tensor, scale: float) -> Tensor:
+            return at_least_single(logits(view[None]))
+
+        def in_windows(view: Tensor, scale: float) -> Tensor:
+            tile = int(self.crop_size * max(scale, 1.0))
+            return by_windows(logits, view, tile=tile, overlap=self.overlap, counts=self.counts)
+
         if self.mode == "whole":
-            return whole(logits, image)
+            return at_once(image, 1.0)[0]
         others = iter(resized)
         views = {scale: image if scale == 1 else next(others) for scale in self.scales}
-        size = tuple(image.shape[-2:])
-        if self.mode == "pooling":
-            return pooled(logits, views, size=size, flip=self.flip)
-        settings = {"tile": self.crop_size, "overlap": self.overlap, "counts": self.counts}
-        return sliding(logits, views, size=size, flip=self.flip, **settings)
+        predict, convert = (at_once, probabilities) if self.mode == "pooling" else (in_windows, None)
+        return mean_over_views(predict, views, size=image.shape[-2:], flip=self.flip, convert=convert)
 
 
 class Predictor:
@@ -122,9 +126,12 @@ class Predictor:
 
     def describe(self) -> dict[str, object]:
         """How a prediction is made."""
-        read = "none" if self.net.memory is None else "gumbel" if self.noisy else "softmax"
-        return self.inference.describe() | {
-            "memory_read": read,
+        way = self.inference
+        views = {"mode": way.mode, "scales": list(way.scales), "flip": way.flip}
+        if way.mode == "sliding":
+            views |= {"window": way.crop_size, "overlap": way.overlap, "window_counts": way.counts}
+        return views | {
+            "memory_read": "none" if self.net.memory is None else "gumbel" if self.noisy else "softmax",
             "precision": self.precision,
             "device": self.device.type,
             "normalised_by": "the image itself" if self.image_in else "ImageNet",

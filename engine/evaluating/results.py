@@ -1,11 +1,10 @@
 """Scores as they are written: numbers by name, with the protocol that produced them."""
 
 import csv
-import io
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ import torch
 
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
-from engine.build import scoring_crop
 from engine.data_report import fingerprint
-from engine.evaluating.scoring import FREQUENT, summary
+from engine.evaluating.scoring import FREQUENT, scoring_crop, summary
 from engine.options.evaluation_options import EvaluationOptions
-from utils.files import write_text
+from utils.files import whole_file
 from utils.log import log
 from utils.metrics import Scores
 
@@ -26,6 +24,7 @@ MEASURES = ("iou", "precision", "recall")  # of a class
 ROAD = "road"
 OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
 Numbers = dict[str, float]
+Results = Mapping[str, dict[str, Any]]  # by the name of the domain
 
 
 def domain_result(
@@ -45,21 +44,17 @@ def over_repeats(rows: Sequence[Numbers], repeats: str) -> dict[str, Any]:
     return means
 
 
-def mean_of(domains: Mapping[str, dict[str, Any]], *, repeats: str = "reads") -> dict[str, Any]:
-    """The mean over domains of their overall numbers, repeat by repeat."""
+def mean_of(domains: Results, *, repeats: str = "reads") -> dict[str, Any]:
+    """The mean over domains of their overall numbers, repeat by repeat; with ``--target_norm`` for each batch size."""
     each = zip(*(domain.get(repeats, [domain]) for domain in domains.values()), strict=True)
     rows = [{name: statistics.fmean(row[name] for row in repeat) for name in OVERALL} for repeat in each]
-    return over_repeats(rows, repeats) | {"domains": list(domains)}
-
-
-def mean_over(domains: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The mean over domains; with ``--target_norm`` also for each batch size."""
+    mean = over_repeats(rows, repeats) | {"domains": list(domains)}
     normed = {name: domain["target_norm"] for name, domain in domains.items() if "target_norm" in domain}
-    sizes = next(iter(normed.values()), {})
-    means = {
-        size: mean_of({name: results[size] for name, results in normed.items()}, repeats="seeds") for size in sizes
-    }
-    return mean_of(domains) | ({"target_norm": means} if means else {})
+    if normed:
+        sizes = next(iter(normed.values()))
+        by_size = {size: {name: results[size] for name, results in normed.items()} for size in sizes}
+        mean["target_norm"] = {size: mean_of(results, repeats="seeds") for size, results in by_size.items()}
+    return mean
 
 
 def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str, float | None]]:
@@ -75,8 +70,8 @@ def all_road(scores: Scores, classes: ClassSet) -> Numbers | None:
     """The score of calling every pixel road, a floor for comparisons; None without a class of that name."""
     if ROAD not in classes.names:
         return None
-    iou = torch.zeros_like(scores.share)
-    iou[classes.names.index(ROAD)] = scores.share[classes.names.index(ROAD)]
+    road = torch.tensor([name == ROAD for name in classes.names])
+    iou = torch.where(road, scores.share, 0.0)
     return {
         "mean_iou": iou[scores.share > 0].mean().item(),
         "mean_iou_frequent": iou[scores.share >= FREQUENT].mean().item(),
@@ -105,50 +100,48 @@ def scoring_protocol(options: EvaluationOptions, images: LabelledImages, *, read
 
 def keep_older(folder: Path) -> None:
     """Rename older results in ``folder``, with a number."""
-    for name in ("results.json", "results.csv"):
-        path = folder / name
+    for path in (folder / "results.json", folder / "results.csv"):
         if path.exists():
-            numbers = itertools.count(1)
-            older = next(x for n in numbers if not (x := path.with_stem(f"results_{n}")).exists())
-            path.rename(older)
+            names = (path.with_stem(f"results_{number}") for number in itertools.count(1))
+            older = path.rename(next(name for name in names if not name.exists()))
             log.info(f"the older {path} is now {older.name}")
 
 
-def write_csv(path: Path, domains: Mapping[str, dict[str, Any]], *, mean: Mapping[str, Any] | None) -> None:
+def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -> None:
     """A row per class with IoU, precision and recall of every domain, then a row per overall number.
 
     The overall numbers stand below the IoUs; the last column holds their mean over domains.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    columns = [f"{domain} {measure}" for domain in domains for measure in MEASURES]
-    table.writerow(["class", *columns, *(["mean"] if mean else [])])
-    for name in next(iter(domains.values()))["classes"]:
-        row = [domain["classes"][name][measure] for domain in domains.values() for measure in MEASURES]
-        table.writerow([name, *cells([*row, *([None] if mean else [])])])
-    for name, values in overall_rows([*domains.values(), *([mean] if mean else [])]):
-        row = [cell for value in values[: len(domains)] for cell in (value, None, None)]
-        table.writerow([name, *cells([*row, *values[len(domains) :]])])
-    write_text(path, text.getvalue())
+    with whole_file(path) as partial, partial.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        last = [mean] if mean else []
+        titles = [f"{domain} {measure}" for domain in domains for measure in MEASURES]
+        table.writerow(["class", *titles, *("mean" for _ in last)])
+        for name in next(iter(domains.values()))["classes"]:
+            row = [cell(domain["classes"][name][measure]) for domain in domains.values() for measure in MEASURES]
+            table.writerow([name, *row, *("" for _ in last)])
+        for name, values in overall_rows([*domains.values(), *last]):
+            row = [text for value in values[: len(domains)] for text in (cell(value), "", "")]
+            table.writerow([name, *row, *map(cell, values[len(domains) :])])
 
 
 def overall_rows(columns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[float | None]]]:
     """Each overall number by its name, with a value per column; those of ``--target_norm`` follow."""
     for name in OVERALL:
         yield name, [column[name] for column in columns]
-    for number in columns[0].get("target_norm", ()):
-        normed = [column["target_norm"][number] for column in columns]
+    for size in columns[0].get("target_norm", ()):
+        normed = [column["target_norm"][size] for column in columns]
         for name in OVERALL:
-            yield f"{name} target_norm {number}", [column[name] for column in normed]
+            yield f"{name} target_norm {size}", [column[name] for column in normed]
             deviations = [column.get("standard_deviation", {}).get(name) for column in normed]
-            yield f"{name} target_norm {number} standard_deviation", deviations
+            yield f"{name} target_norm {size} standard_deviation", deviations
 
 
-def cells(values: Iterable[float | None]) -> list[str]:
-    return ["" if value is None or math.isnan(value) else f"{value:.4f}" for value in values]
+def cell(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
-def class_table(result: dict[str, Any]) -> str:
+def class_table(result: Mapping[str, Any]) -> str:
     """A table of the classes for the screen, in percent."""
     lines = [f"{'class':<14}{'IoU':>7}{'prec.':>7}{'recall':>7}{'pixels':>8}"]
     for name, row in result["classes"].items():
@@ -156,7 +149,19 @@ def class_table(result: dict[str, Any]) -> str:
         lines.append(f"{name:<14}{shown[0]:>7}{shown[1]:>7}{shown[2]:>7}{shown[3]:>8}")
     frequent = f"{percent(result, 'mean_iou_frequent')} over the classes with {FREQUENT:.0%} of the pixels or more"
     lines.append(f"mIoU {percent(result, 'mean_iou')}   ({frequent})   accuracy {percent(result, 'accuracy')}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *norm_table(result)])
+
+
+def norm_table(result: Mapping[str, Any]) -> list[str]:
+    """Lines with the overall numbers in percent for each kind of batch norm statistics; [] if there is only one."""
+    if "target_norm" not in result:
+        return []
+    rows = {"stored statistics": result}
+    rows |= {f"of {size} images at a time": row for size, row in result["target_norm"].items()}
+    lines = [f"{'batch norm':<26}{'mIoU':>14}{'frequent':>14}{'accuracy':>14}"]
+    return lines + [
+        f"{name:<26}" + "".join(f"{percent(row, key):>14}" for key in OVERALL) for name, row in rows.items()
+    ]
 
 
 def percent(result: Mapping[str, Any], name: str) -> str:

@@ -1,6 +1,7 @@
 """Scoring a network on labelled domains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -9,11 +10,13 @@ from tqdm import tqdm
 
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
-from engine.build import evaluation_batches
+from datasets.pyramid import Pyramid
+from datasets.sampling.loaders import eval_loader
 from engine.evaluating.prediction import Predictor
 from engine.options.run_options import ScoringOptions
 from utils.errors import UsageError
 from utils.metrics import ConfusionMatrix, Scores
+from utils.pictures import errors, overlay, save_picture
 from utils.processes import rank, world_size
 
 FREQUENT = 0.01  # a class is frequent if it has this share of the labelled pixels
@@ -31,10 +34,6 @@ class Predicted(NamedTuple):
 Each = Callable[[Predicted], None]
 
 
-def ignore(predicted: Predicted) -> None:
-    """Do nothing with an image."""
-
-
 def score_reads(
     predict: Predictor,
     images: LabelledImages,
@@ -42,7 +41,7 @@ def score_reads(
     scoring: ScoringOptions,
     workers: int,
     reads: int = 1,
-    each: Each = ignore,
+    each: Each | None = None,
 ) -> list[Scores]:
     """The scores of a domain, one for each of ``reads`` reads, which differ in the noise of the memory's read.
 
@@ -50,16 +49,34 @@ def score_reads(
     """
     matrices = [ConfusionMatrix(len(images.spec.classes), predict.device) for _ in range(reads)]
     mine = range(rank(), len(images), world_size())
-    loader = evaluation_batches(images, scoring, indices=mine, pyramid=predict.inference.pyramid, workers=workers)
-    progress = tqdm(loader, images.spec.name, leave=False, unit="image", disable=rank() > 0)
-    for index, (image, labels, name, *resized) in zip(mine, progress, strict=True):
+    loaded = load_images(images, scoring, indices=mine, pyramid=predict.inference.pyramid, workers=workers)
+    for index, (image, labels, name, *resized) in zip(mine, loaded, strict=True):
         truth = labels.to(predict.device, non_blocking=True)
         for read, matrix in enumerate(matrices):
             prediction = predict(image, resized, index=index, read=read)
             matrix.update(truth, prediction)
-            if read == 0:
+            if read == 0 and each:
                 each(Predicted(name, image, labels, prediction))
     return [joint_scores(matrix, images) for matrix in matrices]
+
+
+def load_images(
+    images: LabelledImages,
+    scoring: ScoringOptions,
+    *,
+    indices: Sequence[int],
+    workers: int,
+    pyramid: Pyramid | None = None,
+) -> Iterator[Sequence]:
+    """Image, labels and name of each image at ``indices``, then its further sizes, with a progress bar."""
+    crop, pad = scoring_crop(images, scoring), scoring.mapillary_pad
+    loader = eval_loader(images, workers=workers, crop=crop, mapillary_pad=pad, indices=indices, pyramid=pyramid)
+    return iter(tqdm(loader, images.spec.name, leave=False, unit="image", disable=rank() > 0))
+
+
+def scoring_crop(images: LabelledImages, scoring: ScoringOptions) -> int:
+    """The side of the square on which the images are scored; 0 where they are scored as stored."""
+    return scoring.mapillary_crop if images.spec.scored_square else 0
 
 
 def joint_scores(matrix: ConfusionMatrix, images: LabelledImages) -> Scores:
@@ -79,6 +96,16 @@ def summary(scores: Scores) -> dict[str, float]:
         "mean_iou_frequent": scores.mean_iou_above(FREQUENT),
         "accuracy": scores.accuracy,
     }
+
+
+def write_pictures(folder: Path, classes: ClassSet, predicted: Predicted) -> None:
+    """Write three pictures: the prediction in class colours, over the image, and the wrong pixels in red."""
+    image = predicted.image.permute(1, 2, 0).numpy()
+    prediction = predicted.prediction.cpu().numpy()
+    colours = classes.colourise(prediction)
+    wrong = errors(image, predicted.labels.numpy(), prediction, len(classes))
+    for kind, picture in (("colours", colours), ("overlay", overlay(image, colours)), ("errors", wrong)):
+        save_picture(folder / kind / f"{predicted.name}.png", picture)
 
 
 class FirstPicture:

@@ -5,33 +5,31 @@ from pathlib import Path
 from typing import Any
 
 from datasets.labels import ClassSet
-from datasets.options import DataOptions
 from datasets.registry import titles
 from engine.evaluating.prediction import Predictor
 from engine.figures.activation_maps import draw_activation
-from engine.figures.tsne import draw_tsne
 from engine.figures.views import ViewSource
 from engine.options.evaluation_options import EvaluationOptions
 from engine.run_log import code_version
 from utils.errors import UsageError
+from utils.packages import need
 
 
 def draw_figures(
-    predict: Predictor,
-    options: EvaluationOptions,
-    data: DataOptions,
-    *,
-    out: Path,
-    trained: Mapping[str, Any],
-    classes: ClassSet,
+    predict: Predictor, options: EvaluationOptions, *, out: Path, trained: Mapping[str, Any], classes: ClassSet
 ) -> Path:
-    """Draw the figures below ``out`` and return it; ``trained`` is the content of the checkpoint."""
-    figures, subject = options.figures, options.subject
-    check_memory(options, memory=predict.net.memory is not None)
+    """Draw the figures below ``out`` and return it; ``trained`` is the content of the checkpoint.
+
+    UsageError if a figure needs a memory and there is none.
+    """
+    figures, subject, snapshot = options.figures, options.subject, options.snapshot.snapshot
+    if predict.net.memory is None and (figures.actmap or figures.tsne_features == "after"):
+        flag = "--mem_actmap" if figures.actmap else "--tsne_features after"
+        raise UsageError(f"{flag}: {snapshot} holds no memory; name a checkpoint trained with --memory")
     sources = figures.sources or trained["flags"].get("dataset") or []
     names = titles(subject.datasets or ())
     settings = {
-        "snapshot": str(options.snapshot.snapshot.resolve()),
+        "snapshot": str(snapshot.resolve()),
         "iteration": trained["iteration"],
         "network": trained["network"],
         "label": subject.label,
@@ -42,19 +40,12 @@ def draw_figures(
         "centre_crop": figures.centre_crop,
         **predict.describe(),
     }
-    source = ViewSource(options, data)
+    source = ViewSource(options, classes)
     if figures.tsne:
-        draw_tsne(predict, source, figures, out=out / "tsne", settings=settings, classes=classes)
+        need("matplotlib", "--tsne", remedy="install it with `pip install openTSNE matplotlib`")
+        from engine.figures.tsne import draw_tsne
+
+        draw_tsne(predict, source, out=out / "tsne", settings=settings)
     if figures.actmap:
-        draw_activation(predict, source, figures, out=out / "memory_activation", settings=settings, classes=classes)
+        draw_activation(predict, source, out=out / "memory_activation", settings=settings)
     return out
-
-
-def check_memory(options: EvaluationOptions, *, memory: bool) -> None:
-    """UsageError if a figure needs a memory and there is none."""
-    figures = options.figures
-    flag = "--mem_actmap" if figures.actmap else "--tsne_features after"
-    if not memory and (figures.actmap or (figures.tsne and figures.tsne_features == "after")):
-        raise UsageError(
-            f"{flag}: {options.snapshot.snapshot} holds no memory; name a checkpoint trained with --memory"
-        )

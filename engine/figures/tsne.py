@@ -1,7 +1,7 @@
-"""``--tsne``: a point per image and class, the mean of its features, together with the memory's items."""
+"""``--tsne``: a point per image and class, the mean of its features, with the memory's items; needs matplotlib."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.images import LabelledImages
-from datasets.labels import ClassSet
 from engine.evaluating.prediction import Predictor
-from engine.figures.feature_cloud import Cloud, Point
-from engine.figures.views import ViewSource, shown_classes
-from engine.options.figure_options import FigureOptions
+from engine.figures.scatter_plots import Cloud, Point, draw_cloud
+from engine.figures.views import ViewSource
 from network.categorical_memory import class_sums
-from network.deeplab import SegOutput
 from utils.distributed import gather
-from utils.embedding import embed, load_method, settings_for
+from utils.embedding import REMEDY, embed, settings_for
 from utils.errors import UsageError
 from utils.files import whole_file
 from utils.log import log
@@ -31,24 +28,14 @@ MOST = 10_200  # points, as published
 FEWEST = 4
 
 
-def draw_tsne(
-    predict: Predictor,
-    source: ViewSource,
-    figures: FigureOptions,
-    *,
-    out: Path,
-    settings: Mapping[str, Any],
-    classes: ClassSet,
-) -> None:
+def draw_tsne(predict: Predictor, source: ViewSource, *, out: Path, settings: Mapping[str, Any]) -> None:
     """Write pictures by class and by domain, and the numbers behind them, for each of ``--duplication`` embeddings."""
+    figures, classes, shown = source.figures, source.classes, source.shown
     method = "pca" if figures.pca else "tsnecuda" if figures.tsnecuda else "openTSNE"
-    load_method(method, "--tsnecuda" if figures.tsnecuda else "--tsne")
-    need("matplotlib", "--tsne", remedy="install it with `pip install openTSNE matplotlib`")
-    from engine.figures.scatter_plots import draw_cloud  # needs matplotlib, which nothing else does
-
-    shown = shown_classes(classes, all_classes=figures.all_classes)
+    if method in REMEDY:
+        need(method, "--tsnecuda" if figures.tsnecuda else "--tsne", remedy=REMEDY[method])
     domains = source.domains()
-    points = collect_points(predict, source, domains, features=figures.tsne_features, shown=shown, classes=classes)
+    points = collect_points(predict, source, domains)
     if rank() > 0:
         return
     points = at_most(points, MOST)
@@ -56,7 +43,7 @@ def draw_tsne(
     item_classes: list[int] = []
     if predict.net.memory is not None and figures.tsne_features == "before":  # after the read is another space
         item_classes, items = shown, predict.net.memory.items[shown].float().cpu().numpy()
-    folder = out / f"{'_'.join(domains)}_{source.subject.split}"
+    folder = out / f"{'_'.join(domains)}_{settings['split']}"
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.concatenate([np.stack([point.feature for point in points]), items])
     for number in range(1, figures.embeddings + 1):
@@ -69,26 +56,16 @@ def draw_tsne(
     log.info(f"{len(points)} points and {len(items)} memory items\nwritten to {folder}")
 
 
-def collect_points(
-    predict: Predictor,
-    source: ViewSource,
-    domains: Mapping[str, LabelledImages],
-    *,
-    features: str,
-    shown: Sequence[int],
-    classes: ClassSet,
-) -> list[Point]:
+def collect_points(predict: Predictor, source: ViewSource, domains: Mapping[str, LabelledImages]) -> list[Point]:
     """The points of all images of all processes, in the order of domains, images and classes."""
     own: list[tuple[int, int, list[Point]]] = []
     for place, (domain, images) in enumerate(domains.items()):
         for view in source.labelled(images):
             output = predict.output(view.image, index=view.index)
-            means, present = class_means(
-                features_of(output, features), view.labels.to(predict.device), classes=len(classes)
-            )
+            features = output.features if source.figures.tsne_features == "before" else output.reading.features
+            means, present = class_means(features[0], view.labels.to(predict.device), classes=len(source.classes))
             here, vectors = present.tolist(), means.cpu().numpy()
-            points = [Point(domain, view.name, k, vectors[k]) for k in shown if here[k]]
-            own.append((place, view.index, points))
+            own.append((place, view.index, [Point(domain, view.name, k, vectors[k]) for k in source.shown if here[k]]))
     ordered = sorted(chain(*gather(own)), key=lambda entry: entry[:2])
     points = list(chain(*(points for *_, points in ordered)))
     if len(points) < FEWEST:
@@ -97,11 +74,6 @@ def collect_points(
             "domains, raise --imagenum_dom, or add --all_class"
         )
     return points
-
-
-def features_of(output: SegOutput, which: str) -> Tensor:
-    """The features (C,h,w) of an image, from before or after the read."""
-    return (output.features if which == "before" else output.reading.features)[0]
 
 
 def class_means(features: Tensor, labels: Tensor, *, classes: int) -> tuple[Tensor, Tensor]:
@@ -125,13 +97,15 @@ def at_most(points: Sequence[Point], most: int) -> Sequence[Point]:
 
 def write_cloud(stem: Path, cloud: Cloud, settings: Mapping[str, Any]) -> None:
     """All numbers behind a picture as ``.npz``, readable without any class of this project."""
+    names = cloud.classes.names
+    domains, images, train_ids, features = zip(*cloud.points, strict=True)
     content = {
-        "features": np.stack([point.feature for point in cloud.points]),
-        "class": class_names((point.train_id for point in cloud.points), cloud.classes),
-        "domain": np.array([point.domain for point in cloud.points]),
-        "image": np.array([point.image for point in cloud.points]),
+        "features": np.stack(features),
+        "class": np.array([names[k] for k in train_ids]),
+        "domain": np.array(domains),
+        "image": np.array(images),
         "coordinates": cloud.places,
-        "item_class": class_names(cloud.item_classes, cloud.classes),
+        "item_class": np.array([names[k] for k in cloud.item_classes], dtype=np.str_),
         "item_features": cloud.item_features,
         "item_coordinates": cloud.item_places,
         "snapshot": np.array(settings["snapshot"]),
@@ -139,10 +113,6 @@ def write_cloud(stem: Path, cloud: Cloud, settings: Mapping[str, Any]) -> None:
     }
     with whole_file(stem.with_name(f"{stem.name}.npz")) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **content)
-
-
-def class_names(train_ids: Iterable[int], classes: ClassSet) -> np.ndarray:
-    return np.array([classes.names[k] for k in train_ids], dtype=np.str_)
 
 
 def caption(settings: Mapping[str, Any], cloud: Cloud) -> str:
