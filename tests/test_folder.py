@@ -1,5 +1,6 @@
 """eval.py --images: every image of a folder is labelled once, whatever else lies there."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
