@@ -81,7 +81,10 @@ class DatasetSpec(LabelFormat):
     def find(self, root: Path | str, split: str) -> list[Part]:
         """The folders that hold a split; UsageError with all places that were searched if there is none."""
         if split not in self.splits:
-            raise UsageError(f"{self.name} has no labelled split '{split}': choose one of {', '.join(self.splits)}")
+            raise UsageError(
+                f"{self.name} has no labelled split '{split}': choose one of {', '.join(self.splits)}, or another data "
+                "set"
+            )
         root = Path(root).expanduser()
         outer = folders_named(root, self.folders)
         homes = list(dict.fromkeys(home for folder in outer for home in (folder, *folders_named(folder, self.folders))))
@@ -103,7 +106,7 @@ class DatasetSpec(LabelFormat):
             problem = f"{', '.join(map(str, homes))}: no image found"
         return (
             f"{problem}; the images of {self.name} are expected there as {patterns}: put the data there, name another "
-            f"--data_root, or draw a stand-in with `python -m datasets.demo {root}`"
+            f"--data_root, or draw stand-ins of the README's six data sets with `python -m datasets.demo {root}`"
         )
 
     def pairing(self, parts: Sequence[Part], split: str) -> Pairing:

@@ -28,8 +28,8 @@ class PinMem(Method):
         5. w      <- SGD(w, g_train + g_test)                                      first order
         6. M      <- write(M, meta-train; w)                                       absorb
 
-    In 4 the gradient reaches w' through M' as well, but only its update network: the features that M' is written from
-    are constants.  In 6 batch norm uses its running statistics, as in the authors' release.
+    In 4 the gradient flows through M' as well, but only to the memory's update network: the features that M' is written
+    from are constants.  In 6 batch norm uses its running statistics, as in the authors' release.
     """
 
     def step(self, batch: Batch) -> Terms:
@@ -65,7 +65,7 @@ class PinMem(Method):
         return self.objective(out, batch) | {"coh": self.options.cohesion * cohesion}
 
     def write_at(self, state: dict[str, Tensor], batch: Batch) -> Tensor:
-        """M' (S,C), written by the network in another state."""
+        """M' (S,C), written by the network in another state.  A call of the memory is a write."""
         with torch.no_grad():
             features = call_with(self.net.encoder, state, batch.images, prefix="encoder.").features
         items = state["memory.items"]

@@ -1,6 +1,8 @@
 """The norms that ``--wt_layer`` adds to a backbone, and how they get there.
 
-The flag has seven numbers: one for each of up to three convolutions in the stem, one for the end of each stage.
+The flag has seven numbers: one for each of up to three convolutions in the stem, one for the end of each stage.  So
+``0 0 4 4 4 0 0`` puts number 4 behind the stem's last convolution (in a ResNet in place of its batch norm) and at the
+end of stages 1 and 2.
 
 | number | norm                                                                                               |
 |--------|----------------------------------------------------------------------------------------------------|
