@@ -20,8 +20,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 import train as training
 from checkpoints.run_files import numbered
 from engine.options.resuming import refuse_changes
-from engine.options.training_command import parse_training
-from engine.options.training_parser import training_parser
+from engine.options.training_command import parse_training, training_parser
 from engine.program import run_program
 from engine.training import run as training_run
 from engine.training.interruption import Interrupted
