@@ -1,4 +1,4 @@
-"""eval.py --images: a folder of images, whatever lies in it, labelled once each."""
+"""eval.py --images: every image of a folder is labelled once, whatever else lies there."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Nine files below a folder, five of which are images; one of them was taken with the camera turned."""
+    """A folder with five images, one of them taken with the camera turned, a broken image and three other files."""
     root = tmp_path / "my pictures"
     (root / "deep" / "er").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -42,7 +42,7 @@ def pictures(tmp_path: Path) -> Path:
     return root
 
 
-# How the results are called: without the suffix, where that leaves no doubt.
+# The names of the results: without the suffix, unless two images differ only in it.
 IMAGES = {"a.jpg": (70, 40), "a.png": (53, 37), "deep/er/b": (1, 1), "deep/c": (5, 300), "turned": (30, 60)}
 
 
@@ -53,10 +53,10 @@ def label(home: Path, pictures: Path, *more: str, snapshot: str = "memory.pth") 
 
 def test_images_of_a_folder(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     label(home, pictures, "--out", str(tmp_path / "out"))
-    told = capsys.readouterr()
-    assert "3 files are no images and are skipped: Thumbs.db, film.mp4, notes.txt" in told.out
-    assert "broken.jpg: unreadable image" in told.err
-    assert "5 images labelled" in told.out and "1 could not be read" in told.out and "s each" in told.out
+    output = capsys.readouterr()
+    assert "3 files are no images and are skipped: Thumbs.db, film.mp4, notes.txt" in output.out
+    assert "broken.jpg: unreadable image" in output.err
+    assert all(text in output.out for text in ("5 images labelled", "1 could not be read", "s each"))
     folder = tmp_path / "out" / "my pictures"
     for name, size in IMAGES.items():
         colours, overlay, train_ids, ids = (Image.open(folder / kind / f"{name}.png") for kind in KINDS)
@@ -72,30 +72,40 @@ def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsy
     out = tmp_path / "out"
     label(home, pictures, "--out", str(out), "--limit", "2")
     assert "2 images labelled" in capsys.readouterr().out
-    folder = out / "my pictures"
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     assert len(before) == 2 * 4
-    missing = next(path for path in before if path.parent.name == "overlay" and path.name == "a.png.png")
+    missing = out / "my pictures" / "overlay" / "a.png.png"
     missing.unlink()  # as after a kill
     label(home, pictures, "--out", str(out))
-    assert "4 images labelled" in (told := capsys.readouterr().out) and "1 were finished before" in told
-    kept = {path for path, time in before.items() if path.exists() and path.stat().st_mtime_ns == time}
-    assert {path.name for path in kept} == {"a.jpg.png"} and missing.exists()
-    label(home, pictures, "--out", str(out), "--limit", "1", snapshot="plain.pth")
-    assert "memory.pth (iteration 0) or in another way: all of it is done anew" in capsys.readouterr().out
-    assert {path.name for path in folder.rglob("*.png")} == {"a.jpg.png"}
-    shutil.copyfile(home / "plain.pth", tmp_path / "x.pth")
-    label(tmp_path, pictures, "--out", str(out), "--limit", "1", snapshot="x.pth")
-    first = (folder / "train_ids/a.jpg.png").read_bytes()
-    content = load_checkpoint(tmp_path / "x.pth")
+    text = capsys.readouterr().out
+    assert "4 images labelled" in text and "1 were finished before" in text and missing.exists()
+    unchanged = {path.name for path, time in before.items() if path.stat().st_mtime_ns == time}
+    assert unchanged == {"a.jpg.png"}
+
+
+def test_another_checkpoint_does_all_again(
+    home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out, snapshot = tmp_path / "out", tmp_path / "plain.pth"
+    train_ids = out / "my pictures" / "train_ids" / "a.jpg.png"
+    shutil.copyfile(home / "plain.pth", snapshot)
+    label(home, pictures, "--out", str(out))
+    label(tmp_path, pictures, "--out", str(out), "--limit", "1", snapshot="plain.pth")
+    assert "memory.pth (iteration 0) or in another way: everything is done again" in capsys.readouterr().out
+    assert {path.name for path in out.rglob("*.png")} == {"a.jpg.png"}
+    before = train_ids.read_bytes()
+    content = load_checkpoint(snapshot)
     content["weights"] = {name: w.flip(0) if w.shape[:1] == (19,) else w for name, w in content["weights"].items()}
-    write_checkpoint(tmp_path / "x.pth", content)  # the same file by name and iteration, with its classes exchanged
-    label(tmp_path, pictures, "--out", str(out), "--limit", "1", snapshot="x.pth")
-    assert "x.pth (iteration 0) or in another way" in capsys.readouterr().out
-    assert (folder / "train_ids/a.jpg.png").read_bytes() != first
-    (folder / "snapshot.json").unlink()
-    with pytest.raises(UsageError, match="nothing tells what made it; name another --out"):
-        label(home, pictures, "--out", str(out))
+    write_checkpoint(snapshot, content)  # exchanges the classes, with the same file name and iteration
+    label(tmp_path, pictures, "--out", str(out), "--limit", "1", snapshot="plain.pth")
+    assert "plain.pth (iteration 0) or in another way" in capsys.readouterr().out and train_ids.read_bytes() != before
+
+
+def test_pictures_of_unknown_origin_are_kept(home: Path, pictures: Path, tmp_path: Path) -> None:
+    label(home, pictures, "--out", str(tmp_path), "--limit", "1")
+    (tmp_path / "my pictures" / "snapshot.json").unlink()
+    with pytest.raises(UsageError, match="exists already, and no file says how it was made; name another --out"):
+        label(home, pictures, "--out", str(tmp_path))
 
 
 def test_results_inside_the_folder_are_no_images(home: Path, pictures: Path, capsys: pytest.CaptureFixture) -> None:

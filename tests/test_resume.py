@@ -1,5 +1,6 @@
-"""Runs that were stopped go on as if nothing had been: by a signal, by a kill at any moment, by a full disk."""
+"""A run that a signal, a kill or a full disk stopped goes on as if it had not stopped."""
 
+import json
 import os
 import random
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 import train as training
 from checkpoints.run_files import numbered
+from engine.options.resuming import refuse_changes
+from engine.options.training_command import parse_training
+from engine.options.training_parser import training_parser
 from engine.program import run_program
+from engine.training import run as training_run
 from engine.training.interruption import Interrupted
 from engine.training.trainer import Trainer
 from methods.pinmem import PinMem
@@ -44,21 +49,21 @@ def flags(data: Path, out: Path, *extra: str) -> list[str]:
     return [*line.split(), *extra]
 
 
-@pytest.mark.parametrize("part", ["initialise_memory", "step"])
-def test_an_error_lets_the_loading_processes_go(
-    part: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("owner", "part"), [(training_run, "write_first_memory"), (PinMem, "step")])
+def test_an_error_ends_the_loading_processes(
+    owner: Any, part: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the end of the program would wait for them for ever."""
+    """Otherwise the end of the program would wait for them for ever."""
 
-    def fail(self: PinMem, batches: Any) -> None:
-        if part == "initialise_memory":
+    def fail(_: object, batches: Any) -> None:
+        if part == "write_first_memory":
             next(iter(batches))
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(PinMem, part, fail)
+    monkeypatch.setattr(owner, part, fail)
     with pytest.raises(RuntimeError, match="boom") as error:
         training.main(flags(data, tmp_path))
-    assert not active_children() and error.tb  # which would keep them
+    assert not active_children() and error.tb  # the traceback still refers to the loaders
 
 
 def run_of(out: Path) -> Path:
@@ -74,7 +79,7 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tensors(entry: object, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
-    """All tensors in a checkpoint with the way to them."""
+    """All tensors in a checkpoint, with their paths in it."""
     if isinstance(entry, torch.Tensor):
         yield name, entry
     pairs = entry.items() if isinstance(entry, dict) else enumerate(entry) if isinstance(entry, list | tuple) else ()
@@ -85,9 +90,9 @@ def tensors(entry: object, name: str = "") -> Iterator[tuple[str, torch.Tensor]]
 def check_equal(run: Path, expected: Path) -> None:
     for name in ("last.pth", "best.pth"):
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (run, expected))
-        found, wanted = dict(tensors(ours)), dict(tensors(theirs))
-        assert found.keys() == wanted.keys() and len(wanted) > 200
-        assert [key for key, value in wanted.items() if not torch.equal(found[key], value)] == []
+        values, wanted = dict(tensors(ours)), dict(tensors(theirs))
+        assert values.keys() == wanted.keys() and len(wanted) > 200
+        assert [key for key, value in wanted.items() if not torch.equal(values[key], value)] == []
         for key in ("iteration", "validation", "validated", "best", "best_iteration", "scheduler"):
             assert ours[key] == theirs[key]
     assert repeatable(run) == repeatable(expected)
@@ -96,8 +101,8 @@ def check_equal(run: Path, expected: Path) -> None:
 
 
 def curves(run: Path) -> list[tuple[str, int, float]]:
-    """The scalars that TensorBoard shows, without those of time: of all event files, less what later ones take back."""
-    found: list[tuple[str, int, float]] = []
+    """The scalars that TensorBoard shows, without the times; a later event file replaces what it repeats."""
+    scalars: list[tuple[str, int, float]] = []
     for path in sorted((run / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime):
         content, place = path.read_bytes(), 0
         while place + 12 <= len(content):
@@ -105,13 +110,13 @@ def curves(run: Path) -> list[tuple[str, int, float]]:
             event = Event.FromString(content[place + 12 : place + 12 + size])
             place += 16 + size
             if event.session_log.status == SessionLog.START:
-                found = [row for row in found if row[1] < event.step]
+                scalars = [scalar for scalar in scalars if scalar[1] < event.step]
             values = [value for value in event.summary.value if value.HasField("simple_value")]
-            found += [(value.tag, event.step, value.simple_value) for value in values]
-    return sorted(row for row in found if not row[0].startswith("pace/"))
+            scalars += [(value.tag, event.step, value.simple_value) for value in values]
+    return sorted(scalar for scalar in scalars if not scalar[0].startswith("pace/"))
 
 
-@pytest.mark.parametrize("moment", [1, 4])  # in the middle of nothing, and where a validation is due
+@pytest.mark.parametrize("moment", [1, 4])  # the second one before a validation
 def test_a_signal_saves_and_the_run_goes_on(
     moment: int, data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +145,7 @@ def start(data: Path, out: Path) -> subprocess.Popen:
 
 
 def killed(process: subprocess.Popen, out: Path, moment: float | None) -> list[Path]:
-    """SIGKILL after ``moment`` seconds of training, or while a checkpoint is written; what was half written then."""
+    """Kill after ``moment`` seconds of training, or while a checkpoint is written; return half-written files."""
     while process.poll() is None and not list(out.glob("run/*/tensorboard")):
         time.sleep(0.01)
     begun = time.monotonic()
@@ -162,14 +167,14 @@ def test_kill_while_saving_and_at_any_moment(kills: int, data: Path, uninterrupt
     for moment in moments:
         killed(start(data, tmp_path), tmp_path, moment)
     process = start(data, tmp_path)
-    told, complaint = process.communicate()
-    assert process.returncode == 0 and "done" in told, complaint
+    output, errors = process.communicate()
+    assert process.returncode == 0 and "done" in output, errors
     training.main(flags(data, tmp_path, "--resume", "auto"))  # nothing is left to do
-    run = sorted((tmp_path / "run").iterdir())[-1]  # those that were killed before their first checkpoint came before
+    run = sorted((tmp_path / "run").iterdir())[-1]  # earlier ones were killed before their first checkpoint
     check_equal(run, uninterrupted)
 
 
-def test_a_full_disk_is_told_and_leaves_what_was_saved(
+def test_a_full_disk_leaves_what_was_saved(
     data: Path, uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = tmp_path / "run" / "now"
@@ -195,23 +200,53 @@ def test_the_newest_checkpoints_stay(uninterrupted: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (["--lr", "0.5"], "--lr: the run .* was started with 0.01, not 0.5"),
-        (["--dataset", "gtav"], "--dataset: the run"),
-        (["--recipe", "published"], "--recipe: the run"),
-        (["--max_iter", "5"], "--max_iter 5: the run has done 8 iterations already"),
+        ("--lr 0.5", "--lr: the run .* was started with 0.01, not 0.5"),
+        ("--dataset gtav", "--dataset: the run"),
+        ("--recipe published", "--recipe: the run"),
+        ("--method mldg", "--method: the run .* was started with pinmem, not mldg"),
+        ("--max_iter 5", "--max_iter 5: the run has done 8 iterations already"),
     ],
 )
-def test_a_run_that_goes_on_keeps_its_flags(change: list[str], told: str, uninterrupted: Path) -> None:
-    with pytest.raises(UsageError, match=told):
-        training.main(["--resume", str(uninterrupted), *change])
+def test_a_run_that_goes_on_keeps_its_flags(change: str, message: str, uninterrupted: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        training.main(["--resume", str(uninterrupted), *change.split()])
+
+
+@pytest.mark.parametrize("name", ["class_uniform_pct", "epoch_size", "cls_wt_loss", "rlx_off_iter", "strict_bdr_cls"])
+def test_also_flags_that_its_version_did_not_have(name: str) -> None:
+    flags = dict(parse_training([]).flags)
+    before = {**flags, "checkpoint": Path("run/iteration_0000001.pth")}
+    older = {key: value for key, value in before.items() if key != name}
+
+    def refuse(now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        refuse_changes(now, before, training_parser().get_default)
+
+    refuse(flags, before)
+    refuse(flags, older)
+    for now, then in ((flags, {**before, name: 7}), (flags | {name: 7}, older)):
+        with pytest.raises(UsageError, match=f"--{name}: the run run was started with"):
+            refuse(now, then)
+
+
+def test_a_run_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
+    """It has no flag ``--method``, and not all other flags either."""
+    training.main(flags(data, tmp_path, "--max_iter", "4"))
+    path = run_of(tmp_path) / "flags.json"
+    content = json.loads(path.read_text())
+    for name in ("method", "covstat_val_dataset", "class_uniform_pct", "skip_bad"):
+        del content["flags"][name]
+    path.write_text(json.dumps(content))
+    training.main(["--resume", str(run_of(tmp_path)), "--max_iter", str(ITERATIONS)])
+    assert torch.load(run_of(tmp_path) / "last.pth", weights_only=True)["iteration"] == ITERATIONS
+    assert parse_training(["--resume", str(run_of(tmp_path))]).method_name == "pinmem"
 
 
 def test_what_resume_may_name(uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for name in ("", "last.pth", "iteration_0000008.pth"):
         training.main(["--resume", str(uninterrupted / name), "--plan"])
-        assert "goes on     from" in capsys.readouterr().out
+        assert "continues   from" in capsys.readouterr().out
     with pytest.raises(UsageError, match=r"already at iteration_0000008\.pth"):
         training.main(["--resume", str(uninterrupted / "iteration_0000006.pth"), "--plan"])
     with pytest.raises(UsageError, match="no checkpoint there"):
@@ -220,7 +255,7 @@ def test_what_resume_may_name(uninterrupted: Path, tmp_path: Path, capsys: pytes
         training.main(["--resume", str(tmp_path / "absent.pth")])
 
 
-def test_other_images_are_not_the_same_run(data: Path, uninterrupted: Path) -> None:
+def test_other_images_are_refused(data: Path, uninterrupted: Path) -> None:
     extra = sorted((data / "GTAV/images/train").rglob("*.png"))[0]
     label = Path(str(extra).replace("images", "labels"))
     copies = [path.with_name("zz.png") for path in (extra, label)]
@@ -246,13 +281,13 @@ def test_the_best_is_published_again_after_a_kill_in_between(data: Path, uninter
         assert (run / name).samefile(run / "iteration_0000008.pth")
 
 
-def test_poly_ends_where_it_was_to_end(data: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_poly_schedule_cannot_become_longer(data: Path, tmp_path: Path) -> None:
     training.main(flags(data, tmp_path, "--max_iter", "2", "--lr_schedule", "poly"))
     with pytest.raises(UsageError, match="--max_iter 4: under --lr_schedule poly the learning rate of this run is 0"):
         training.main(["--resume", str(run_of(tmp_path)), "--max_iter", "4"])
 
 
-def test_processes_agree_where_a_run_goes_on(tmp_path: Path) -> None:
+def test_processes_compare_where_a_run_goes_on(tmp_path: Path) -> None:
     assert run_ranks(agreements, 2, tmp_path) == [(True, False)] * 2
 
 

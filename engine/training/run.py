@@ -114,7 +114,8 @@ def start_network(options: TrainingOptions, config: dict[str, Any], device: torc
             image_in=options.network.image_in,
         )
     net = net.to(device).train()
-    net.encoder.backbone.recompute = options.step.recompute
+    if options.step.recompute:
+        net.encoder.backbone.recompute = True
     if options.step.compile:
         machine.compile_network(net)
     return join_batch_norms(net, device) if world_size() > 1 else net

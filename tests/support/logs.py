@@ -1,4 +1,4 @@
-"""What a run writes while it trains."""
+"""The log of a run."""
 
 import json
 from pathlib import Path
@@ -9,5 +9,5 @@ def log_rows(run: Path) -> list[dict]:
 
 
 def repeatable(run: Path) -> list[dict]:
-    """The rows that another run with the same flags writes too: all but those that tell time."""
+    """The rows that another run with the same flags writes too: all but the times."""
     return [row for row in log_rows(run) if row["kind"] != "pace"]
