@@ -91,7 +91,7 @@ def test_meta_test_images_never_reach_memory_or_running_statistics() -> None:
         batch = random_batch()
         batch.images[1] = random_batch(seed=seed).images[1] * (1 + seed)
         grads = [torch.zeros_like(param) for param in method.net.parameters()]
-        method.apply = lambda _, method=method, grads=grads: type(method).apply(method, grads)  # same weights after it
+        method.apply = lambda *_, method=method, grads=grads: type(method).apply(method, grads)  # same weights after it
         method.step(batch)
         stored.append({name: buffer.clone() for name, buffer in method.net.named_buffers()})
     reading_statistics = ("memory.fuse",)  # of the meta-train pass as well, hence equal too
