@@ -142,7 +142,7 @@ def test_bad_files_are_replaced_and_counted_across_stops(
     truncate(images(root)[3])
     training.main(flags(root, tmp_path / "whole", "--skip_bad", "2"))
     told, whole = capfd.readouterr().out, run_of(tmp_path / "whole")
-    assert "bad files that were replaced: 2 (gtav " in told and told.count("another takes its place") == 2
+    assert "bad files that were replaced: 2 (gtav " in told and told.count("another image takes its place") == 2
     assert len(bad_rows(whole)) == 2 == len(checkpoint(whole)["bad_files"])
     first, second = (row["iteration"] for row in bad_rows(whole))
     assert 1 <= first < second < 6, "the seed does not fit this test"

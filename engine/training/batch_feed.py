@@ -1,4 +1,4 @@
-"""The batches of a run, and what its processes must agree on between two iterations."""
+"""The batches of a run: what its processes agree on between two iterations, and how long iterations take."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -77,3 +77,24 @@ class BatchFeed:
     def close(self) -> None:
         """End the processes that load data; they would wait for ever."""
         getattr(self.batches, "close", lambda: None)()
+
+
+class Pace:
+    """Times the iterations between two logs.  ``restart`` leaves out what happens between them, such as validation."""
+
+    def __init__(self, feed: BatchFeed) -> None:
+        self.feed = feed
+        self.restart()
+
+    def restart(self) -> None:
+        self.began, self.waited = time.perf_counter(), self.feed.waited
+
+    def lap(self, iterations: int) -> dict[str, float]:
+        """Seconds per iteration since the last lap, and the share of the time spent waiting for samples.
+
+        Call it when the device has done its part.  A GPU works while this process waits for samples; there the share is
+        an upper bound.
+        """
+        seconds, waited = time.perf_counter() - self.began, self.feed.waited - self.waited
+        self.restart()
+        return {"seconds": seconds / iterations, "waiting": waited / seconds}
