@@ -87,14 +87,12 @@ def check_finite(content: Any, source: str) -> None:
     Our files hold their weights in "weights", those of the authors in "state_dict" and "memory"; a bare state dict
     consists of weights.
     """
-    parts = [content] + [content.get(key) for key in ("weights", "state_dict")] if isinstance(content, Mapping) else []
-    for name, value in chain.from_iterable(part.items() for part in parts if isinstance(part, Mapping)):
+    outer = content if isinstance(content, Mapping) else {}
+    parts = [part for part in (outer, outer.get("weights"), outer.get("state_dict")) if isinstance(part, Mapping)]
+    for name, value in chain.from_iterable(part.items() for part in parts):
         is_dense = isinstance(value, Tensor) and value.layout is torch.strided
         if is_dense and value.is_floating_point() and not value.isfinite().all():
-            raise UsageError(
-                f"{source}: {name} holds NaN or infinite numbers, as after a training that diverged; give an earlier "
-                "or another checkpoint"
-            )
+            raise UsageError(f"{source}: {name} holds NaN or infinite numbers; give an earlier or another checkpoint")
 
 
 def missing_entries(content: Any) -> list[str]:

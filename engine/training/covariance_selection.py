@@ -1,6 +1,6 @@
 """Selective whitening: statistics during a run, and the covariance entries that they select."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import torch
@@ -15,6 +15,7 @@ from loss.covariance import sensitive_entries
 from methods.method import Method
 from methods.whitening_term import mean_variances
 from utils.distributed import from_first
+from utils.log import log
 from utils.processes import rank, world_size
 
 Check = Callable[[], None]  # raises an exception to leave the selection
@@ -57,6 +58,8 @@ class CovarianceSelection:
                 between()
         method.net.train()
         term.select(masks, iteration, device)
+        counts = ", ".join(f"{int(mask.sum()):,} of {len(mask) * (len(mask) - 1) // 2:,}" for mask in masks)
+        log.info(f"{iteration}: covariance entries to whiten: {counts}")
 
     def pairs(
         self, images: LabelledImages, seeds: tuple[int, ...], device: torch.device, within: Check
@@ -68,9 +71,3 @@ class CovarianceSelection:
         for pair in tqdm(loader, title, leave=False, unit="image", disable=rank() > 0):
             yield normalise(pair.to(device), image_in=self.image_in)
             within()
-
-
-def describe_masks(masks: Sequence[Tensor]) -> str:
-    """How many covariance entries ``masks`` (C,C bool each) select."""
-    counts = ", ".join(f"{int(mask.sum()):,} of {len(mask) * (len(mask) - 1) // 2:,}" for mask in masks)
-    return f"covariance entries to whiten: {counts}"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from engine.options.training_options import TrainingOptions
 from engine.run_log import RunLog
 from engine.timetable import timetable_of
 from engine.training.batch_feed import BatchFeed, Pace
-from engine.training.covariance_selection import CovarianceSelection, describe_masks
+from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interrupted, Interruption, Stopped
 from methods.method import Method
 from methods.objective import Terms
@@ -163,30 +164,27 @@ class Trainer:
 
     def select(self) -> None:
         """Select the covariance entries to whiten from now on, if that is due."""
-        if not self.selection_due():
-            return
-        iteration = self.progress.iteration
-        self.selection.take(self.method, iteration, self.device, between=self.leave, within=self.leave_alone)
-        log.info(f"{iteration}: {describe_masks(self.method.objective.whitening.masks)}")
+        if self.selection_due():
+            done = self.progress.iteration
+            self.selection.take(self.method, done, self.device, between=self.leave, within=self.leave_alone)
 
     def validate(self) -> None:
         """Score all domains, if that is due.  The mean over the held-out source images chooses the best checkpoint."""
         if not self.validation_due():
             return
-        iteration, results = self.progress.iteration, {}
+        options, iteration, results = self.options, self.progress.iteration, {}
         predict = Predictor(
             self.method.net,
             device=self.device,
             inference=Inference(),
-            gumbel=bool(self.options.scoring.gumbel_eval),
-            image_in=self.options.network.image_in,
+            gumbel=bool(options.scoring.gumbel_eval),
+            image_in=options.network.image_in,
             precision=self.precision,
         )
+        settings = {"scoring": options.scoring, "workers": options.machine.workers}
         for role, images in [(role, images) for role, group in self.validation.items() for images in group]:
             name, first = images.spec.name, FirstPicture(self.leave_alone, images.spec.classes)
-            (scores,) = score_reads(
-                predict, images, scoring=self.options.scoring, workers=self.options.machine.workers, each=first
-            )
+            (scores,) = score_reads(predict, images, each=first, **settings)
             self.leave()
             results[name] = scores.mean_iou
             if self.run_log:
@@ -194,11 +192,10 @@ class Trainer:
                 self.run_log.picture(f"{role}/{name}", first.strip(), iteration)
         self.method.net.train()
         self.progress.validated, self.progress.validation = iteration, results
-        seen = [results[images.spec.name] for images in self.validation["seen"]]
-        if (mean := sum(seen) / len(seen)) > self.progress.best:
+        mean = fmean(results[images.spec.name] for images in self.validation["seen"])
+        if mean > self.progress.best:
             self.progress.best, self.progress.best_iteration = mean, iteration
-        shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in results.items())
-        log.info(f"{iteration}: mIoU {shown}")
+        log.info(f"{iteration}: mIoU {', '.join(f'{name} {100 * value:.1f}' for name, value in results.items())}")
 
     def leave(self) -> None:
         """Raise ``Stopped`` if a signal reached any process; all processes call this together."""
