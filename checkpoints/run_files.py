@@ -53,7 +53,6 @@ def publish(path: Path, *, best: bool) -> None:
     """Make the file ``path`` available as ``last.pth``, with ``best`` also as ``best.pth``, without a second copy."""
     for name in ("best.pth", "last.pth") if best else ("last.pth",):
         with whole_file(path.with_name(name)) as link:
-            link.unlink(missing_ok=True)  # a killed process with the same id may have left one
             try:
                 os.link(path, link)
             except OSError:  # not every file system has hard links

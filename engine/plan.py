@@ -123,11 +123,9 @@ def whitening_lines(options: TrainingOptions) -> Iterator[str]:
             named = " and ".join(map(str, kinds))
             yield f"whitening   none: --wt_layer {named} normalises only, since --wt_reg_weight is 0"
         return
-    every, spared = "all entries", f"the lowest of {loss.clusters} clusters"
-    if loss.relax_denom:
-        every = f"all entries, where they exceed 1/{loss.relax_denom:g} on average"
-        spared = f"one in {loss.relax_denom:g}"
-    for kind, entries in {1: every, SELECTIVE_KIND: f"all entries but {spared}"}.items():
+    margin = f", where they exceed 1/{loss.relax_denom:g} on average" if loss.relax_denom else ""
+    spared = f"one in {loss.relax_denom:g}" if loss.relax_denom else f"the lowest of {loss.clusters} clusters"
+    for kind, entries in {1: f"all entries{margin}", SELECTIVE_KIND: f"all entries but {spared}"}.items():
         if layers := loss.wt_layer.count(kind):
             plural = "s" if layers > 1 else ""
             yield f"whitening   weight {loss.weight:g}, of {layers} layer{plural} with --wt_layer {kind}: {entries}"

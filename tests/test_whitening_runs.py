@@ -181,8 +181,6 @@ def test_mistakes(line: str, message: str, capsys: pytest.CaptureFixture) -> Non
 def test_missing_parts_end_a_run_early(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no folder cityscapes"):
         training.main(flags(data, tmp_path, *ISW, "--covstat_val_dataset", "cityscapes"))
-    with pytest.raises(UsageError, match="--clusters 2018: a layer has 2,017 different numbers"):
-        training.main(flags(data, tmp_path, *ISW, "--clusters", "2018"))
     monkeypatch.setitem(sys.modules, "kmeans1d", None)
     with pytest.raises(UsageError, match=r"--wt_layer 2: the package kmeans1d cannot be loaded .*pip install kmeans1d"):
         training.main(flags(data, tmp_path, *ISW, "--plan"))
