@@ -18,9 +18,12 @@ LEVELS = {
 }  # fmt: skip
 
 
-PATHS = [path for name in LEVELS for path in sorted((ROOT / name).rglob("*.py"))]
-PATHS += [ROOT / f"{name}.py" for name in ("train", "eval", "ablation")]
-FILES = {path.relative_to(ROOT).as_posix(): path for path in PATHS}
+def python_files() -> list[Path]:
+    folders = [path for name in LEVELS for path in sorted((ROOT / name).rglob("*.py"))]
+    return [*folders, *(ROOT / f"{name}.py" for name in ("train", "eval", "ablation"))]
+
+
+FILES = {path.relative_to(ROOT).as_posix(): path for path in python_files()}
 MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): FILES[name] for name in FILES}
 
 
@@ -44,18 +47,22 @@ def imports_of(path: Path) -> set[str]:
     return set(imports(ast.parse(path.read_text())))
 
 
+def top_level_imports(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports_of(path)}
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_imports_go_down_only(name: str) -> None:
     own = LEVELS[name.partition("/")[0].removesuffix(".py")]
-    packages = {module.partition(".")[0] for module in imports_of(FILES[name])}
-    above = {package for package in packages if LEVELS.get(package, -1) > own}
+    above = {other for other in top_level_imports(FILES[name]) if LEVELS.get(other, -1) > own}
     assert not above, f"{name} (level {own}) imports {above}"
 
 
 def test_no_module_imports_itself_through_others() -> None:
     graph = {}
     for module, path in MODULES.items():
-        modules = {name if name in MODULES else name.rpartition(".")[0] for name in imports_of(path)}
+        names = imports_of(path)
+        modules = {name if name in MODULES else name.rpartition(".")[0] for name in names}
         graph[module] = modules & MODULES.keys()
     TopologicalSorter(graph).prepare()  # CycleError names the modules of a cycle
 
@@ -83,25 +90,19 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-TABLES = [
-    "engine.plan",
-    "methods",
-    "network.archs",
-    "optimizer.schedules",
-    "datasets.registry",
-    "datasets.disk.polygons",
-]
+TORCHLESS = """
+    engine.options.training_command engine.options.evaluation_options engine.plan methods network.archs tools.convert
+    optimizer.schedules datasets.labels datasets.registry datasets.disk.polygons datasets.demo.__main__
+    datasets.prepare.__main__ datasets.check.__main__
+"""
+TOOLS = "datasets.demo", "datasets.check", "datasets.prepare", "tools.compare", "tools.convert"
+PROGRAMS = [["train.py"], ["eval.py"], ["ablation.py"], *(["-m", name] for name in TOOLS)]
 
 
-@pytest.mark.parametrize("module", TABLES)
-def test_tables_import_no_torch(module: str) -> None:
+@pytest.mark.parametrize("module", TORCHLESS.split())
+def test_parsers_and_tables_import_no_torch(module: str) -> None:
     done = run("-c", f"import sys, {module}; sys.exit('torch' in sys.modules)")
     assert done.returncode == 0, done.stderr or f"{module} imports torch"
-
-
-PROGRAMS = ["train.py", "eval.py", "ablation.py"]
-PROGRAMS += [f"-m {name}" for name in ("datasets.demo", "datasets.check", "datasets.prepare", "tools.compare")]
-PROGRAMS += ["-m tools.convert"]
 
 
 # Runs the program that the command line names, as if torch were not installed.
@@ -114,9 +115,9 @@ start(sys.argv.pop(1) if sys.argv[0] == "-m" else sys.argv[0], run_name="__main_
 """
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_help_needs_no_torch(program: str) -> None:
-    done = run("-c", WITHOUT_TORCH, *program.split(), "--help")
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program[-1])
+def test_help_needs_no_torch(program: list[str]) -> None:
+    done = run("-c", WITHOUT_TORCH, *program, "--help")
     assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
 
 

@@ -106,6 +106,8 @@ COMMAND_LINES = {
     "train.py --lr nan": "argument --lr: nan: give a number",
     "train.py --max_iter 0": "argument --max_iter: 0: give a whole number of 1 or more",
     "train.py --seed -1": "argument --seed: -1: give a whole number from 0",
+    "train.py --num_workers -1": "argument --num_workers: -1: give a whole number of 0 or more",
+    "train.py --mem_init_batches 0": "argument --mem_init_batches: 0: give a whole number of 1 or more",
     "train.py --recipe new": "argument --recipe: invalid choice: 'new'",
     # Training
     "train.py --dataset gta5": "no data set is called gta5: choose from cityscapes, gtav",
@@ -113,7 +115,6 @@ COMMAND_LINES = {
     "train.py --wt_layer 0 0 4": "argument --wt_layer: expected 7 arguments",
     "train.py --wt_layer 0 0 6 0 0 0 0": "argument --wt_layer: 6: give a whole number from 0 to 5",
     "train.py --scale_min 3": "--scale_min 3.0 is above --scale_max 2.0: exchange them",
-    "train.py --bs_mult 1 --mldg": "--bs_mult 1: batch norm needs two images",
     "train.py --bs_mult 1 --mldg --plan": "--bs_mult 1: batch norm needs two images",
     "train.py --cv 1": "--cv 1: only the standard split of Cityscapes is known; give 0",
     "train.py --city_mode trainval": "--city_mode trainval: only the training images of Cityscapes are trained on",
@@ -138,15 +139,9 @@ COMMAND_LINES = {
     "train.py --class_uniform_tile 0": "argument --class_uniform_tile: 0: give a whole number of 1 or more",
     "train.py --max_cu_epoch -1": "argument --max_cu_epoch: -1: give a whole number of 0 or more",
     "train.py --epoch_size 0": "argument --epoch_size: 0: give a whole number of 1 or more",
-    "train.py --coarse_boost_classes 14 --dataset cityscapes": (
-        "--coarse_boost_classes changes nothing without --class_uniform_pct and cityscapes"
-    ),
-    "train.py --coarse_boost_classes 14 --class_uniform_pct 0.5": (
-        "--coarse_boost_classes changes nothing without --class_uniform_pct and cityscapes"
-    ),
-    "train.py --coarse_boost_classes 19 --class_uniform_pct 0.5 --dataset cityscapes": (
-        "--coarse_boost_classes: 19: give classes from 0 to 18"
-    ),
+    "train.py --coarse_boost_classes 14 --dataset cityscapes": "changes nothing without --class_uniform_pct",
+    "train.py --coarse_boost_classes 14 --class_uniform_pct 0.5": "changes nothing without  ... and cityscapes",
+    "train.py --coarse_boost_classes 19 --class_uniform_pct 1 --dataset cityscapes": "19: give classes from 0 to 18",
     # Evaluation
     "eval.py --snapshot {data}": "--snapshot {data}: no such file",
     "eval.py --arch network.deepv3plus.DeepR50V3PlusD": "--arch  ... DeepR18V3PlusD",
@@ -220,15 +215,16 @@ def every(pattern: str, change: Change) -> Spoil:
 
 GTAV_IMAGES, GTAV_LABELS = "GTAV/images/train/**/*.png", "GTAV/labels/train/**/*.png"
 BDD_IMAGES, BDD_LABELS = "bdd-100k/images/train/*.jpg", "bdd-100k/labels/train/*.png"
+MAPILLARY_LABELS, SYNTHIA_LABELS = "mapillary/training/labels/*.png", "synthia/GT/LABELS/train/*.png"
+NOT_NUMBERS = {"classifier.bias": torch.full((19,), torch.nan)}
 
 
 def snapshot(change: Change) -> Spoil:
     return lambda place: change(place.snapshot)
 
 
-def saved(content: Any, **options: Any) -> Spoil:
-    """A snapshot with this content."""
-    return lambda place: torch.save(content, place.snapshot, **options)
+def saved(content: Any) -> Spoil:
+    return lambda place: torch.save(content, place.snapshot)
 
 
 def text(path: Path) -> None:
@@ -247,8 +243,15 @@ def halve(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def picture(mode: str, size: tuple[int, int], colour: int | tuple[int, ...]) -> Change:
-    return lambda path: Image.new(mode, size, colour).save(path)
+def label_of(train_id: int, size: tuple[int, int] = (128, 64)) -> Change:
+    return lambda path: Image.new("L", size, train_id).save(path)
+
+
+SMALL = label_of(7, (30, 20))
+
+
+def colours(path: Path) -> None:
+    Image.new("RGB", (128, 64), (3, 0, 0)).save(path)
 
 
 def sixteen_bits(path: Path) -> None:
@@ -281,6 +284,9 @@ def pickled(content: Any, path: Path) -> None:
     path.write_bytes(pickle.dumps(content))
 
 
+save_in_old_format = partial(torch.save, _use_new_zipfile_serialization=False)
+
+
 def without(pattern: str) -> Spoil:
     return lambda place: [shutil.rmtree(path) for path in place.data.glob(pattern)]
 
@@ -289,8 +295,8 @@ def rename_picture(place: Place) -> None:
     (place.pictures / "a.png").rename(place.pictures / "a.txt")
 
 
-TRAIN, GTAV = "train.py", "eval.py --dataset gtav"
-ON_BDD, FOLDER = "train.py --dataset bdd100k", "eval.py --images {pictures}"
+TRAIN, GTAV, FOLDER = "train.py", "eval.py --dataset gtav", "eval.py --images {pictures}"
+ON_BDD, ON_MAPILLARY, ON_SYNTHIA = (f"train.py --dataset {name}" for name in ("bdd100k", "mapillary", "synthia"))
 NOT_READABLE = "--snapshot {snapshot}: not a readable checkpoint"
 FILES: dict[str, tuple[str, Spoil, str]] = {
     # Data
@@ -299,47 +305,27 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "no training images": (TRAIN, without("GTAV/images/train"), "GTAV: no image found ... expected there"),
     "no validation images": (TRAIN, without("GTAV/images/valid"), "GTAV: no image found"),
     "no labels": (TRAIN, without("GTAV/labels/train"), "has no label ... complete the labels"),
-    "a label of another size": (
-        ON_BDD,
-        every(BDD_LABELS, picture("L", (30, 20), 7)),
-        "is 128x64 but its label ... is 30x20",
-    ),
-    "a GTAV label of another size": (
-        TRAIN,
-        every(GTAV_LABELS, picture("L", (30, 20), 7)),
-        "differs in size from its label ... fetch images and labels",
-    ),
-    "unknown ids": (TRAIN, every(GTAV_LABELS, picture("L", (128, 64), 77)), "holds the ids 77, but gtav has 0 to 34"),
-    "ids of another version": (
-        "train.py --dataset mapillary",
-        every("mapillary/training/labels/*.png", picture("L", (128, 64), 100)),
-        "ids 100, but mapillary",
-    ),
+    "a small label": (ON_BDD, every(BDD_LABELS, SMALL), "is 128x64 but its label ... is 30x20"),
+    "a small label of GTAV": (TRAIN, every(GTAV_LABELS, SMALL), "differs in size from its label ... fetch images and"),
+    "unknown ids": (TRAIN, every(GTAV_LABELS, label_of(77)), "holds the ids 77, but gtav has 0 to 34"),
+    "ids of another version": (ON_MAPILLARY, every(MAPILLARY_LABELS, label_of(100)), "ids 100, but mapillary"),
     "labels of zeros": (
         ON_BDD,
-        every(BDD_LABELS, picture("L", (128, 64), 0)),
-        "is road everywhere ... datasets.check  ... --dataset bdd100k ... --no_check",
+        every(BDD_LABELS, label_of(0)),
+        "is road everywhere ... --dataset bdd100k ... --no_check",
     ),
-    "a label in colours": (ON_BDD, every(BDD_LABELS, picture("RGB", (128, 64), (9, 9, 9))), "is a colour image"),
-    "SYNTHIA in 8 bits": (
-        "train.py --dataset synthia",
-        every("synthia/GT/LABELS/train/*.png", picture("RGB", (128, 64), (3, 0, 0))),
-        "unreadable label ... 16-bit",
-    ),
+    "a label in colours": (ON_BDD, every(BDD_LABELS, colours), "is a colour image"),
+    "SYNTHIA in 8 bits": (ON_SYNTHIA, every(SYNTHIA_LABELS, colours), "unreadable label ... 16-bit"),
     "a label of 16 bits": (TRAIN, every(GTAV_LABELS, sixteen_bits), "unreadable label ... 8-bit"),
     "text as image": (TRAIN, every(GTAV_IMAGES, text), "unreadable image ... fetch the file again"),
     "a truncated PNG": (TRAIN, every(GTAV_IMAGES, truncate), "unreadable image"),
     "a truncated JPEG": (ON_BDD, every(BDD_IMAGES, truncate), "unreadable image"),
-    "a truncated image in a worker": (
-        "train.py --num_workers 1 --no_check",
-        every(GTAV_IMAGES, truncate),
-        "unreadable image",
-    ),
+    "a bad image in a worker": (f"{TRAIN} --num_workers 1 --no_check", every(GTAV_IMAGES, text), "unreadable image"),
     "an empty image": (TRAIN, every(GTAV_IMAGES, empty), "00001.png: is empty: fetch the file again"),
     "an empty label": (TRAIN, every(GTAV_LABELS, empty), "00001.png: is empty: fetch the file again"),
     "no labelled pixel": (
         GTAV,
-        every("GTAV/labels/valid/**/*.png", picture("L", (128, 64), 0)),
+        every("GTAV/labels/valid/**/*.png", label_of(0)),
         "gtav val: not one pixel is labelled",
     ),
     "no folder of images": (FOLDER, lambda place: shutil.rmtree(place.pictures), "pictures: no image here"),
@@ -357,20 +343,12 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "a malicious pickle": (GTAV, malicious(lambda code: {"weights": code}, pickled), NOT_READABLE),
     "a malicious memory": (GTAV, malicious(lambda code: as_released(0) | {"memory": code}), NOT_READABLE),
     "a malicious release": (GTAV, malicious(as_released), "it holds posix.system, which is more than data"),
-    "a malicious old release": (
-        GTAV,
-        malicious(as_released, partial(torch.save, _use_new_zipfile_serialization=False)),
-        "it holds posix.system",
-    ),
+    "a malicious old release": (GTAV, malicious(as_released, save_in_old_format), "it holds posix.system"),
     "another network as release": (GTAV, saved(as_released(np.float64(0.1))), "fits no network ... 1 unexpected"),
     "a tensor as checkpoint": (GTAV, saved(torch.zeros(3)), "not a checkpoint of"),
     "another project's checkpoint": (GTAV, saved({"model": {}}), "not a checkpoint of train"),
     "a checkpoint without entries": (GTAV, saved({"network": {}, "weights": {}}), "without code, flags, iteration"),
-    "weights that are not numbers": (
-        GTAV,
-        snapshot(with_weights({"classifier.bias": torch.full((19,), torch.nan)})),
-        "last.pth: classifier.bias holds NaN or infinite",
-    ),
+    "weights that are not numbers": (GTAV, snapshot(with_weights(NOT_NUMBERS)), "last.pth: classifier.bias holds NaN"),
     "no weights": (GTAV, snapshot(with_weights({})), "does not fit the network: ... Missing key"),
 }
 
