@@ -30,7 +30,7 @@ def translated(argv: Sequence[str]) -> list[str]:
         help="look only at the centre of an image, as eval.py's --centre_crop",
     )
     own, others = parser.parse_known_args(argv)
-    wanted = [flag for flag, given in (("--tsne", own.tsne), ("--mem_actmap", own.mem_actmap)) if given]
+    wanted = [f"--{figure}" for figure in ("tsne", "mem_actmap") if getattr(own, figure)]
     if not wanted:
         parser.error("nothing to draw: add --tsne or --mem_actmap")
     return [*wanted, "--centre_crop", *map(str, own.crop_size), *others]

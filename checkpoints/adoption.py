@@ -15,9 +15,7 @@ from utils.errors import UsageError
 from utils.log import log
 
 Config = Mapping[str, Any]  # of a network, as every checkpoint of ours holds it
-NEEDED = {"arch", "num_classes", "output_stride", "aux", "dim", "memory"}
-KNOWN = NEEDED | {"wt_layer", "image_in", "classes"}  # older files lack some of the latter
-OPTIONAL_PARTS = {"memory": "memory", "aux": "auxiliary head"}
+NEEDED = {"arch", "num_classes", "output_stride", "aux", "dim", "memory"}  # the rest is missing in older files
 FORMATS = {"release": "a file in the format of the authors' release", "bare": "a bare state dict"}
 
 
@@ -41,8 +39,8 @@ def as_ours(
         if image_in:  # without the flag nothing says how the images were normalised
             config["image_in"] = True
         origin = {"format": release.format, **release.facts} | ({"assumed": assumed} if assumed else {})
-        known = {"network": config, "weights": release.weights, "origin": origin}
-        return known | {"iteration": None, "flags": {}, "code": None}
+        ours = {"network": config, "weights": release.weights, "origin": origin}
+        return ours | {"iteration": None, "flags": {}, "code": None}
     config = content["network"]
     check_config(path, config, wt_layer=wt_layer, image_in=image_in)
     check_arch(path, arch, [config["arch"]])
@@ -59,10 +57,9 @@ def foreign_config(
     recognised = recognise(release.weights, path)
     check_arch(path, arch, recognised.archs)
     check_norms(path, wt_layer, recognised.norms)
-    fitting = [name for name in recognised.archs if arch and short(name) == short(arch)]
     memory = {"slots": recognised.slots, "dim": recognised.dim, "momentum": 0.8, "read_temp": 1.0}
     config = {
-        "arch": (fitting or recognised.archs)[0],
+        "arch": next((name for name in recognised.archs if arch and short(name) == short(arch)), recognised.archs[0]),
         "num_classes": recognised.num_classes,
         "output_stride": output_stride,
         "aux": recognised.aux,
@@ -71,14 +68,15 @@ def foreign_config(
         "memory": memory if recognised.slots else None,
     }
     assumed = [] if arch or output_stride else [f"--output_stride {stride_of(config)}"]
+    norms = f"--wt_layer {spaced(config['wt_layer'])}"
     if wt_layer is None and any(len(numbers) > 1 for numbers in recognised.norms):
-        assumed.append(f"--wt_layer {spaced(config['wt_layer'])}")
+        assumed.append(norms)
     end = f"; assumed: {' '.join(assumed)}" if assumed else ""
     log.info(f"note: {path}: {describe(release, config)}{end}")
     if wt_layer is None and len(recognised.norms[2]) > 1:  # RobustNet whitens the stem; only a ResNet's stem shows it
         log.warning(
-            f"warning: {path}: used as with --wt_layer {spaced(config['wt_layer'])}, but norms 1, 2 and 3 leave no "
-            "trace in such a file; if it was trained with --wt_layer 1, 2 or 3 its scores are wrong: give it"
+            f"warning: {path}: used as with {norms}, but norms 1, 2 and 3 leave no trace in such a file; "
+            "if it was trained with --wt_layer 1, 2 or 3 its scores are wrong: give it"
         )
     return config, assumed
 
@@ -106,13 +104,16 @@ def load_start(net: DeepLab, path: Path, config: Config, *, arch: str, wt_layer:
     check_arch(path, arch, recognised.archs)
     check_norms(path, wt_layer, recognised.norms)
     check_parts(path, net, recognised)
-    unused = {"memory": recognised.slots and net.memory is None, "aux": recognised.aux and net.aux is None}
-    used = {key: value for key, value in weights.items() if not unused.get(key.partition(".")[0])}
+    unused = {
+        part: title
+        for part, title, stored in (("memory", "memory", recognised.slots), ("aux", "auxiliary head", recognised.aux))
+        if stored and getattr(net, part) is None
+    }
+    used = {key: value for key, value in weights.items() if key.partition(".")[0] not in unused}
     load_weights(net, used, f"--snapshot {path}")
     if is_ours:
         note_changes(path, content["network"], config)
-    left_out = [title for part, title in OPTIONAL_PARTS.items() if unused[part]]
-    log.info(f"note: starts from {path}" + (f", without its {' and '.join(left_out)}" if left_out else ""))
+    log.info(f"note: starts from {path}" + (f", without its {' and '.join(unused.values())}" if unused else ""))
 
 
 def note_changes(path: Path, before: Config, now: Config) -> None:
@@ -134,7 +135,7 @@ def note_stride(path: Path, old: int, new: int) -> None:
 
 def check_config(path: Path, config: Any, *, wt_layer: Sequence[int] | None, image_in: bool | None) -> None:
     """Check the configuration that a checkpoint of ours holds."""
-    if not isinstance(config, Mapping) or not NEEDED <= config.keys() <= KNOWN:
+    if not isinstance(config, Mapping) or not config.keys() >= NEEDED:
         raise UsageError(f"{path}: was written by another version of this project; use that version")
     check_norms(path, wt_layer, [(number,) for number in config.get("wt_layer", NO_NORMS)])
     stored = config.get("image_in")
@@ -159,13 +160,13 @@ def check_norms(path: Path, wt_layer: Sequence[int] | None, norms: Sequence[Sequ
                 "have one too; give the --wt_layer of its training, e.g. --wt_layer 0 0 2 2 2 0 0"
             )
         return
-    fitting = []  # per place the number given there, else one given elsewhere, else the likeliest
-    for number, numbers in zip(wt_layer, norms, strict=True):
-        fitting.append(next(each for each in (number, *wt_layer, *numbers) if each in numbers))
+    fitting = [  # per place the number given there, else one given elsewhere, else the likeliest
+        next(each for each in (number, *wt_layer, *numbers) if each in numbers)
+        for number, numbers in zip(wt_layer, norms, strict=True)
+    ]
     if fitting != list(wt_layer):
-        example = "" if all(len(numbers) == 1 for numbers in norms) else "e.g. "
-        remedy = f"give {example}--wt_layer {spaced(fitting)}"
-        raise UsageError(f"--wt_layer {spaced(wt_layer)}: {path} holds other norms; {remedy}")
+        given, fits = spaced(wt_layer), spaced(fitting)
+        raise UsageError(f"--wt_layer {given}: {path} holds other norms; give e.g. --wt_layer {fits}")
 
 
 def check_classes(before: Config, now: Config, source: str) -> None:

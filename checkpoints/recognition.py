@@ -126,8 +126,7 @@ def candidates(shapes: Shapes) -> list[tuple[str, ...]]:
     for arch, row in ARCHS.items():
         if row.head == head:
             groups[row.backbone] = (*groups.get(row.backbone, ()), arch)
-    fitting = [archs for backbone, archs in groups.items() if BACKBONES[backbone].channels[3] == channels]
-    return fitting or list(groups.values())
+    return [archs for name, archs in groups.items() if BACKBONES[name].channels[3] == channels] or [*groups.values()]
 
 
 def expected_shapes(arch: str, options: Recognised) -> Shapes:

@@ -50,7 +50,8 @@ def to_ours(key: str) -> str:
 
 def to_release(key: str) -> str:
     """Return the release's name for our ``key``, with ``module.``.  An unknown name stays as it is."""
-    theirs = translate(key, inverse(PREFIXES), inverse(ENDINGS))
+    prefixes, endings = ({ours: theirs for theirs, ours in names.items()} for names in (PREFIXES, ENDINGS))
+    theirs = translate(key, prefixes, endings)
     return PARALLEL + theirs if theirs else key
 
 
@@ -63,10 +64,6 @@ def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str])
         if key.startswith(old):
             return new + key.removeprefix(old)
     return None
-
-
-def inverse(names: Mapping[str, str]) -> dict[str, str]:
-    return {new: old for old, new in names.items()}
 
 
 def parse_release(content: Any, path: Path) -> ReleaseFile:
@@ -94,13 +91,11 @@ def is_state_dict(state: Any) -> bool:
 
 def release_content(weights: Mapping[str, Tensor], *, epoch: float = 0, mean_iu: float = 0) -> dict[str, Any]:
     """Return the content of a file of the release with these weights.  Its optimizer and schedule are empty."""
-    content: dict[str, Any] = {
+    return {
         "state_dict": {to_release(key): value for key, value in weights.items() if key != ITEMS},
         "optimizer": {"state": {}, "param_groups": []},
         "scheduler": {},
         "epoch": epoch,
         "mean_iu": mean_iu,
+        **({"memory": weights[ITEMS]} if ITEMS in weights else {}),
     }
-    if ITEMS in weights:
-        content["memory"] = weights[ITEMS]
-    return content

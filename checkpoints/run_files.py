@@ -53,7 +53,6 @@ def publish(path: Path, *, best: bool) -> None:
     """Make the file ``path`` available as ``last.pth``, with ``best`` also as ``best.pth``, without a second copy."""
     for name in ("best.pth", "last.pth") if best else ("last.pth",):
         with whole_file(path.with_name(name)) as link:
-            link.unlink(missing_ok=True)  # a killed process with the same id may have left one
             try:
                 os.link(path, link)
             except OSError:  # not every file system has hard links
@@ -87,14 +86,12 @@ def check_finite(content: Any, source: str) -> None:
     Our files hold their weights in "weights", those of the authors in "state_dict" and "memory"; a bare state dict
     consists of weights.
     """
-    parts = [content] + [content.get(key) for key in ("weights", "state_dict")] if isinstance(content, Mapping) else []
-    for name, value in chain.from_iterable(part.items() for part in parts if isinstance(part, Mapping)):
+    outer = content if isinstance(content, Mapping) else {}
+    parts = [part for part in (outer, outer.get("weights"), outer.get("state_dict")) if isinstance(part, Mapping)]
+    for name, value in chain.from_iterable(part.items() for part in parts):
         is_dense = isinstance(value, Tensor) and value.layout is torch.strided
         if is_dense and value.is_floating_point() and not value.isfinite().all():
-            raise UsageError(
-                f"{source}: {name} holds NaN or infinite numbers, as after a training that diverged; give an earlier "
-                "or another checkpoint"
-            )
+            raise UsageError(f"{source}: {name} holds NaN or infinite numbers; give an earlier or another checkpoint")
 
 
 def missing_entries(content: Any) -> list[str]:

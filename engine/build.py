@@ -60,8 +60,9 @@ def build_method(options: TrainingOptions, net: DeepLab) -> Method:
 def training_domains(options: TrainingOptions) -> Domains:
     """The training images of all sources, without class-uniform sampling."""
     data, sampling = options.data, options.sampling
-    pairs = {name: (data.dataset(name), data.dataset(name).pairs(data.root, "train")) for name in options.run.sources}
-    sources = [pairs[name] for name in options.run.sources]
+    names = options.run.sources  # a name may stand there more than once
+    pairs = {name: (data.dataset(name), data.dataset(name).pairs(data.root, "train")) for name in names}
+    sources = [pairs[name] for name in names]
     extra = [(data.dataset(BOOSTED), coarse_pairs(data))] if sampling.boosted_classes else []
     copies = {}
     for dataset, samples in (*sources, *extra):
@@ -79,27 +80,18 @@ def training_domains(options: TrainingOptions) -> Domains:
 
 
 def training_batches(options: TrainingOptions, domains: Domains, device: torch.device, start: int) -> DataLoader:
-    """The batches of the iterations from ``start`` on."""
-    mldg = options.entry.mldg
+    """The batches of the iterations from ``start`` on.
+
+    A negative ``start`` yields the batches for the first memory, without roles: training draws none of them.
+    """
+    mldg = options.entry.mldg and start >= 0
     return train_loader(
         domains,
         batch_size=options.sampling.batch_size,
         start=start,
-        stop=options.run.max_iter,
+        stop=options.run.max_iter if start >= 0 else 0,
         meta=mldg,
         meta_aug=options.sampling.meta_aug if mldg else None,
-        workers=options.machine.workers,
-        pin_memory=device.type == "cuda",
-    )
-
-
-def first_memory_batches(options: TrainingOptions, domains: Domains, device: torch.device) -> DataLoader:
-    """Batches for the first memory: without roles, of negative iterations, so that training draws none of them."""
-    return train_loader(
-        domains,
-        batch_size=options.sampling.batch_size,
-        start=-options.run.first_memory_batches,
-        stop=0,
         workers=options.machine.workers,
         pin_memory=device.type == "cuda",
     )

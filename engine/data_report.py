@@ -22,8 +22,7 @@ REPLACEABLE = {  # faults of single files, which --skip_bad replaces
 
 def validation_sets(data: DataOptions, run: RunOptions) -> dict[str, list[LabelledImages]]:
     """Images to validate on: ``seen``, held-out images of the sources, and ``unseen``, those of the other domains."""
-    unseen = [name for name in run.targets if name not in run.sources]
-    roles = {"seen": run.sources, "unseen": unseen}
+    roles = {"seen": run.sources, "unseen": [name for name in run.targets if name not in run.sources]}
     return {
         role: [data.images(name, "val", run.val_images) for name in dict.fromkeys(names)]
         for role, names in roles.items()
@@ -84,9 +83,9 @@ def first_fault(sets: Sequence[tuple[DatasetSpec, str, Sequence[Sample]]], data:
     first = errors[0]
     beyond = f", more than --skip_bad {skip_bad} allows" if skip_bad and first in replaced else ""
     names = dict.fromkeys(dataset.asked_as for dataset, _, _ in sets)
-    command = ["python", "-m", "datasets.check", str(data.root), "--dataset", *names]
-    command += ["--split_file", *data.split_files] if data.split_files else []
+    lists = ["--split_file", *data.split_files] if data.split_files else []
+    command = shlex.join(["python", "-m", "datasets.check", str(data.root), "--dataset", *names, *lists])
     return (
         f"{first.file}: {first.message}: {first.fix} (errors in a sample of the files: {len(errors):,}{beyond}; "
-        f"list all with `{shlex.join(command)}`, or train without this check: --no_check)"
+        f"list all with `{command}`, or train without this check: --no_check)"
     )

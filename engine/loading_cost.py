@@ -1,6 +1,7 @@
 """An estimate of what loading asks of the processor, from sizes alone."""
 
 from pathlib import Path
+from statistics import mean
 
 from datasets import packed
 from datasets.decoding import picture_size
@@ -15,35 +16,25 @@ SAMPLE = 1  # milliseconds for any sample
 
 
 def loading_line(options: TrainingOptions) -> str:
-    """The line of the plan: the cost of an iteration's samples, and the pace up to which training need not wait.
-
-    The figures are those of the measured machine.  On a CPU the network uses the same cores.
-    """
-    sampling, root = options.sampling, options.data.root
+    """The line of the plan: the cores that one iteration per second needs on the measured machine, and those it has."""
+    root, sampling = options.data.root, options.sampling
     datasets = [options.data.dataset(name) for name in options.run.sources]
-    decoding = [decoding_cost(root, dataset, dataset.pairs(root, "train")[0]) for dataset in datasets]
-    cost = SAMPLE + sum(decoding) / len(decoding) + augmentation_cost(options)
-    samples = sampling.batch_size * (1 if sampling.joined else len(datasets))
-    cores = samples * cost / 1000  # for an iteration per second
+    decoding = mean(decoding_cost(root, dataset, dataset.pairs(root, "train")[0]) for dataset in datasets)
+    cost = SAMPLE + decoding + augmentation_cost(options)
+    cores = cost / 1000 * sampling.batch_size * (1 if sampling.joined else len(datasets))
     workers = min(options.machine.workers, own_cores())
-    pace = "--num_workers 0: training waits for it"
-    if workers:
-        pace = f"--num_workers {options.machine.workers} can feed {rounded(workers / cores)} iterations per second"
-    return f"loading     {cost:.0f} ms of a core per sample, {rounded(cores)} cores for an iteration per second; {pace}"
-
-
-def rounded(value: float) -> str:
-    """To two digits, never as a power of ten."""
-    return f"{float(f'{value:.2g}'):,.10g}"
+    return (
+        f"loading     {cost:.0f} ms of a core per sample: an iteration per second needs {cores:.2f} cores, "
+        f"--num_workers {options.machine.workers} uses {workers}"
+    )
 
 
 def decoding_cost(root: Path, dataset: DatasetSpec, sample: Sample) -> float:
     """Milliseconds to read an image and its label."""
     width, height = picture_size(sample.image) or (0, 0)
+    rate = JPEG if sample.image.suffix.lower() in (".jpg", ".jpeg") else OTHER
     if packed.find(root, dataset, [sample]):
         rate = COPY
-    else:
-        rate = JPEG if sample.image.suffix.lower() in (".jpg", ".jpeg") else OTHER
     return rate * width * height / 1e6
 
 

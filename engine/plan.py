@@ -25,8 +25,8 @@ PRECISIONS = {  # --amp
 def plan(options: TrainingOptions) -> str:
     """The plan.  It counts the images, so missing data is an error here already."""
     paragraphs = (
-        method_lines, data_lines, loading_lines, step_lines, sampling_lines, loss_lines, whitening_lines,
-        schedule_lines, number_lines, validation_lines, output_lines, recipe_lines,
+        method_lines, data_lines, step_lines, sampling_lines, loss_lines, whitening_lines, schedule_lines,
+        number_lines, validation_lines, output_lines, recipe_lines,
     )  # fmt: skip
     lines = list(chain.from_iterable(paragraph(options) for paragraph in paragraphs))
     last = dict.fromkeys(line for line in lines if line.startswith("note: "))  # each note once, at the end
@@ -49,42 +49,34 @@ def data_lines(options: TrainingOptions) -> Iterator[str]:
     classes = shared_classes([*run.sources, *run.targets])
     if classes.names != STANDARD.names:
         yield f"classes     {len(classes)}: {', '.join(classes.names)}"
-    processes = world_size()
-    per_domain = sampling.batch_size * processes
-    batch = f"{sampling.batch_size} images {of_domains(options)}"
-    batch += f" in each of {processes} processes" if processes > 1 else ""
+    processes = f" in each of {world_size()} processes" if world_size() > 1 else ""
+    per_domain = sampling.batch_size * world_size()
     total = per_domain * (1 if sampling.joined else len(run.sources))
+    batch = f"{sampling.batch_size} images {of_domains(options)}{processes}"
     yield f"batch       {batch}, {total} images in all, crop {augmentation.crop_size}"
-    special = []
-    if augmentation.pre_size:
-        special.append(f"a shorter side of {augmentation.pre_size} before scaling")
-    if augmentation.bblur:
-        special.append("a bilateral blur")
-    if options.network.image_in:
-        special.append("normalised by their own mean and deviation (--image_in)")
-    if special:
-        yield f"images      {', '.join(special)}"
+    special = {
+        f"a shorter side of {augmentation.pre_size} before scaling": augmentation.pre_size,
+        "a bilateral blur": augmentation.bblur,
+        "normalised by their own mean and deviation (--image_in)": options.network.image_in,
+    }
+    if any(special.values()):
+        yield f"images      {', '.join(text for text, used in special.items() if used)}"
     datasets = [options.data.dataset(name) for name in run.sources]
     sources = [dataset.pairs(options.data.root, "train") for dataset in datasets]
     for dataset, pairs in zip(datasets, sources, strict=True):
         images = sum(map(len, sources)) if sampling.joined else len(pairs)
-        yield f"source      {dataset.name}: {count(pairs)}, {run.max_iter * per_domain / images:,.2f} epochs"
+        epochs = run.max_iter * per_domain / images
+        yield f"source      {dataset.name}: {count(pairs)}, {epochs:,.2f} epochs"
         yield f"            {whereabouts(pairs)}"
         yield from notes(pairs)
     if options.entry.mldg:
-        jittered = {
-            "role": "the domains that are meta-test in an iteration",
-            "first_domain": f"{datasets[0].name}, always",
-        }
-        yield f"roles       drawn anew in every iteration; strong jitter: {jittered[sampling.meta_aug]}"
+        jittered = "the meta-test domains" if sampling.meta_aug == "role" else f"{datasets[0].name}, always"
+        yield f"roles       drawn anew in every iteration; strong jitter: {jittered}"
+    yield loading_line(options)
 
 
 def of_domains(options: TrainingOptions) -> str:
     return "of all domains together" if options.sampling.joined else "per domain"
-
-
-def loading_lines(options: TrainingOptions) -> Iterator[str]:
-    yield loading_line(options)
 
 
 def step_lines(options: TrainingOptions) -> Iterator[str]:
@@ -120,7 +112,7 @@ def loss_lines(options: TrainingOptions) -> Iterator[str]:
         classes = shared_classes([*options.run.sources, *options.run.targets])
         strict = ", ".join(classes.names[index] for index in loss.strict or ())
         until = f" before iteration {loss.relaxed_until:,}" if loss.relaxed_until >= 0 else ""
-        yield f"loss        relaxed at borders{until}" + (f", but not for {strict}" if strict else "")
+        yield f"loss        relaxed at borders{until}{f', but not for {strict}' if strict else ''}"
 
 
 def whitening_lines(options: TrainingOptions) -> Iterator[str]:
@@ -131,11 +123,9 @@ def whitening_lines(options: TrainingOptions) -> Iterator[str]:
             named = " and ".join(map(str, kinds))
             yield f"whitening   none: --wt_layer {named} normalises only, since --wt_reg_weight is 0"
         return
-    every, spared = "all entries", f"the lowest of {loss.clusters} clusters"
-    if loss.relax_denom:
-        every = f"all entries, where they exceed 1/{loss.relax_denom:g} on average"
-        spared = f"one in {loss.relax_denom:g}"
-    for kind, entries in {1: every, SELECTIVE_KIND: f"all entries but {spared}"}.items():
+    margin = f", where they exceed 1/{loss.relax_denom:g} on average" if loss.relax_denom else ""
+    spared = f"one in {loss.relax_denom:g}" if loss.relax_denom else f"the lowest of {loss.clusters} clusters"
+    for kind, entries in {1: f"all entries{margin}", SELECTIVE_KIND: f"all entries but {spared}"}.items():
         if layers := loss.wt_layer.count(kind):
             plural = "s" if layers > 1 else ""
             yield f"whitening   weight {loss.weight:g}, of {layers} layer{plural} with --wt_layer {kind}: {entries}"
@@ -160,14 +150,10 @@ def schedule_lines(options: TrainingOptions) -> Iterator[str]:
 
 def number_lines(options: TrainingOptions) -> Iterator[str]:
     """In which precision, and how, torch computes."""
-    step, words = options.step, [PRECISIONS[options.machine.amp]]
-    if step.compile:
-        words.append(
-            "compiled" + (", but for the backbone's stages, which are computed again" if step.recompute else "")
-        )
-    if step.deterministic:
-        words.append("deterministic")
-    yield f"numbers     {', '.join(words)}"
+    step = options.step
+    stages = ", but not the backbone's stages" if step.recompute else ""
+    compiled = f", compiled{stages}" if step.compile else ""
+    yield f"numbers     {PRECISIONS[options.machine.amp]}{compiled}{', deterministic' if step.deterministic else ''}"
 
 
 def validation_lines(options: TrainingOptions) -> Iterator[str]:
@@ -183,9 +169,8 @@ def validation_lines(options: TrainingOptions) -> Iterator[str]:
 def output_lines(options: TrainingOptions) -> Iterator[str]:
     run = options.run
     folder = run.checkpoint.parent if run.checkpoint else run.exp_root / run.exp / "<time>"
-    yield f"written     to {folder}: flags.json, metrics.jsonl (every iteration), tensorboard/,"
-    yield f"            a checkpoint every {run.save_interval:,} iterations, at each validation and at the end: the"
-    yield f"            newest {run.keep} as iteration_*.pth, the newest as last.pth too, the best as best.pth"
+    yield f"written     to {folder}, with a checkpoint every {run.save_interval:,} iterations and at each validation;"
+    yield f"            the newest {run.keep} and the best stay"
 
 
 def recipe_lines(options: TrainingOptions) -> Iterator[str]:

@@ -5,6 +5,8 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from tensorboardX.event_file_writer import EventsWriter
@@ -19,18 +21,16 @@ from utils.files import without_nan, write_text
 
 def create_run_folder(root: Path, experiment: str) -> Path:
     """A new folder ``root/experiment/time``; runs started in the same second get a number."""
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    parent = root.expanduser() / experiment
-    for number in range(1, 100):
-        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UsageError(f"--exp_root {root}: cannot write there ({error}); name another folder") from error
-    raise UsageError(f"--exp_root {root}: a hundred runs named {stamp}; give them names with --exp")
+    stamp, parent = time.strftime("%Y-%m-%d_%H-%M-%S"), root.expanduser() / experiment
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise UsageError(f"--exp_root {root}: cannot write there ({error}); name another folder") from error
 
 
 def code_version() -> str:
@@ -67,8 +67,9 @@ class RunLog:
         row = without_nan({"kind": kind, "iteration": iteration, **facts, **values})
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])
-        for name, value in ((name, value) for name, value in values.items() if row[name] is not None):
-            self.event(iteration, scalar(f"{curve}/{name}", value))
+        for name, value in values.items():
+            if row[name] is not None:
+                self.event(iteration, scalar(f"{curve}/{name}", value))
 
     def write_bad_files(self, iteration: int, faults: Mapping[str, str]) -> None:
         """A row for each image that another one replaced; iteration 0 is before the first iteration."""

@@ -11,7 +11,6 @@ class Baseline(Method):
     def step(self, batch: Batch) -> Terms:
         terms, grads = self.accumulate(batch.pool(), self.losses)
         self.apply(grads)
-        self.scheduler.step()
         return terms
 
     def losses(self, batch: Batch) -> Terms:

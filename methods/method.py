@@ -1,6 +1,7 @@
 """What all methods share: the parts that they train, gradients, and the update."""
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from utils.distributed import all_sums
 class Method:
     """A way to train a network.  A subclass writes ``step``.
 
-    ``step`` takes one ``Batch`` (images D,N,3,H,W and labels D,N,H,W of D domains), updates the network once,
-    advances the schedule, and returns its weighted loss terms by name.  The terms are detached tensors, one share per
-    process: the loop reads their values later, since reading makes a GPU wait.
+    ``step`` takes one ``Batch`` (images D,N,3,H,W and labels D,N,H,W of D domains), updates the network once by
+    ``apply``, and returns its weighted loss terms by name.  The terms are detached tensors, one share per process: the
+    loop reads their values later, since reading makes a GPU wait.
 
     ``options`` is the method's dataclass in ``METHODS``.  ``objective`` is the loss of a network's output.  ``parts``
     splits each pass over a batch into smaller passes, which need less memory.  The gradients are those of the whole
@@ -43,20 +44,13 @@ class Method:
     def step(self, batch: Batch) -> Terms:
         raise NotImplementedError
 
-    def gradients(self, terms: Terms) -> list[Tensor]:
-        """The gradient of the sum of ``terms`` for every parameter, over all processes; zero where none arrives."""
-        return self.sum_over_processes(self.own_gradients(terms))
-
     def own_gradients(self, terms: Terms) -> list[Tensor]:
-        """The gradient of this process's share of the terms."""
+        """The gradient of this process's share of ``terms`` for every parameter; zero where none arrives."""
         total = sum(terms.values())
         return list(autograd.grad(total, self.params.values(), allow_unused=True, materialize_grads=True))
 
-    def sum_over_processes(self, grads: list[Tensor]) -> list[Tensor]:
-        return all_sums(grads, like=self.params.values())
-
     def accumulate(self, batch: Batch, losses: Callable[[Batch], Terms]) -> tuple[Terms, list[Tensor]]:
-        """The terms of ``losses`` (detached) and their gradients, summed over the parts of a flat batch."""
+        """The terms of ``losses`` (detached) for a flat batch, and their gradients, summed over parts and processes."""
         first, *others = batch.parts(self.parts)
         terms = losses(first)
         grads = self.own_gradients(terms)
@@ -66,20 +60,22 @@ class Method:
             for total, grad in zip(grads, self.own_gradients(more), strict=True):
                 total.add_(grad)
             terms = {name: term + more[name].detach() for name, term in terms.items()}
-        return terms, self.sum_over_processes(grads)
+        return terms, all_sums(grads, like=self.params.values())
 
-    def apply(self, grads: list[Tensor]) -> None:
-        """One step of the optimizer along ``grads``, one gradient per parameter."""
-        for param, grad in zip(self.params.values(), grads, strict=True):
-            param.grad = grad
+    def apply(self, *gradients: list[Tensor]) -> None:
+        """One step of the optimizer along the sum of ``gradients``, and one step of the schedule."""
+        for param, *parts in zip(self.params.values(), *gradients, strict=True):
+            param.grad = reduce(Tensor.add_, parts)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.scheduler.step()
 
-    def look_ahead(self, grads: list[Tensor], rate: float) -> dict[str, Tensor]:
-        """The state of the network after one plain gradient step: w - rate * g for every parameter, by name.
+    def look_ahead(self, grads: list[Tensor]) -> dict[str, Tensor]:
+        """The state of the network after one plain gradient step: w - a g for every parameter w, by name.
 
         Buffers are cloned, so that a forward pass with this state leaves the running statistics as they are.
         """
+        rate = self.look_ahead_rate()
         stepped = {
             name: torch.sub(param, grad, alpha=rate)
             for (name, param), grad in zip(self.params.items(), grads, strict=True)
@@ -99,5 +95,12 @@ def call_with(module: nn.Module, state: Mapping[str, Tensor], *args: Any, prefix
     return functional_call(module, own, args, kwargs)
 
 
-def detached(terms: Terms, prefix: str = "") -> Terms:
-    return {prefix + name: term.detach() for name, term in terms.items()}
+def detached(terms: Terms) -> Terms:
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def by_stage(inner: Terms, outer: Terms) -> Terms:
+    """The terms of both stages of meta-learning by names like inner/seg and outer/seg."""
+    return {f"inner/{name}": term for name, term in inner.items()} | {
+        f"outer/{name}": term for name, term in outer.items()
+    }

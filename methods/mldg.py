@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from datasets.sampling.loaders import Batch
-from methods.method import Method, call_with, detached
+from methods.method import Method, by_stage, call_with
 from methods.objective import Terms
 
 
@@ -24,11 +24,10 @@ class MLDG(Method):
     def step(self, batch: Batch) -> Terms:
         train, test = batch.pool(~batch.meta_test), batch.pool(batch.meta_test)
         inner, train_grads = self.accumulate(train, self.losses)
-        stepped = self.look_ahead(train_grads, self.look_ahead_rate())
-        outer, test_grads = self.accumulate(test, lambda part: self.losses_at(stepped, part))
-        self.apply([g.add_(h) for g, h in zip(train_grads, test_grads, strict=True)])
-        self.scheduler.step()
-        return detached(inner, "inner/") | detached(outer, "outer/")
+        ahead = self.look_ahead(train_grads)
+        outer, test_grads = self.accumulate(test, lambda part: self.losses_at(ahead, part))
+        self.apply(train_grads, test_grads)
+        return by_stage(inner, outer)
 
     def losses(self, batch: Batch) -> Terms:
         return self.objective(self.net(batch.images), batch)

@@ -1,7 +1,7 @@
 """The loss of a network's output: segmentation, auxiliary head, whitening."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -14,17 +14,13 @@ from loss.weighting import Weigh, class_weights, image_weights
 from methods.whitening_term import Whitening
 from network.deeplab import DeepLab, SegOutput
 from utils.distributed import all_sum
-from utils.errors import UsageError
 
 Terms = dict[str, Tensor]
 AUX_WEIGHT = 0.4  # PSPNet's, and the release's
 
 
-class PixelLoss(Protocol):
-    def __call__(self, logits: Tensor, labels: Tensor, *, whole: Tensor | None) -> Tensor:
-        """This process's share of the loss of logits N,K,h,w with labels N,H,W, a part of the ``whole`` batch."""
-
-
+# This process's share of the loss of logits (N,K,h,w) with labels (N,H,W), which are a part of the keyword ``whole``.
+PixelLoss = Callable[..., Tensor]
 PLAIN: PixelLoss = partial(cross_entropy, reduce=all_sum)
 PLAIN_AUXILIARY: PixelLoss = partial(auxiliary_cross_entropy, reduce=all_sum)
 
@@ -60,13 +56,9 @@ def build_objective(
 
     As in the authors' release, the auxiliary head uses class weights, but neither image weights nor relaxed borders.
     """
-    classes = net.classifier.out_channels
-    auxiliary = partial(
-        auxiliary_cross_entropy, weigh=class_weights if segmentation.class_weights else None, reduce=all_sum
-    )
-    return Objective(
-        segmentation_loss(segmentation, scheduler, classes=classes), auxiliary, whitening_term(whitening, net)
-    )
+    main = segmentation_loss(segmentation, scheduler, classes=net.classifier.out_channels)
+    weigh = class_weights if segmentation.class_weights else None
+    return Objective(main, partial(PLAIN_AUXILIARY, weigh=weigh), whitening_term(whitening))
 
 
 def segmentation_loss(options: SegmentationOptions, scheduler: LRScheduler, *, classes: int) -> PixelLoss:
@@ -93,20 +85,9 @@ def weighting(options: SegmentationOptions, *, classes: int) -> Weigh | None:
     return None
 
 
-def whitening_term(options: WhiteningOptions, net: DeepLab) -> Whitening | None:
-    """The term of the network's whitened layers; None without a whitening loss.
-
-    UsageError if k-means cannot make that many clusters.
-    """
+def whitening_term(options: WhiteningOptions) -> Whitening | None:
+    """The term of the network's whitened layers; None without a whitening loss."""
     if not options.active:
         return None
     selective = [kind == SELECTIVE_KIND for kind in options.wt_layer if kind in WHITENED_KINDS]
-    widths = [norm.num_features for norm, chosen in zip(net.encoder.whitening, selective, strict=True) if chosen]
-    # The numbers to cluster are the entries above the diagonal, and 0 for all others.
-    numbers = min((width * (width - 1) // 2 + 1 for width in widths), default=0)
-    if options.clustered and options.clusters > numbers:
-        raise UsageError(
-            f"--clusters {options.clusters}: a layer has {numbers:,} different numbers to cluster; give at most "
-            f"{numbers}"
-        )
     return Whitening(selective, weight=options.weight, relax_denom=options.relax_denom)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from datasets.sampling.loaders import Batch
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
-from methods.method import Method, call_with, detached
+from methods.method import Method, by_stage, call_with
 from methods.objective import Terms
 from network.deeplab import SegOutput
 from utils.distributed import all_sum, share
@@ -34,17 +34,13 @@ class PinMem(Method):
 
     def step(self, batch: Batch) -> Terms:
         train, test = batch.pool(~batch.meta_test), batch.pool(batch.meta_test)
-        inner = self.read_and_write_losses(train)
-        train_grads = self.gradients(inner)
-        inner = detached(inner, "inner/")
-        stepped = self.look_ahead(train_grads, self.look_ahead_rate())
-        outer = self.reading_losses_at(stepped, self.write_at(stepped, train), test)
-        test_grads = self.gradients(outer)
-        outer = detached(outer, "outer/")
-        self.apply([g.add_(h) for g, h in zip(train_grads, test_grads, strict=True)])
+        inner, train_grads = self.accumulate(train, self.read_and_write_losses)
+        ahead = self.look_ahead(train_grads)
+        items = self.write_at(ahead, train)
+        outer, test_grads = self.accumulate(test, lambda part: self.reading_losses_at(ahead, items, part))
+        self.apply(train_grads, test_grads)
         self.absorb(train)
-        self.scheduler.step()
-        return inner | outer
+        return by_stage(inner, outer)
 
     def read_and_write_losses(self, batch: Batch) -> Terms:
         """L_read and L_write at the present weights and items."""

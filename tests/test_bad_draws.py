@@ -23,7 +23,7 @@ from utils.errors import UsageError
 
 
 class Dying(torch.utils.data.Dataset):
-    """Of four items the second is the end of the process that loads it, once ``now`` is set."""
+    """Four items; the second ends the process that loads it, once ``now`` is set."""
 
     def __init__(self, end: Callable[[], object]) -> None:
         self.now, self.end = multiprocessing.Event(), end
@@ -38,16 +38,11 @@ class Dying(torch.utils.data.Dataset):
         return index
 
 
-def kill_itself() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+ENDS = [(lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by SIGKILL"), (lambda: os._exit(3), "ended with code 3")]
 
 
-def exit_at_once() -> None:
-    os._exit(3)
-
-
-@pytest.mark.parametrize(("end", "told"), [(kill_itself, "killed by SIGKILL"), (exit_at_once, "ended with code 3")])
-def test_a_death_is_told_between_batches_and_while_waiting_for_one(end: Callable[[], object], told: str) -> None:
+@pytest.mark.parametrize(("end", "message"), ENDS)
+def test_a_dead_worker_is_reported_between_batches_and_during_a_wait(end: Callable[[], object], message: str) -> None:
     for waiting in (False, True):
         items = Dying(end)
         loader = iter(one_by_one(items, None, 1))
@@ -59,7 +54,7 @@ def test_a_death_is_told_between_batches_and_while_waiting_for_one(end: Callable
             items.now.set()
             worker.join()  # torch would raise here, in the middle of whatever is being done
         begun = time.monotonic()
-        with pytest.raises(UsageError, match=rf"--num_workers 1: .*{told}.*fewer, 0 for none"):
+        with pytest.raises(UsageError, match=rf"--num_workers 1: .*{message}.*fewer, 0 for none"):
             next(loader)
         assert time.monotonic() < begun + 2 and not multiprocessing.active_children()
 
@@ -70,7 +65,7 @@ def domains(root: Path) -> Callable[..., Domains]:
     return lambda **options: Domains([(spec("gtav"), pairs)], Augmentation(crop_size=32, color_aug=0.5), 0, **options)
 
 
-def test_what_takes_the_place_is_a_function_of_the_request(root: Path, domains: Callable[..., Domains]) -> None:
+def test_a_replacement_is_a_function_of_the_request(root: Path, domains: Callable[..., Domains]) -> None:
     requests = [Request(iteration, 0, slot, False, False) for iteration in range(8) for slot in range(2)]
     before = [domains()[request] for request in requests]
     truncate(*images(root)[:2])
@@ -85,9 +80,8 @@ def test_what_takes_the_place_is_a_function_of_the_request(root: Path, domains: 
         part = list(train_loader(domains(skip_bad=2), start=3, workers=workers, **options))
         assert all(same(*batches) for batches in zip(whole[3:], part, strict=True))
         assert [dict(batch.replaced) for batch in part] == [dict(batch.replaced) for batch in whole[3:]]
-    assert {name for batch in whole for name, _ in batch.replaced} == {
-        f"gtav demo_{path.stem}" for path in images(root)[:2]
-    }
+    names = {f"gtav demo_{path.stem}" for path in images(root)[:2]}
+    assert {name for batch in whole for name, _ in batch.replaced} == names
     truncate(*images(root)[2:])
     with pytest.raises(UsageError, match="no other image of the domain could be read in its place"):
         domains(skip_bad=9).draw(requests[0])
@@ -95,7 +89,7 @@ def test_what_takes_the_place_is_a_function_of_the_request(root: Path, domains: 
         domains(skip_bad=2).draw(requests[0])
 
 
-def test_what_is_drawn_for_a_class_is_replaced_by_the_same_rule(root: Path, domains: Callable[..., Domains]) -> None:
+def test_samples_drawn_by_class_are_replaced_too(root: Path, domains: Callable[..., Domains]) -> None:
     """Alone and with workers; nothing else changes."""
     pairs = spec("gtav").pairs(root, "train")
     tiles = ClassTiles.of((places(spec("gtav").decode(pair.label), 64) for pair in pairs), classes=19)

@@ -1,4 +1,4 @@
-"""Files that cannot be read and workers that die in the middle of training: saved, told, and gone on with exactly."""
+"""Files that cannot be read, and workers that die, in the middle of training: one line, and the run goes on exactly."""
 
 import multiprocessing
 import os
@@ -54,15 +54,14 @@ def tiny_network(config: dict, *, pretrained: str) -> TinyNet:
 
 def check_equal(run: Path, expected: Path) -> None:
     ours, theirs = checkpoint(run), checkpoint(expected)
-    found, wanted = dict(tensors(ours)), dict(tensors(theirs))
-    assert found.keys() == wanted.keys() and all(torch.equal(found[key], value) for key, value in wanted.items())
+    torch.testing.assert_close(dict(tensors(ours)), dict(tensors(theirs)), rtol=0, atol=0, equal_nan=True)
     for key in ("iteration", "validation", "validated", "best", "best_iteration", "scheduler"):
         assert ours[key] == theirs[key]
     assert repeatable(run) == repeatable(expected)
 
 
 def after(iteration: int, act: Moment, patch: pytest.MonkeyPatch) -> None:
-    """``act`` once a step has been taken, in its middle as far as the run can tell."""
+    """``act`` at the end of a step."""
     step = Trainer.step
 
     def stepped(trainer: Trainer, batch: Batch) -> None:
@@ -87,7 +86,7 @@ def restore(root: Path, whole: Path) -> None:
         shutil.copy2(path, root / path.relative_to(whole))
 
 
-def kill_a_worker() -> None:
+def kill_worker() -> None:
     worker = multiprocessing.active_children()[-1]
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
@@ -109,12 +108,12 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ends(argv: list[str], capfd: pytest.CaptureFixture) -> str:
-    """The one line with which a training ends that meets a mistake."""
+    """The one line with which a training ends after a mistake."""
     with pytest.raises(SystemExit) as end:
         run_program("train.py", lambda: training.main(argv))
-    told = "".join(capfd.readouterr())
-    assert end.value.code == 2 and "Traceback" not in told
-    (line,) = [line for line in told.splitlines() if "error" in line]
+    output = "".join(capfd.readouterr())
+    assert end.value.code == 2 and "Traceback" not in output
+    (line,) = [line for line in output.splitlines() if "error" in line]
     return line.rpartition("\r")[2]
 
 
@@ -141,8 +140,8 @@ def test_bad_files_are_replaced_and_counted_across_stops(
     Image.new("L", Image.open(labels[1]).size, 200).save(labels[1])  # no id of the data set
     truncate(images(root)[3])
     training.main(flags(root, tmp_path / "whole", "--skip_bad", "2"))
-    told, whole = capfd.readouterr().out, run_of(tmp_path / "whole")
-    assert "bad files that were replaced: 2 (gtav " in told and told.count("another takes its place") == 2
+    output, whole = capfd.readouterr().out, run_of(tmp_path / "whole")
+    assert "bad files that were replaced: 2 (gtav " in output and output.count("another image takes its place") == 2
     assert len(bad_rows(whole)) == 2 == len(checkpoint(whole)["bad_files"])
     first, second = (row["iteration"] for row in bad_rows(whole))
     assert 1 <= first < second < 6, "the seed does not fit this test"
@@ -170,14 +169,12 @@ def test_the_first_memory_replaces_too(root: Path, tmp_path: Path) -> None:
         training.main(flags(root, tmp_path / "none", *extra, "--no_check"))
 
 
-def test_a_look_before_the_start_allows_as_many(root: Path, tmp_path: Path) -> None:
+def test_the_check_before_the_start_allows_as_many(root: Path, tmp_path: Path) -> None:
     truncate(*images(root)[:2])
     with pytest.raises(UsageError, match=r"\(errors in a sample of the files: 2, more than --skip_bad 1 allows; "):
         training.main(flags(root, tmp_path, "--skip_bad", "1"))
     truncate(*images(root, "valid"))
-    with pytest.raises(
-        UsageError, match=r"images/valid/.*unreadable.*errors in a sample"
-    ):  # scores are of all images or none
+    with pytest.raises(UsageError, match=r"images/valid/.*unreadable.*errors in a sample"):  # scores need all images
         training.main(flags(root, tmp_path, "--skip_bad", "9"))
 
 
@@ -192,12 +189,12 @@ def test_a_bad_file_in_a_validation_leaves_what_was_saved(
     assert checkpoint(run_of(tmp_path))["iteration"] == 3
 
 
-def test_a_worker_that_dies_is_told_at_once(
+def test_a_dead_worker_ends_the_run_at_once(
     data: Path, uninterrupted: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     killed: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
-        after(2, lambda: (kill_a_worker(), killed.append(time.monotonic())), patch)
+        after(2, lambda: (kill_worker(), killed.append(time.monotonic())), patch)
         line = ends(flags(data, tmp_path, "--num_workers", "2"), capfd)
     assert time.monotonic() < killed[0] + 3
     assert "--num_workers 2: a process that loads data died (killed by SIGKILL)" in line
@@ -208,22 +205,24 @@ def test_a_worker_that_dies_is_told_at_once(
 
 
 def in_both(roots: list[Path], out: Path) -> list[tuple[str, int]]:
-    """How three runs end in a process with its own data: what it is told, and how far the run came."""
+    """How three runs end in a process with its own data: the error, and the iterations done."""
     multiprocessing.set_start_method("fork", force=True)  # as under torchrun
-    mine, ended = roots[rank()], []
-    trouble = [lambda: truncate(*images(mine)), kill_a_worker]
-    for number, act in enumerate([*trouble, lambda: truncate(images(mine)[rank()])]):
-        extra = [["--num_workers", "0"], ["--num_workers", "1"], ["--skip_bad", "1", "--max_iter", "30"]][number]
+    mine, ends = roots[rank()], []
+    troubles = [
+        ([1], lambda: truncate(*images(mine)), "--num_workers 0"),
+        ([1], kill_worker, "--num_workers 1"),
+        ([0, 1], lambda: truncate(images(mine)[rank()]), "--skip_bad 1 --max_iter 30"),
+    ]
+    for number, (ranks, act, extra) in enumerate(troubles):
+        line = ["--bs_mult", "1", "--no_check", "--val_interval", "30", *extra.split()]
         with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError) as error:
             patch.setattr(build, "network_from", tiny_network)
-            if rank() == 1 or number == 2:
+            if rank() in ranks:
                 after(2, act, patch)
-            training.main(
-                flags(mine, out / str(number), "--bs_mult", "1", "--no_check", "--val_interval", "30", *extra)
-            )
+            training.main(flags(mine, out / str(number), *line))
         restore(mine, roots[2])
-        ended.append((str(error.value), checkpoint(run_of(out / str(number)))["iteration"]))
-    return ended
+        ends.append((str(error.value), checkpoint(run_of(out / str(number)))["iteration"]))
+    return ends
 
 
 def test_processes_stop_together(data: Path, tmp_path: Path) -> None:

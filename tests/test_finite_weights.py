@@ -33,7 +33,7 @@ def test_every_format(file: str, part: str | None, name: str, value: float, chec
     content = content["state_dict"] if file == "bare" else content
     (content[part] if part else content)[name].view(-1)[-1] = value
     torch.save(content, tmp_path / "x.pth")
-    message = f"--resume {tmp_path}/x.pth: {name} holds NaN or infinite numbers, "
+    message = f"--resume {tmp_path}/x.pth: {name} holds NaN or infinite numbers; "
     with pytest.raises(UsageError, match=re.escape(message)) as error:
         read_checkpoint(tmp_path / "x.pth", "--resume")
     assert "\n" not in str(error.value)

@@ -83,6 +83,7 @@ def test_the_single_kernel_steps_as_many_do() -> None:
     other = SGD(many, lr=0.01, momentum=0.9, weight_decay=0, foreach=True)
     for step in range(3):
         grads = [torch.full_like(param, 0.1 * step + 0.01) for param in many]
+        other.param_groups[0]["lr"] = method.scheduler.get_last_lr()[0]
         method.apply(grads)
         for param, grad in zip(many, grads, strict=True):
             param.grad = grad.clone()

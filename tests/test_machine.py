@@ -80,7 +80,7 @@ def test_memory_is_kept() -> None:
         ("off", "cuda", "off", False),
     ],
 )
-def test_float32_is_true_unless_asked_otherwise(amp: str, device: str, precision: str, tf32: bool) -> None:
+def test_precision(amp: str, device: str, precision: str, tf32: bool) -> None:
     torch.set_float32_matmul_precision("medium")
     assert choose_precision(amp, torch.device(device)) == precision
     assert torch.backends.cudnn.allow_tf32 == tf32
@@ -100,43 +100,40 @@ def test_the_optimizer_is_one_kernel_on_cuda_only() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_steps_equal_others(name: str) -> None:
     torch.compiler.reset()
-    found = []
+    results = []
+    batch = random_batch()
+    batch = batch._replace(images=batch.images.double())
     for compiled in (False, True):
         method = tiny_method(name, gumbel=False)
         method.net.double()
         if compiled:
             machine.compile_network(method.net, backend="aot_eager")
-        batch = random_batch()
-        batch = batch._replace(images=batch.images.double())
         terms = [method.step(batch) for _ in range(2)]
-        state = method.net.state_dict().values()
-        found.append([*(term for each in terms for term in each.values()), *state])
-    for ours, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+        results.append((terms, method.net.state_dict()))
+    torch.testing.assert_close(*results, rtol=0, atol=1e-11)
 
 
 def test_flags_reach_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     line = "--deterministic --compile --arch DeepR18V3PlusD --pretrained_backbone none --device nowhere"
-    options = parse_training(line.split())
-    told = []
-    monkeypatch.setattr(machine, "choose_algorithms", lambda *, deterministic: told.append(deterministic))
-    monkeypatch.setattr(machine, "compile_network", told.append)
+    options, calls = parse_training(line.split()), []
+    monkeypatch.setattr(machine, "choose_algorithms", lambda *, deterministic: calls.append(deterministic))
+    monkeypatch.setattr(machine, "compile_network", calls.append)
     with pytest.raises(UsageError, match="nowhere"):
         training.train(options)
     config = network_config(options.network, shared_classes(options.run.sources), memory=False)
     net = training.start_network(options, config, torch.device("cpu"))
-    assert told[0] is True and told[1] is net
+    assert calls == [True, net]
     assert list(number_lines(options)) == ["numbers     bf16 on a GPU, else float32; TF32 off, compiled, deterministic"]
 
 
-def test_what_cannot_be_compiled_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_failed_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     def fails() -> None:
         raise TorchDynamoException("no compiler\nand more")
 
     with pytest.raises(SystemExit) as end:
         run_program("train.py", fails)
-    told = capsys.readouterr().err
-    assert end.value.code == 2 and "(no compiler); give --no-compile" in told and told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and "(no compiler); give --no-compile" in error and error.count("\n") == 1
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(CommonError, match="--compile: works for a single process only"):
         parse_training(["--compile"])
@@ -146,13 +143,8 @@ def test_what_cannot_be_compiled_is_told(monkeypatch: pytest.MonkeyPatch, capsys
 def test_validation_is_not_compiled() -> None:
     torch.compiler.reset()
     calls = []
-
-    def backend(graph: torch.fx.GraphModule, inputs: list) -> torch.fx.GraphModule:
-        calls.append(graph)
-        return graph
-
     layer = nn.Conv2d(3, 2, 1)
-    layer.compile(backend=backend)
+    layer.compile(backend=lambda graph, inputs: calls.append(graph) or graph)
     with machine.uncompiled(True):
         layer(torch.zeros(1, 3, 4, 4))
     assert not calls

@@ -13,7 +13,7 @@ from support.methods import NAMES
 from support.ranks import run_ranks, small_method
 from utils.processes import rank
 
-GRADIENTS = "methods.method.sum_over_processes"
+GRADIENTS = "methods.method.accumulate"
 LOSSES, WRITES = "loss.reduction.per_valid_pixel", "network.categorical_memory.write"
 NORMS = "network.batch_norms"
 BACKWARD = "methods.method.own_gradients"  # of a write

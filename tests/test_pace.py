@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from datasets.sampling.loaders import Batch
-from engine.training.batch_feed import BatchFeed
-from engine.training.pace import Pace
+from engine.training.batch_feed import BatchFeed, Pace
 
 
 class Clock:

@@ -38,11 +38,8 @@ def test_numpy_numbers(value: np.number, core: str, tmp_path: Path) -> None:
     assert read["mean_iu"] == value and type(read["mean_iu"]) in (int, float)
     torch.save({"mean_iu": value}, path)
     assert load_safely(path) == {"mean_iu": value}
-
-
-def test_numbers_of_the_other_byte_order() -> None:
     kind = NumberType("f8", False, True)
-    kind.__setstate__((3, ">", None, None, None, -1, -1, 0))
+    kind.__setstate__((3, ">", None, None, None, -1, -1, 0))  # the other byte order
     assert number(kind, np.array(0.25, dtype=">f8").tobytes()) == 0.25
 
 
@@ -181,18 +178,17 @@ def test_a_state_dict_alone(prefix: str, tmp_path: Path) -> None:
     load_weights(network_from(content["network"]), content["weights"], "--snapshot")
 
 
-def without(key: str) -> Callable[[dict], object]:
-    return lambda content: content["state_dict"].pop(key)
-
-
 def more(**entries: torch.Tensor) -> Callable[[dict], object]:
     return lambda content: content["state_dict"].update(entries)
+
+
+CONVOLUTION = "module.layer1.0.conv1.weight"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("module.layer1.0.conv1.weight"), r"DeepR18V3PlusD, .*1 missing \(module.layer1.0.conv1"),
+        (lambda content: content["state_dict"].pop(CONVOLUTION), rf"DeepR18V3PlusD, .*1 missing \({CONVOLUTION}\)"),
         (more(a=torch.ones(1), b=torch.ones(1)), r"2 unexpected \(a, b\)"),
         (lambda content: content.pop("memory"), r"1 missing \(memory\)"),
         (lambda content: content.update(memory=torch.ones(19, 4)), r"1 of another shape \(memory\)"),
@@ -222,9 +218,7 @@ def test_whitening_in_the_stem_needs_its_flag() -> None:
     release, path = release_file("r50v3p_isw"), Path("x.pth")
     with pytest.raises(UsageError, match="give the --wt_layer of its training"):
         as_ours(release, path)
-    with pytest.raises(
-        UsageError, match=r"--wt_layer 0 0 0 2 2 0 0: .* other norms; give e.g. --wt_layer 0 0 2 2 2 0 0"
-    ):
+    with pytest.raises(UsageError, match=r"0 0 0 2 2 0 0: .* other norms; give e.g. --wt_layer 0 0 2 2 2 0 0"):
         as_ours(release, path, wt_layer=[0, 0, 0, 2, 2, 0, 0])
     content = as_ours(release, path, wt_layer=[0, 0, 2, 2, 2, 0, 0])
     load_weights(network_from(content["network"]), content["weights"], "--snapshot")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_resume import run_of
 
 import train as training
 from checkpoints.adoption import load_start
@@ -31,11 +32,6 @@ def training_flags(data: Path, out: Path, *extra: str) -> list[str]:
     return [*line.split(), *extra]
 
 
-def run_in(out: Path) -> Path:
-    (run,) = (out / "run").iterdir()
-    return run
-
-
 def test_training_from_a_file_of_the_release(
     checkpoints: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -47,9 +43,9 @@ def test_training_from_a_file_of_the_release(
         parse_training(training_flags(data, tmp_path, *snapshot))
     )
     training.main(training_flags(data, tmp_path, *snapshot, *still))
-    told = capsys.readouterr()
-    assert f"starts from {checkpoints}/theirs.pth" in told.out and "first memory" not in told.err
-    run = run_in(tmp_path)
+    output = capsys.readouterr()
+    assert f"starts from {checkpoints}/theirs.pth" in output.out and "first memory" not in output.err
+    run = run_of(tmp_path)
     weights = load_checkpoint(run / "last.pth")["weights"]
     torch.testing.assert_close(weights[ITEMS], release_memory(), atol=1e-6, rtol=0)
     for key, value in parse_release(release_file("r18v3p_mem"), Path("x.pth")).weights.items():
@@ -67,7 +63,7 @@ def test_training_from_ours_without_its_memory(
 ) -> None:
     training.main(training_flags(data, tmp_path, "--no_aux_loss", "--snapshot", str(checkpoints / "ours.pth")))
     assert "ours.pth, without its memory\n" in capsys.readouterr().out
-    assert ITEMS not in load_checkpoint(run_in(tmp_path) / "last.pth")["weights"]
+    assert ITEMS not in load_checkpoint(run_of(tmp_path) / "last.pth")["weights"]
 
 
 SELECTIVE = [0, 0, 0, 2, 2, 0, 0]  # leaves no trace in weights
@@ -81,12 +77,6 @@ def start(path: Path, line: str) -> None:
     load_start(network_from(config), path, config, arch=R18, wt_layer=network.wt_layer, image_in=network.image_in)
 
 
-def ours_with(checkpoints: Path, path: Path, network: dict) -> Path:
-    content = load_checkpoint(checkpoints / "ours.pth")
-    torch.save(content | {"network": content["network"] | network}, path)
-    return path
-
-
 @pytest.mark.parametrize(
     ("network", "line", "message"),
     [
@@ -96,14 +86,15 @@ def ours_with(checkpoints: Path, path: Path, network: dict) -> Path:
         ({"wt_layer": SELECTIVE}, "--wt_layer 0 0 0 2 2 0 0", None),
         ({"image_in": True}, "", "was trained on images normalised each by itself; add --image_in"),
         ({"image_in": False}, "--image_in", "was trained on images normalised by ImageNet; drop --image_in"),
-        ({"wt_layer": SELECTIVE}, "", "--wt_layer 0 0 0 0 0 0 0: .* other norms; give --wt_layer 0 0 0 2 2 0 0"),
-        ({}, "--wt_layer 0 0 0 2 2 0 0", "other norms; give --wt_layer 0 0 0 0 0 0 0"),
+        ({"wt_layer": SELECTIVE}, "", "--wt_layer 0 0 0 0 0 0 0: .* other norms; give e.g. --wt_layer 0 0 0 2 2 0 0"),
+        ({}, "--wt_layer 0 0 0 2 2 0 0", "other norms; give e.g. --wt_layer 0 0 0 0 0 0 0"),
     ],
 )
 def test_flags_against_what_our_file_holds(
     network: dict, line: str, message: str | None, checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    path = ours_with(checkpoints, tmp_path / "x.pth", network)
+    path, content = tmp_path / "x.pth", load_checkpoint(checkpoints / "ours.pth")
+    torch.save(content | {"network": content["network"] | network}, path)
     if message is None:
         start(path, line)
         assert capsys.readouterr().out == f"note: starts from {path}, without its memory\n"
@@ -113,22 +104,21 @@ def test_flags_against_what_our_file_holds(
     assert str(path) in str(error.value)
 
 
-def test_their_file_leaves_these_flags_free(checkpoints: Path, capsys: pytest.CaptureFixture) -> None:
-    path = checkpoints / "theirs.pth"
-    start(path, "--image_in --wt_layer 0 0 0 2 2 0 0")
-    assert capsys.readouterr().out == f"note: starts from {path}, without its memory and auxiliary head\n"
+CHANGES = ["{}: of output stride 32, used at 16", "{}: its memory was read at --read_temp 1.0, and is now at 0.5"]
 
 
-def test_notes_about_what_changes(checkpoints: Path, capsys: pytest.CaptureFixture) -> None:
-    path = checkpoints / "ours.pth"
-    start(path, "--memory --output_stride 16 --read_temp 0.5")
-    assert capsys.readouterr().out.splitlines() == [
-        f"note: {path}: of output stride 32, used at 16",
-        f"note: {path}: its memory was read at --read_temp 1.0, and is now at 0.5",
-        f"note: starts from {path}",
-    ]
-    start(path, "--memory --output_stride 32 --read_temp 1")
-    assert capsys.readouterr().out == f"note: starts from {path}\n"
+@pytest.mark.parametrize(
+    ("name", "line", "notes"),
+    [  # their file says nothing about these two flags
+        ("theirs", "--image_in --wt_layer 0 0 0 2 2 0 0", ["starts from {}, without its memory and auxiliary head"]),
+        ("ours", "--memory --output_stride 16 --read_temp 0.5", [*CHANGES, "starts from {}"]),
+        ("ours", "--memory --output_stride 32 --read_temp 1", ["starts from {}"]),
+    ],
+)
+def test_notes(name: str, line: str, notes: list[str], checkpoints: Path, capsys: pytest.CaptureFixture) -> None:
+    path = checkpoints / f"{name}.pth"
+    start(path, line)
+    assert capsys.readouterr().out.splitlines() == [f"note: {note.format(path)}" for note in notes]
 
 
 @pytest.mark.parametrize(
@@ -160,11 +150,8 @@ def test_snapshots_that_training_cannot_start_from(
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [
-        ("--pretrained_backbone absent.pth", "absent.pth: no such file"),
-        ("--restore_optimizer", "needs --snapshot"),
-    ],
+    [("--pretrained_backbone absent.pth", "absent.pth: no such file"), ("--restore_optimizer", "needs --snapshot")],
 )
-def test_the_plan_reports_mistakes(line: str, message: str, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=re.escape(message)):
-        parse_training(training_flags(data, tmp_path, "--plan", *line.split()))
+def test_mistakes_are_seen_before_training(line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_training(line.split())

@@ -166,14 +166,14 @@ def test_kill_while_saving_and_at_any_moment(kills: int, data: Path, uninterrupt
     for moment in moments:
         killed(start(data, tmp_path), tmp_path, moment)
     process = start(data, tmp_path)
-    told, complaint = process.communicate()
-    assert process.returncode == 0 and "done" in told, complaint
+    output, errors = process.communicate()
+    assert process.returncode == 0 and "done" in output, errors
     training.main(flags(data, tmp_path, "--resume", "auto"))  # nothing is left to do
-    run = sorted((tmp_path / "run").iterdir())[-1]  # those that were killed before their first checkpoint came before
+    run = sorted((tmp_path / "run").iterdir())[-1]  # earlier ones were killed before their first checkpoint
     check_equal(run, uninterrupted)
 
 
-def test_a_full_disk_is_told_and_leaves_what_was_saved(
+def test_a_full_disk_leaves_what_was_saved(
     data: Path, uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = tmp_path / "run" / "now"

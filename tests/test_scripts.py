@@ -41,7 +41,7 @@ def quickstart(environment: dict[str, str], folder: Path) -> list[str]:
     return calls.read_text().splitlines()
 
 
-def test_quickstart_goes_on_with_runs_of_one_length(stand_in: dict[str, str], tmp_path: Path) -> None:
+def test_quickstart_continues_runs_of_one_length(stand_in: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "my runs"
     demo, *calls = quickstart(stand_in, tmp_path)
     assert demo.startswith(f"-m datasets.demo {out}/data")

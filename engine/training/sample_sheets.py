@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from datasets.labels import ClassSet
-from datasets.sampling.loaders import Batch
+from datasets.sampling.loaders import Batch, Domains
 from utils.pictures import contact_sheet, save_picture
 
 FOLDER, BATCHES, COLUMNS = "augmentation", 4, 4
 
 
-def with_sheets(
-    batches: Iterable[Batch], folder: Path, *, domains: Sequence[str], start: int, classes: ClassSet
-) -> Iterator[Batch]:
+def with_sheets(batches: Iterable[Batch], folder: Path, domains: Domains, *, start: int) -> Iterator[Batch]:
     """The same batches, the first of iteration ``start``; each of the first four is also written as a picture."""
+    names = ["all sources"] if domains.joined else [dataset.name for dataset, _ in domains.sources]
+    classes = domains.sources[0][0].classes
     batches = iter(batches)
     for iteration, batch in enumerate(islice(batches, BATCHES), start):
-        save_picture(folder / FOLDER / f"iteration_{iteration:07d}.png", sheet_of(batch, domains, classes))
+        save_picture(folder / FOLDER / f"iteration_{iteration:07d}.png", sheet_of(batch, names, classes))
         yield batch
     yield from batches
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -22,10 +23,9 @@ from engine.options.resuming import command_to_continue
 from engine.options.training_options import TrainingOptions
 from engine.run_log import RunLog
 from engine.timetable import timetable_of
-from engine.training.batch_feed import BatchFeed
-from engine.training.covariance_selection import CovarianceSelection, describe_masks, mask_picture
+from engine.training.batch_feed import BatchFeed, Pace
+from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interrupted, Interruption, Stopped
-from engine.training.pace import Pace
 from methods.method import Method
 from methods.objective import Terms
 from utils.distributed import all_sum, any_rank, from_first
@@ -47,6 +47,7 @@ class Progress:
     bad_files: dict[str, str] = field(default_factory=dict)  # replaced images -> what is wrong with each
 
 
+@dataclass(eq=False)
 class Trainer:
     """Steps, logs, validates, selects covariance entries, saves, and stops when a signal or a bad file asks for it.
 
@@ -54,26 +55,19 @@ class Trainer:
     and a run that goes on does what it would have done without the stop.
     """
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        method: Method,
-        facts: dict[str, Any],
-        run_log: RunLog | None,
-        folder: Path,
-        *,
-        device: torch.device,
-        precision: str,
-        progress: Progress,
-        selection: CovarianceSelection,
-        validation: dict[str, list[LabelledImages]],
-    ):
-        self.options, self.method, self.progress = options, method, progress
-        self.facts = facts  # about the run; every checkpoint holds them
-        self.run_log = run_log  # None in all processes but the first
-        self.folder, self.device, self.precision = folder, device, precision
-        self.selection, self.validation = selection, validation
-        self.timetable = timetable_of(options)
+    options: TrainingOptions
+    method: Method
+    facts: dict[str, Any]  # about the run; every checkpoint holds them
+    run_log: RunLog | None  # None in all processes but the first
+    folder: Path
+    device: torch.device
+    precision: str
+    progress: Progress
+    selection: CovarianceSelection
+    validation: dict[str, list[LabelledImages]]
+
+    def __post_init__(self) -> None:
+        self.timetable = timetable_of(self.options)
         self.pending: list[tuple[Terms, float, dict[str, str]]] = []  # losses, learning rate, bad files: not yet logged
 
     def run(self, batches: Iterable[Batch]) -> None:
@@ -82,7 +76,7 @@ class Trainer:
         feed = self.feed = BatchFeed(batches, self.progress.bad_files, self.options.sampling.skip_bad)
         bar = tqdm(desc=self.options.run.exp, initial=start, total=end, unit="it", disable=rank() > 0)
         with closing(feed), Interruption() as self.interruption, bar:
-            if start and (self.validation_due() or self.selection_due()):
+            if start and self.pause_due():
                 self.conclude()  # the run was stopped before this was done
             feed.fetch()
             if feed.fault:
@@ -95,7 +89,7 @@ class Trainer:
                 done = self.progress.iteration
                 if self.timetable.log_due(done):
                     bar.set_postfix(self.flush())
-                if stop or self.validation_due() or self.selection_due() or self.timetable.save_due(done):
+                if stop or self.pause_due() or self.timetable.save_due(done):
                     self.conclude(stop=stop)
                     self.pace.restart()
 
@@ -116,6 +110,9 @@ class Trainer:
         selected = 0 if whitening is None else whitening.taken
         return self.timetable.selection_due(self.progress.iteration, selected=selected)
 
+    def pause_due(self) -> bool:
+        return self.validation_due() or self.selection_due()
+
     def flush(self) -> dict[str, str]:
         """Log the losses and the pace since the last flush; return what the progress bar shows of them.
 
@@ -124,10 +121,10 @@ class Trainer:
         if not self.pending:
             return {}
         names = list(self.pending[0][0])
-        shares = torch.stack([torch.stack([terms[name] for name in names]) for terms, *_ in self.pending])
+        shares = torch.stack([torch.stack(list(terms.values())) for terms, *_ in self.pending])
         values = all_sum(shares).tolist()
         first = self.progress.iteration - len(values) + 1
-        for iteration, (_, rate, bad), row in zip(range(first, first + len(values)), self.pending, values, strict=True):
+        for iteration, (row, (_, rate, bad)) in enumerate(zip(values, self.pending, strict=True), first):
             terms = dict(zip(names, row, strict=True))
             if not all(map(math.isfinite, row)):
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
@@ -150,7 +147,7 @@ class Trainer:
         iteration = self.progress.iteration
         if not all(value.isfinite().all() for value in self.method.net.state_dict().values()):
             raise CommonError(f"iteration {iteration}: the weights are not finite any more; try a smaller --lr")
-        if (self.validation_due() or self.selection_due()) and not stop:
+        if self.pause_due() and not stop:
             self.save()  # before what takes long and may meet a broken image
             from_first(None)  # no process reports such an image before all is saved
             try:
@@ -167,34 +164,27 @@ class Trainer:
 
     def select(self) -> None:
         """Select the covariance entries to whiten from now on, if that is due."""
-        if not self.selection_due():
-            return
-        iteration = self.progress.iteration
-        self.selection.take(self.method, iteration, self.device, between=self.leave, within=self.leave_alone)
-        masks = self.method.objective.whitening.masks
-        if self.run_log:
-            for number, mask in enumerate(masks, start=1):
-                self.run_log.picture(f"whitening/layer_{number}", mask_picture(mask), iteration)
-        log.info(f"{iteration}: {describe_masks(masks)}")
+        if self.selection_due():
+            done = self.progress.iteration
+            self.selection.take(self.method, done, self.device, between=self.leave, within=self.leave_alone)
 
     def validate(self) -> None:
         """Score all domains, if that is due.  The mean over the held-out source images chooses the best checkpoint."""
         if not self.validation_due():
             return
-        iteration, results = self.progress.iteration, {}
+        options, iteration, results = self.options, self.progress.iteration, {}
         predict = Predictor(
             self.method.net,
             device=self.device,
             inference=Inference(),
-            gumbel=bool(self.options.scoring.gumbel_eval),
-            image_in=self.options.network.image_in,
+            gumbel=bool(options.scoring.gumbel_eval),
+            image_in=options.network.image_in,
             precision=self.precision,
         )
+        settings = {"scoring": options.scoring, "workers": options.machine.workers}
         for role, images in [(role, images) for role, group in self.validation.items() for images in group]:
             name, first = images.spec.name, FirstPicture(self.leave_alone, images.spec.classes)
-            (scores,) = score_reads(
-                predict, images, scoring=self.options.scoring, workers=self.options.machine.workers, each=first
-            )
+            (scores,) = score_reads(predict, images, each=first, **settings)
             self.leave()
             results[name] = scores.mean_iou
             if self.run_log:
@@ -202,11 +192,10 @@ class Trainer:
                 self.run_log.picture(f"{role}/{name}", first.strip(), iteration)
         self.method.net.train()
         self.progress.validated, self.progress.validation = iteration, results
-        seen = [results[images.spec.name] for images in self.validation["seen"]]
-        if (mean := sum(seen) / len(seen)) > self.progress.best:
+        mean = fmean(results[images.spec.name] for images in self.validation["seen"])
+        if mean > self.progress.best:
             self.progress.best, self.progress.best_iteration = mean, iteration
-        shown = ", ".join(f"{name} {100 * value:.1f}" for name, value in results.items())
-        log.info(f"{iteration}: mIoU {shown}")
+        log.info(f"{iteration}: mIoU {', '.join(f'{name} {100 * value:.1f}' for name, value in results.items())}")
 
     def leave(self) -> None:
         """Raise ``Stopped`` if a signal reached any process; all processes call this together."""
@@ -232,11 +221,8 @@ class Trainer:
         return CommonError(f"{fault}; {self.how_to_continue()}" if self.progress.iteration else fault)
 
     def how_to_continue(self) -> str:
-        command = command_to_continue(self.folder, world_size())
-        return (
-            f"stopped after iteration {self.progress.iteration} of {self.timetable.end}, all is saved; continue with: "
-            f"{command}"
-        )
+        done = f"stopped after iteration {self.progress.iteration} of {self.timetable.end}, all is saved"
+        return f"{done}; continue with: {command_to_continue(self.folder, world_size())}"
 
     def save(self) -> None:
         """Write a checkpoint once the log is on the disk; only the first process does."""
