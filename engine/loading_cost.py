@@ -16,17 +16,21 @@ SAMPLE = 1  # milliseconds for any sample
 
 
 def loading_line(options: TrainingOptions) -> str:
-    """The line of the plan: the cores that one iteration per second needs on the measured machine, and those it has."""
-    root, sampling = options.data.root, options.sampling
+    """The line of the plan: what an iteration's samples cost on the measured machine, and how many workers can feed."""
+    sampling, root = options.sampling, options.data.root
     datasets = [options.data.dataset(name) for name in options.run.sources]
     decoding = mean(decoding_cost(root, dataset, dataset.pairs(root, "train")[0]) for dataset in datasets)
     cost = SAMPLE + decoding + augmentation_cost(options)
-    cores = cost / 1000 * sampling.batch_size * (1 if sampling.joined else len(datasets))
-    workers = min(options.machine.workers, own_cores())
-    return (
-        f"loading     {cost:.0f} ms of a core per sample: an iteration per second needs {cores:.2f} cores, "
-        f"--num_workers {options.machine.workers} uses {workers}"
-    )
+    cores = cost / 1000 * sampling.batch_size * (1 if sampling.joined else len(datasets))  # for an iteration per second
+    pace = "--num_workers 0: training waits for it"
+    if workers := min(options.machine.workers, own_cores()):
+        pace = f"--num_workers {options.machine.workers} can feed {rounded(workers / cores)} iterations per second"
+    return f"loading     {cost:.0f} ms of a core per sample, {rounded(cores)} cores for an iteration per second; {pace}"
+
+
+def rounded(value: float) -> str:
+    """To two digits, never as a power of ten."""
+    return f"{float(f'{value:.2g}'):,.10g}"
 
 
 def decoding_cost(root: Path, dataset: DatasetSpec, sample: Sample) -> float:

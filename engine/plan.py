@@ -151,7 +151,7 @@ def schedule_lines(options: TrainingOptions) -> Iterator[str]:
 def number_lines(options: TrainingOptions) -> Iterator[str]:
     """In which precision, and how, torch computes."""
     step = options.step
-    stages = ", but not the backbone's stages" if step.recompute else ""
+    stages = ", but for the backbone's stages, which are computed again" if step.recompute else ""
     compiled = f", compiled{stages}" if step.compile else ""
     yield f"numbers     {PRECISIONS[options.machine.amp]}{compiled}{', deterministic' if step.deterministic else ''}"
 
@@ -169,8 +169,9 @@ def validation_lines(options: TrainingOptions) -> Iterator[str]:
 def output_lines(options: TrainingOptions) -> Iterator[str]:
     run = options.run
     folder = run.checkpoint.parent if run.checkpoint else run.exp_root / run.exp / "<time>"
-    yield f"written     to {folder}, with a checkpoint every {run.save_interval:,} iterations and at each validation;"
-    yield f"            the newest {run.keep} and the best stay"
+    yield f"written     to {folder}: flags.json, metrics.jsonl (every iteration), tensorboard/,"
+    yield f"            a checkpoint every {run.save_interval:,} iterations, at each validation and at the end: the"
+    yield f"            newest {run.keep} as iteration_*.pth, the newest as last.pth too, the best as best.pth"
 
 
 def recipe_lines(options: TrainingOptions) -> Iterator[str]:

@@ -51,6 +51,7 @@ class MethodEntry:
     options: type = BaselineOptions  # a dataclass whose fields are flags
     mldg: bool = False  # whether each iteration splits the domains into meta-train and meta-test
     memory: bool = False  # whether the network has a memory
+    pooled: bool = False  # whether every pass takes images of all domains, never of one alone
 
     def load(self) -> "type[Method]":
         module, _, name = self.path.rpartition(".")
@@ -58,10 +59,10 @@ class MethodEntry:
 
 
 METHODS: dict[str, MethodEntry] = {
-    "baseline": MethodEntry("the baseline", "methods.baseline.Baseline"),
+    "baseline": MethodEntry("the baseline", "methods.baseline.Baseline", pooled=True),
     "mldg": MethodEntry("MLDG", "methods.mldg.MLDG", MLDGOptions, mldg=True),
     "memory": MethodEntry(
-        "the memory without meta-learning", "methods.memory_only.MemoryOnly", MemoryOptions, memory=True
+        "the memory without meta-learning", "methods.memory_only.MemoryOnly", MemoryOptions, memory=True, pooled=True
     ),
     "pinmem": MethodEntry("Pin the Memory", "methods.pinmem.PinMem", PinMemOptions, mldg=True, memory=True),
 }

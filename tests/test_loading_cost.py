@@ -12,17 +12,22 @@ from utils.processes import own_cores
 
 
 @pytest.mark.parametrize(
-    ("more", "expected"),
+    ("more", "cores", "pace"),
     [
-        ("--num_workers 2", "needs 0.18 cores, --num_workers 2 uses 2"),
-        ("--num_workers 9 --image_uniform_sampling", "needs 0.09 cores, --num_workers 9 uses 4"),
+        ("--num_workers 0", "0.18 cores", "--num_workers 0: training waits for it"),
+        ("--num_workers 2", "0.18 cores", "--num_workers 2 can feed 11 iterations per second"),
+        (
+            "--num_workers 9 --image_uniform_sampling",
+            "0.091 cores",
+            "--num_workers 9 can feed 44 iterations per second",
+        ),
     ],
 )
-def test_cores(more: str, expected: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores(more: str, cores: str, pace: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten samples, or five, of 18 ms: 1 each, 17 for the crop, and almost nothing to read such small files."""
     monkeypatch.setattr("engine.loading_cost.own_cores", lambda: 4)
     line = f"--data_root {data} --dataset gtav synthia --val_dataset mapillary --crop_size 1000 --bs_mult 5 {more}"
-    text = f"loading     18 ms of a core per sample: an iteration per second {expected}"
+    text = f"loading     18 ms of a core per sample, {cores} for an iteration per second; {pace}"
     assert loading_line(parse_training(line.split())) == text
 
 

@@ -12,6 +12,7 @@ from datasets.sampling.loaders import Batch
 from methods import METHODS, MethodEntry
 from methods.method import Method
 from methods.objective import Terms
+from utils.errors import UsageError
 from utils.options import WEIGHT, option
 
 
@@ -58,3 +59,8 @@ def test_help_and_plan_show_it(data: Path, capsys: pytest.CaptureFixture) -> Non
     assert "--toy_weight" in capsys.readouterr().out
     training.main(["--plan", "--method", "toy", "--data_root", str(data), "--val_dataset", "mapillary"])
     assert "method      a toy" in capsys.readouterr().out
+
+
+def test_it_may_pass_over_one_domain(data: Path) -> None:
+    with pytest.raises(UsageError, match="batch norm needs two images in every pass; give 4 or more"):
+        training.main(f"--plan --method toy --bs_mult 2 --accumulate 2 --data_root {data}".split())

@@ -61,8 +61,7 @@ def check_step(options: TrainingOptions) -> None:
     together = parts > 1 and options.entry.memory
     refuse_if(together, f"{given}: the memory is written from a whole batch; {remedy}")
     refuse_if(size % parts, f"{given}: does not divide --bs_mult {size}; give a divisor of it")
-    # MLDG may pass over a single domain.
-    domains = 1 if options.entry.mldg or options.sampling.joined else len(options.run.sources)
+    domains = len(options.run.sources) if options.entry.pooled and not options.sampling.joined else 1
     single = size // parts * processes * domains < 2
     refuse_if(single, f"--bs_mult {size}: batch norm needs two images in every pass; give {2 * parts} or more")
     refuse_if(options.step.compile and processes > 1, "--compile: works for a single process only; give --no-compile")
