@@ -41,7 +41,7 @@ def test_training(
     flags = [*SMALL_TRAINING.split(), *(["--mem_init_batches", "1"] if "pinmem" in script else [])]
     if "shuffle" not in script and "mobile" not in script:
         flags += ["--arch", "DeepR18V3PlusD"]
-    program, *given = Copy(tmp_path).asked(f"{folder}/{script}", *flags, DATA_ROOT=str(data))
+    program, *given = Copy(tmp_path).python_arguments(f"{folder}/{script}", *flags, DATA_ROOT=str(data))
     assert Path(program).name == "train.py"
     monkeypatch.chdir(tmp_path)
     training.main(given)

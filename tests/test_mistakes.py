@@ -83,7 +83,7 @@ def check_mistake(line: str, message: str, place: Place, capfd: pytest.CaptureFi
 def check_output(text: str, program: str, message: str) -> None:
     """One line speaks of an error."""
     assert "Traceback" not in text
-    (line,) = [line.rpartition("\r")[2] for line in text.splitlines() if "error" in line.lower()]
+    (line,) = [line[line.find(program) :] for line in text.splitlines() if "error" in line.lower()]  # behind a bar
     parts = [f"{program}: error: ", *message.split(" ... ")]
     assert re.match(".*".join(map(re.escape, parts)), line), line
 
@@ -145,7 +145,7 @@ COMMAND_LINES = {
     # Evaluation
     "eval.py --snapshot {data}": "--snapshot {data}: no such file",
     "eval.py --arch network.deepv3plus.DeepR50V3PlusD": "--arch  ... DeepR18V3PlusD",
-    "eval.py --wt_layer 0 0 4 4 4 0 0": "other norms; give --wt_layer 0 0 0 0 0 0 0",
+    "eval.py --wt_layer 0 0 4 4 4 0 0": "other norms; give e.g. --wt_layer 0 0 0 0 0 0 0",
     "eval.py --memory": "--memory: ... holds none; drop --memory",
     "eval.py --dataset gta": "no data set is called gta",
     "eval.py --dataset bdd100k --split test": "bdd100k has no labelled split 'test'",
@@ -377,5 +377,5 @@ def test_a_full_disk(largest: int, place: Place, capsys: pytest.CaptureFixture) 
         run_program("eval.py", lambda: evaluation.main(argv))
     assert end.value.code == 2
     printed = capsys.readouterr()
-    check_output(printed.out + printed.err, "eval.py", "File too large")
+    check_output(printed.out + printed.err, "eval.py", f"{place.out} ... File too large")
     check_files(place)

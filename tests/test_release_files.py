@@ -68,7 +68,7 @@ def test_folder_and_figures(home: Path) -> None:
 
 def test_other_numbers_of_classes_have_no_tables(tmp_path: Path, home: Path) -> None:
     torch.save(release_content(build_network(R18, 7).state_dict()), tmp_path / "x.pth")
-    with pytest.raises(UsageError, match=r"x.pth: .* 7 classes.* 19 classes only"):
+    with pytest.raises(UsageError, match=r"x.pth: .* 7 classes.* 19 only"):
         evaluate(home, f"--snapshot {tmp_path}/x.pth --dataset gtav")
 
 

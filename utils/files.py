@@ -22,6 +22,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk: the system does not say which file
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
