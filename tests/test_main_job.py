@@ -18,6 +18,8 @@ from support.logs import log_rows, repeatable
 from tools import compare, visualise
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 ROOT = Path(__file__).parent.parent
 METHODS = {"baseline": [], "mldg": ["--mldg"], "memory": ["--memory"], "pinmem": ["--mldg", "--memory"]}
 
