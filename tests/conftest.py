@@ -14,6 +14,7 @@ from support.golden import RECORDER
 from support.parity_table import PROPERTY, Table
 from support.release_files import write_release
 from support.snapshots import write_snapshot
+from support.thin_resnet import use
 
 # One thread unless asked otherwise: tests run side by side, and threads that wait for each other take time from others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # also for the programs that tests start
@@ -45,6 +46,14 @@ def threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def thin_resnet() -> Iterator[None]:
+    """DeepR18 has an eighth of its channels, for runs that only show what the programs do."""
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

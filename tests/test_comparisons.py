@@ -14,6 +14,8 @@ from support.commands import ROBUSTNET, TRAIN
 from support.scripts import ROBUSTNET as COMPARISONS
 from support.scripts import SMALL_TRAINING, TRAINING, Copy
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 # One of each kind; the others are slow.
 KINDS = ["train_GS_baseline_DR50V3P.sh", "train_GSI_pinmem_DR50V3P.sh", "train_GSI_robustnet_DR50V3P.sh",
          "train_r50os16_cty_irw.sh", "train_r50os16_gtav_switchable.sh", "train_shuffle_gtav_ibn.sh"]  # fmt: skip

@@ -17,6 +17,8 @@ from tools import compare, visualise
 from tools.convert import released
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 OWN = 'classes: {ground: "10,20,30", thing: "200,0,0", the sky: }\n'
 NAMES = ["ground", "thing", "the sky"]
 

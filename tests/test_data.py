@@ -9,6 +9,8 @@ import eval as evaluation
 import train as training
 from datasets.demo import write_demo
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 WARNING = "divided by a rule of this project"
 
 

@@ -14,6 +14,8 @@ from datasets.labels import CITYSCAPES, CITYSCAPES_IDS, colourise
 from support.snapshots import write_snapshot
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")
 
 

@@ -27,7 +27,7 @@ def usage() -> dict[str, int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux shows what a process holds")
-@pytest.mark.parametrize(("settled", "iterations"), [(150, 450), pytest.param(500, 2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("settled", "iterations"), [(100, 300), pytest.param(500, 2000, marks=pytest.mark.slow)])
 def test_a_long_run_holds_no_more_than_a_short_one(
     settled: int, iterations: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[int], None]
 ) -> None:

@@ -16,6 +16,7 @@ from support.logs import log_rows, repeatable
 from tools import compare, visualise
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
 METHODS = {"baseline": [], "mldg": ["--mldg"], "memory": ["--memory"], "pinmem": ["--mldg", "--memory"]}
 
 

@@ -24,6 +24,8 @@ from datasets.demo import write_demo
 from engine.program import run_program
 from support.disks import largest_file
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 ROOT = Path(__file__).parent.parent
 PROGRAMS = {"train.py": training.main, "eval.py": evaluation.main, "ablation.py": ablation.main}
 

@@ -33,7 +33,9 @@ from utils import distributed
 from utils.errors import UsageError
 from utils.processes import rank
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
+SLOW_TRAINING = Path(__file__).parent / "support" / "slow_training.py"
 ITERATIONS = 8
 
 
@@ -139,7 +141,7 @@ def test_a_signal_saves_and_the_run_goes_on(
 
 
 def start(data: Path, out: Path) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "train.py"), *flags(data, out, "--resume", "auto")]
+    command = [sys.executable, str(SLOW_TRAINING), *flags(data, out, "--resume", "auto")]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -18,6 +18,8 @@ from support.figures import SIX, draw, look, make_home, network, pair
 from utils.embedding import embed, settings_for
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -33,7 +33,8 @@ from support.mistakes import training_mistake
 from support.tiny_network import tiny_method
 from utils.errors import UsageError
 
-LAYERS = "--wt_layer 0 0 1 2 0 0 0 --wt_reg_weight 0.6"
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+LAYERS = "--wt_layer 0 0 1 0 0 0 2 --wt_reg_weight 0.6"
 ROUNDS = "--cov_stat_epoch 0 --epoch_size 7 --dynamic --trials 2 --covstat_val_dataset gtav mapillary"
 ISW = [*LAYERS.split(), *ROUNDS.split(), "--clusters", "3", "--num_workers", "0"]  # after iterations 3 and 6 of 8
 ENTRIES = 64 * 63 // 2

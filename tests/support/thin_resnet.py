@@ -1,0 +1,27 @@
+"""A ResNet-18 with an eighth of its channels: runs that only show what the programs do are fast with it."""
+
+import pytest
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+
+from network import backbones
+
+CHANNELS = (8, 16, 32, 64)
+
+
+def thin(net: nn.Module) -> nn.Module:
+    """``net``, a ResNet-18, with thin layers instead of its own."""
+    net.conv1, net.bn1 = nn.Conv2d(3, CHANNELS[0], 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(CHANNELS[0])
+    before = CHANNELS[0]
+    for number, channels in enumerate(CHANNELS, start=1):
+        stride = 1 if number == 1 else 2
+        fits = nn.Sequential(nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        first = BasicBlock(before, channels, stride, None if number == 1 else fits)
+        setattr(net, f"layer{number}", nn.Sequential(first, BasicBlock(channels, channels)))
+        before = channels
+    return net
+
+
+def use(patch: pytest.MonkeyPatch) -> None:
+    """Networks with a ResNet-18 are thin until ``patch`` is undone, in this process."""
+    patch.setitem(backbones.BACKBONES, "resnet18", backbones.Row("resnet18", backbones.residual, CHANNELS, thin))
