@@ -24,4 +24,6 @@ def thin(net: nn.Module) -> nn.Module:
 
 def use(patch: pytest.MonkeyPatch) -> None:
     """Networks with a ResNet-18 are thin until ``patch`` is undone, in this process."""
-    patch.setitem(backbones.BACKBONES, "resnet18", backbones.Row("resnet18", backbones.residual, CHANNELS, thin))
+    patch.setitem(
+        backbones.BACKBONES, "resnet18", backbones.BackboneSpec("resnet18", backbones.residual, CHANNELS, thin)
+    )
