@@ -25,7 +25,7 @@ Size = tuple[int, int]
 def target_norm_results(
     predict: Predictor, images: LabelledImages, options: EvaluationOptions, protocol: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """The result of a domain for each batch size; ``protocol`` is that of the ordinary score."""
+    """The result of a domain for each batch size; ``protocol`` describes the ordinary score."""
     normed = copy(predict)
     normed.net = target_normalised(predict.net)
     crop = scoring_crop(images, options.scoring)

@@ -112,7 +112,7 @@ class EvaluationOptions:
 
 @mistakes_of_all()
 def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
-    """The options of a command line, by default that of the program.
+    """The options of ``argv``, by default of ``sys.argv``.
 
     Exits with code 2 after a mistake that argparse sees; raises CommonError for other mistakes.
     """

@@ -28,7 +28,7 @@ TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, 
 
 @mistakes_of_all()
 def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
-    """The options of a command line, by default that of the program.  A run that goes on keeps its own flags.
+    """The options of ``argv``, by default of ``sys.argv``.  A run that goes on keeps its own flags.
 
     Exits with code 2 after a mistake that argparse sees; raises CommonError for other mistakes.
     """
