@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     add("--domains", nargs="+", choices=STYLES, default=list(STYLES), metavar="NAME", help="data sets to draw")
     add("--val_only", nargs="+", choices=STYLES, default=[], metavar="NAME", help="the same, without training images")
     add("--seed", type=ANY, default=304, metavar="N", help="another seed gives other scenes")
-    add("--layout", choices=LAYOUTS, default="readme", help="folders as in the authors' README or the official archives")
+    add("--layout", choices=LAYOUTS, default="readme", help="folders as in the authors' README or official archives")
     add("--workers", type=count, default=0, metavar="N", help="drawing processes; 0 means one per core")
     return flags
 
