@@ -33,8 +33,9 @@ errors, and because operations such as a norm round several times inside.  Measu
 AVX-512, with one thread and with two, no error of a forward exceeds 1.6 times the estimate.
 
 After a backward pass single numbers may differ more: rounding changes the sign of an activation here and there, and a
-gradient then takes another path.  So norms and directions of the gradients (and of the updates of whole iterations)
-are compared as a group: their median error and the error that nine tenths of them stay below.
+gradient then takes another path.  So the norms and the directions of the gradients (and of the updates of whole
+iterations) are compared as a group, by the error that nine tenths of them stay below.  Losses after an update are
+compared in double precision only.
 
 Two other limits are fixed numbers.  Whitening in single precision has the differences that the release shows between
 two runs with other numbers of threads.  Of the labels of a crop, which is cut first and resized afterwards, a share of

@@ -81,19 +81,17 @@ def assert_rounding_explains(golden: np.ndarray, single: Tensor, exact: Tensor, 
     return allowed
 
 
-def assert_rounding_explains_each(
+def assert_rounding_explains_most(
     golden: np.ndarray, single: Tensor, exact: Tensor, rough: Tensor, scale: Tensor, what: str
 ) -> None:
-    """The same for many numbers of unlike sizes, each divided by its ``scale``: half and nine tenths of them.
+    """The same for nine tenths of many numbers, each divided by its ``scale``.
 
     Where rounding changes the sign of an activation, single gradients move further than any estimate.
     """
 
-    def errors(numbers: Tensor) -> Tensor:
-        return ((numbers - exact) / scale).abs().double()
+    def error(numbers: Tensor) -> float:
+        return float(((numbers - exact) / scale).abs().double().quantile(0.9))
 
-    recorded = torch.from_numpy(np.asarray(golden, dtype=np.float64))
-    for name, share in (("half of", 0.5), ("nine tenths of", 0.9)):
-        allowed = MARGIN * float(errors(rough).quantile(share)) + FLOOR
-        hold(golden, f"{name} {what}", float(errors(recorded).quantile(share)), allowed)
-        hold(golden, f"{name} {what} in float32", float(errors(single).quantile(share)), allowed)
+    allowed = MARGIN * error(rough) + FLOOR
+    hold(golden, what, error(torch.from_numpy(np.asarray(golden, dtype=np.float64))), allowed)
+    hold(golden, f"{what} in float32", error(single), allowed)
