@@ -24,6 +24,9 @@ def seeded_memory(dim: int = 16, momentum: float = 0.8) -> CategoricalMemory:
     return seed_weights(CategoricalMemory(19, dim=dim, momentum=momentum), "memory.")
 
 
+TITLES = {"output": "read features", "score_memory": "read weights", "score_query": "scores", "m_items_after": "items"}
+
+
 def positions_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
@@ -69,7 +72,8 @@ def check_results(golden: dict, ways: Sequence[dict[str, Tensor]]) -> None:
         results = [way[key].detach() for way in ways]
         if key not in golden:
             results = [x[:, ::8, ::2, ::2] if key == "output" else x.flatten()[::37] for x in results]
-        assert_rounding_explains(golden[key if key in golden else f"{key}:sub"], *results, key)
+        title = "gradients" if "grad_" in key else TITLES.get(key, key.partition("/")[0].replace("_", " "))
+        assert_rounding_explains(golden[key if key in golden else f"{key}:sub"], *results, title)
 
 
 def module_results(
