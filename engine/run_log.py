@@ -57,7 +57,8 @@ class RunLog:
             write_text(path, "".join(rows_until(path, start, validated)))
         self.rows = path.open("a", buffering=1)
         (folder / "tensorboard").mkdir(exist_ok=True)
-        self.events = EventsWriter(str(folder / "tensorboard" / "events"), f".{os.getpid()}")
+        own = f".{start:07}.{os.getpid()}"  # besides the second: a file of its own for every start
+        self.events = EventsWriter(str(folder / "tensorboard" / "events"), own)
         if start:  # readers drop later events, which other files in the folder may hold
             purge = {"step": start + 1, "wall_time": time.time()}
             self.events.write_event(Event(session_log=SessionLog(status=SessionLog.START), **purge))
