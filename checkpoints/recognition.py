@@ -1,6 +1,6 @@
 """Recognise the network of a state dict by the names and shapes of its entries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,12 +16,11 @@ from utils.errors import UsageError
 
 Shapes = Mapping[str, torch.Size]
 Numbers = tuple[int, ...]  # of --wt_layer
-Misfits = Mapping[str, Sequence[str]]  # entries that are "missing", "unexpected" or "of another shape"
 
 STEM, STAGES = "encoder.backbone.stem", "encoder.backbone.stages"
 NONE: Numbers = (0,)
-SILENT: Numbers = (INSTANCE, WHITENING, SELECTIVE_WHITENING)  # these norms have no entries
-LISTED = 3  # names per sort of misfit in a message
+SILENT: Numbers = (SELECTIVE_WHITENING, WHITENING, INSTANCE)  # these norms have no entries
+LISTED = 3  # names of entries in a message
 
 
 class Recognised(NamedTuple):
@@ -47,36 +46,34 @@ def recognise(weights: Mapping[str, Tensor], source: object) -> Recognised:
     """
     shapes = {key: value.shape for key, value in weights.items()}
     options = read_options(shapes)
-    misfits: dict[tuple[str, ...], Misfits] = {}
+    misfits: dict[str, list[str]] = {}
     for archs in candidates(shapes):
-        misfits[archs] = compare(shapes, expected_shapes(archs[0], options))
-        if not any(misfits[archs].values()):
+        expected = expected_shapes(archs[0], options)
+        differing = sorted({key for key, _ in shapes.items() ^ expected.items()})
+        if not differing:
             return options._replace(archs=archs)
-    nearest = min(misfits, key=lambda archs: sum(map(len, misfits[archs].values())))
+        misfits[archs[0].rpartition(".")[2]] = differing
+    nearest = min(misfits, key=lambda arch: len(misfits[arch]))
+    names = ["memory" if key == ITEMS else to_release(key) for key in misfits[nearest]]
     raise UsageError(
-        f"{source}: fits no network of --arch; compared with the nearest one, {nearest[0].rpartition('.')[2]}, its "
-        f"entries are {describe(misfits[nearest])}; give another checkpoint"
+        f"{source}: fits no network of --arch; in the nearest one, {nearest}, {len(names)} entries are missing or "
+        f"different: {', '.join(names[:LISTED])}{', ...' * (len(names) > LISTED)}; give another checkpoint"
     )
 
 
 def read_options(shapes: Shapes) -> Recognised:
     """Read all but the backbone, with the usual values where the expected entries are absent."""
-    sums_branches = head_of(shapes) == "v2"
     has_memory = any(key.startswith("memory.") for key in shapes)
-    slots = size(shapes, ITEMS, 0) or size(shapes, "memory.classifier.weight", 0) or 19
+    classifier = shapes.get("memory.classifier.weight", (19,))
+    features = "encoder.aspp.branches.0.0.weight" if head_of(shapes) == "v2" else "encoder.project.0.weight"
     return Recognised(
         archs=(),
-        num_classes=size(shapes, "classifier.weight", 0) or 19,
+        num_classes=shapes.get("classifier.weight", (19,))[0],
         aux=any(key.startswith("aux.") for key in shapes),
-        dim=size(shapes, "encoder.aspp.branches.0.0.weight" if sums_branches else "encoder.project.0.weight", 0) or 256,
-        slots=slots if has_memory else None,
+        dim=shapes.get(features, (256,))[0],
+        slots=shapes.get(ITEMS, classifier)[0] if has_memory else None,
         norms=norms_of(shapes),
     )
-
-
-def size(shapes: Shapes, key: str, axis: int) -> int | None:
-    shape = shapes.get(key, ())
-    return shape[axis] if axis < len(shape) else None
 
 
 def head_of(shapes: Shapes) -> str:
@@ -87,32 +84,24 @@ def head_of(shapes: Shapes) -> str:
 
 def norms_of(shapes: Shapes) -> tuple[Numbers, ...]:
     """Return for each place of ``--wt_layer`` the numbers that fit, the likeliest first."""
+    added = NONE + SILENT  # an added norm may be there without a trace
     if f"{STAGES}.0.0.conv1.weight" not in shapes:  # not a ResNet: the stem ends with its norm
-        stem = [NONE, NONE, added_norm(shapes, STEM)]
-    elif f"{STEM}.3.weight" in shapes:  # a stem of three convolutions
-        stem = [stem_norm(shapes, place) for place in (1, 4, 7)]
-    else:
-        stem = [NONE, NONE, stem_norm(shapes, 1)]
-    return (*stem, *(added_norm(shapes, f"{STAGES}.{stage}") for stage in range(4)))
+        stem = [NONE, NONE, fitting(shapes, STEM, NAME, silent=added)]
+    else:  # a norm replaces a batch norm of the stem
+        places = (1, 4, 7) if f"{STEM}.3.weight" in shapes else (1,)
+        stem = [fitting(shapes, f"{STEM}.{place}", silent=SILENT) for place in places]
+    stages = [fitting(shapes, f"{STAGES}.{stage}", NAME, silent=added) for stage in range(4)]
+    return (*[NONE] * (3 - len(stem)), *stem, *stages)
 
 
-def added_norm(shapes: Shapes, part: str) -> Numbers:
-    """Read the norm at the end of a part of the backbone, which may have none."""
-    entries = {key.rpartition(".")[2] for key in shapes if key.startswith(f"{part}.") and f"{NAME}." in key}
-    return norm_with(entries) if entries else NONE + SILENT
-
-
-def stem_norm(shapes: Shapes, place: int) -> Numbers:
-    """Read the norm in the stem of a ResNet, which replaces a batch norm."""
-    prefix = f"{STEM}.{place}."
-    entries = {key.removeprefix(prefix) for key in shapes if key.startswith(prefix)}
-    if "running_var" in entries:
+def fitting(shapes: Shapes, part: str, name: str = "", *, silent: Numbers) -> Numbers:
+    """Return the numbers of norms that have the entries of ``part`` whose keys contain ``name``."""
+    entries = {key.rpartition(".")[2] for key in shapes if key.startswith(f"{part}.") and name in key}
+    if "running_covariance" in entries:
+        return (SWITCHABLE,)
+    if "running_var" in entries:  # a batch norm
         return NONE
-    return norm_with(entries) if entries else SILENT
-
-
-def norm_with(entries: set[str]) -> Numbers:
-    return (SWITCHABLE,) if "running_covariance" in entries else (INSTANCE_AFFINE,)
+    return (INSTANCE_AFFINE,) if entries else silent
 
 
 def candidates(shapes: Shapes) -> list[tuple[str, ...]]:
@@ -121,11 +110,12 @@ def candidates(shapes: Shapes) -> list[tuple[str, ...]]:
     Backbones with another number of channels are left out, unless all have another one.
     """
     head = head_of(shapes)
-    channels = size(shapes, "encoder.aspp.branches.0.0.weight" if head == "v2" else "encoder.aspp.convs.0.0.weight", 1)
+    first = "encoder.aspp.branches.0.0.weight" if head == "v2" else "encoder.aspp.convs.0.0.weight"
     groups: dict[str, tuple[str, ...]] = {}
     for arch, row in ARCHS.items():
         if row.head == head:
             groups[row.backbone] = (*groups.get(row.backbone, ()), arch)
+    channels = shapes.get(first, (0, 0))[1]
     return [archs for name, archs in groups.items() if BACKBONES[name].channels[3] == channels] or [*groups.values()]
 
 
@@ -140,20 +130,3 @@ def expected_shapes(arch: str, options: Recognised) -> Shapes:
             arch, options.num_classes, memory=memory, dim=options.dim, aux=options.aux, wt_layer=wt_layer
         )
     return {key: value.shape for key, value in net.state_dict().items()}
-
-
-def compare(shapes: Shapes, expected: Shapes) -> Misfits:
-    return {
-        "missing": [key for key in expected if key not in shapes],
-        "unexpected": [key for key in shapes if key not in expected],
-        "of another shape": [key for key in expected if key in shapes and expected[key] != shapes[key]],
-    }
-
-
-def describe(misfits: Misfits) -> str:
-    parts = []
-    for sort, keys in misfits.items():
-        names = ["memory" if key == ITEMS else to_release(key) for key in keys[:LISTED]]
-        if keys:
-            parts.append(f"{len(keys)} {sort} ({', '.join(names)}{', ...' if len(keys) > LISTED else ''})")
-    return ", ".join(parts)

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
-from checkpoints.run_files import missing_entries
 from utils.errors import UsageError
 
 PARALLEL = "module."  # the prefix that DataParallel puts before every name
@@ -37,12 +36,6 @@ ENDINGS = {  # of switchable whitening, theirs -> ours
 }
 
 
-class ReleaseFile(NamedTuple):
-    format: str  # 'release', or 'bare' for a state dict alone
-    weights: dict[str, Tensor]  # by our names
-    facts: dict[str, float]  # the epoch and the mean IoU, if the file holds them
-
-
 def to_ours(key: str) -> str:
     """Return our name for the release's ``key``, with or without ``module.``.  An unknown name stays as it is."""
     return translate(key.removeprefix(PARALLEL), PREFIXES, ENDINGS) or key
@@ -66,21 +59,24 @@ def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str])
     return None
 
 
-def parse_release(content: Any, path: Path) -> ReleaseFile:
-    """Return what a file of the release, or a bare state dict with its names, holds.  UsageError if it is neither."""
+def parse_release(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights, by our names, in a file of the release or a bare state dict, and what else it says.
+
+    That is its format ('release' or 'bare'), its epoch and its mean IoU.  UsageError for any other file.
+    """
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     weights = {to_ours(key): value for key, value in state.items()} if is_state_dict(state) else {}
     if not weights or len(weights) < len(state):  # fewer if an entry is there with and without ``module.``
         raise UsageError(
-            f"{path}: not a checkpoint of train.py, without {', '.join(missing_entries(content))}, nor one of the "
-            "authors' release, without a state_dict of tensors; give RUN/last.pth or their .pth file"
+            f"{path}: not a checkpoint of train.py, nor one of the authors' release, without a state_dict of tensors; "
+            "give RUN/last.pth or their .pth file"
         )
     if state is content:
-        return ReleaseFile("bare", weights, {})
+        return weights, {"format": "bare"}
     if isinstance(content.get("memory"), Tensor):
         weights[ITEMS] = content["memory"]
     facts = {key: content[key] for key in ("epoch", "mean_iu") if isinstance(content.get(key), int | float)}
-    return ReleaseFile("release", weights, facts)
+    return weights, {"format": "release"} | facts
 
 
 def is_state_dict(state: Any) -> bool:

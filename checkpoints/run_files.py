@@ -15,7 +15,9 @@ from checkpoints.safe_loading import Unreadable, load_safely
 from utils.errors import UsageError, first_line
 from utils.files import PARTIAL, whole_file
 
-ENTRIES = {"network", "weights", "iteration", "flags", "code"}  # readers rely on these in every checkpoint of ours
+# Readers rely on these entries in every checkpoint of ours; the others are missing in older files.
+ENTRIES = {"network", "weights", "iteration", "flags", "code"}
+NETWORK_ENTRIES = {"arch", "num_classes", "output_stride", "aux", "dim", "memory"}
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -94,18 +96,19 @@ def check_finite(content: Any, source: str) -> None:
             raise UsageError(f"{source}: {name} holds NaN or infinite numbers; give an earlier or another checkpoint")
 
 
-def missing_entries(content: Any) -> list[str]:
-    """Return the entries that ``content`` lacks to be a checkpoint of ``train.py``."""
-    return sorted(ENTRIES - content.keys() if isinstance(content, dict) else ENTRIES)
+def is_ours(content: Any) -> bool:
+    """Return whether ``content`` is that of a checkpoint of ``train.py``."""
+    if not isinstance(content, dict) or not content.keys() >= ENTRIES:
+        return False
+    network = content["network"]
+    return isinstance(network, dict) and network.keys() >= NETWORK_ENTRIES
 
 
 def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:
     """Return the content of a checkpoint of ``train.py``, which ``flag`` names."""
     content = read_checkpoint(path, flag)
-    if missing := missing_entries(content):
-        raise UsageError(
-            f"{flag} {path}: not a checkpoint of train.py, without {', '.join(missing)}; give RUN/last.pth"
-        )
+    if not is_ours(content):
+        raise UsageError(f"{flag} {path}: not a checkpoint of train.py; give RUN/last.pth")
     return content
 
 

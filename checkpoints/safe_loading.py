@@ -19,16 +19,15 @@ class NumberType:
     """A stand-in for ``numpy.dtype``.  Files of the release hold one, because their mean IoU is a NumPy number."""
 
     def __init__(self, code: str, *_options: object) -> None:
-        self.code, self.byte_order = STRUCT_CODES[code], "<"
+        self.code = STRUCT_CODES[code]
 
     def __setstate__(self, state: tuple) -> None:
-        """Take the byte order from NumPy's pickled state: '<', '>', or '|' if there is none."""
-        self.byte_order = ">" if state[1] == ">" else "<"
+        """Ignore the byte order and the like, which NumPy stores; these files come from little-endian machines."""
 
 
 def number(kind: NumberType, content: bytes) -> float | int:
     """A stand-in for the function that restores a NumPy number."""
-    return struct.unpack(kind.byte_order + kind.code, content)[0]
+    return struct.unpack(f"<{kind.code}", content)[0]
 
 
 # A file names these functions as NumPy 1 or 2 writes them.  The stand-ins run in their place, never NumPy's own code.

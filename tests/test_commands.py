@@ -61,7 +61,7 @@ def test_published_training(script: str, data: Path, capsys: pytest.CaptureFixtu
     schedule = [flags[name] for name in ("max_iter", "lr_schedule", "poly_exp", "decay_horizon")]
     if script in ROBUSTNET:
         assert schedule == [40_000, "poly", 0.9, 40_000] and options.run.exp_root == Path("logs").absolute()
-        assert printed.err == "note: --date has no effect here; the authors' release knows it\n"
+        assert printed.err.count("note:") == printed.err.count("no effect") == 2  # --date, --tb_path
     else:
         length = 70_585 if script.endswith("DR101V2.sh") else LENGTHS[script.split("_")[1]]
         assert schedule == [length, "exp", 9, 120_000] and not printed.err
@@ -84,24 +84,7 @@ def test_every_flag_is_known(program: str) -> None:
     assert {*SHARED.split(), *FLAGS[program].split()} <= known
 
 
-def test_flags_of_training_in_evaluation(capsys: pytest.CaptureFixture) -> None:
-    usual = "--mem_slot 19 --mem_dim 256 --mem_momentum 0.8 --mem_temp 1 --relax_denom 0.0 --clusters 50 --wt_bound 1.0"
-    usual += " --rlx_off_iter -1 --split_count 1"
-    parse_evaluation(["--snapshot", "x.pth", *usual.split(), "--strict_bdr_cls", ""])
-    assert not capsys.readouterr().err
-    other = "--mem_slot 20 --use_isw --use_wtloss --fixed_aspp_pool --split_count 2 --cls_wt_loss --clusters 3"
-    parse_evaluation(["--snapshot", "x.pth", *other.split()])
+def test_flags_without_effect(capsys: pytest.CaptureFixture) -> None:
+    line = "--mem_slot 20 --use_isw --rlx_off_iter -1 --split_count 2 --cls_wt_loss --clusters 3"
+    parse_evaluation(["--snapshot", "x.pth", *line.split(), "--strict_bdr_cls", ""])
     assert capsys.readouterr().err.count("has no effect here") == 7
-
-
-def test_the_folder_of_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.chdir(tmp_path)
-    logs = tmp_path / "logs"
-    same = "--ckpt logs --exp_root ./logs --tb_path logs/ --ckpt logs"
-    for line, folder in (("--ckpt ./logs/", logs), (same, logs), ("--exp_root x --exp_root y", tmp_path / "y")):
-        assert parse_training(line.split()).run.exp_root == folder
-    assert not capsys.readouterr().err
-    parse_training(["--ckpt", "logs", "--tb_path", "other", "--exp", "name"])
-    assert capsys.readouterr().err == (
-        f"note: --tb_path has no effect here; TensorBoard finds the runs with --logdir {logs}/name\n"
-    )

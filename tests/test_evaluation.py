@@ -65,24 +65,6 @@ def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
     assert "required: --snapshot" in capsys.readouterr().err
 
 
-def test_given_weights_in_either_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    one, other = Path("pretrained_model/x.pth"), Path("pretrained_models/x.pth")
-
-    def chosen(given: Path) -> Path:
-        return parse_evaluation(["--snapshot", str(given)]).snapshot.snapshot
-
-    assert chosen(other) == other
-    for existing, missing in ((one, other), (other, one)):
-        existing.parent.mkdir()
-        existing.touch()
-        assert chosen(missing) == existing
-        existing.rename(tmp_path / "x.pth")
-    for path in (one, other):
-        path.touch()
-    assert (chosen(one), chosen(other)) == (one, other)
-
-
 # Scores
 
 

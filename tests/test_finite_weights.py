@@ -43,7 +43,7 @@ def test_every_format(file: str, part: str | None, name: str, value: float, chec
     "read",
     [
         lambda path: evaluate(parse_evaluation(["--snapshot", str(path), "--device", "cpu"])),
-        lambda path: load_start(nn.Module(), path, {}, arch="", wt_layer=[], image_in=False),
+        lambda path: load_start(nn.Module(), path, {}),
         lambda path: convert.main([str(path), str(path.with_name("out.pth"))]),
         load_checkpoint,
     ],

@@ -1,7 +1,6 @@
-"""The flags of train.py: recipes, methods by name, schedules, help."""
+"""The flags of train.py: recipes, methods by name, schedules."""
 
 import math
-import re
 
 import pytest
 
@@ -56,10 +55,3 @@ def test_schedules() -> None:
 def test_a_method_by_name_or_by_the_flags_of_the_release(method: str, flags: str) -> None:
     assert options_of(f"--method {method}") == options_of(flags) == options_of(f"--method {method} {flags}")
     assert options_of(flags).method_name == method
-
-
-def test_help_shows_defaults_of_zero(capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit):
-        options_of("--help")
-    text = " ".join(capsys.readouterr().out.split())
-    assert re.search(r"--val_interval \S+ [^-]*\(default: 0\)", text) and "(default: False)" not in text

@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from checkpoints.adoption import as_ours
 from checkpoints.recognition import Recognised, recognise
 from checkpoints.release_format import ITEMS, to_ours, to_release
 from checkpoints.run_files import load_weights, read_checkpoint
-from checkpoints.safe_loading import NumberType, Unreadable, load_safely, number
+from checkpoints.safe_loading import load_safely
 from engine.build import network_from
 from network.archs import ARCHS
 from network.categorical_memory import CategoricalMemory
@@ -36,11 +35,6 @@ def test_numpy_numbers(value: np.number, core: str, tmp_path: Path) -> None:
     path.write_bytes(re.sub(rb"numpy\._?core", b"numpy." + core.encode(), path.read_bytes()))
     read = load_safely(path)
     assert read["mean_iu"] == value and type(read["mean_iu"]) in (int, float)
-    torch.save({"mean_iu": value}, path)
-    assert load_safely(path) == {"mean_iu": value}
-    kind = NumberType("f8", False, True)
-    kind.__setstate__((3, ">", None, None, None, -1, -1, 0))  # the other byte order
-    assert number(kind, np.array(0.25, dtype=">f8").tobytes()) == 0.25
 
 
 class Call:
@@ -62,19 +56,9 @@ class Call:
 def test_anything_else_is_refused(held: object, zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, "mean_iu": held}, "x.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(Unreadable):
-        load_safely(Path("x.pth"))
-    assert not Path("marker").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>Quota exceeded</html>", b"PK\3\4cut"])
-def test_the_error_for_a_broken_file_does_not_advise_to_run_it(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "x.pth"
-    path.write_bytes(content)
-    with warnings.catch_warnings(), pytest.raises(UsageError, match=r"or torch.save did not write it.*\)") as error:
-        warnings.simplefilter("error")
-        read_checkpoint(path, "--snapshot")
-    assert "weights_only" not in str(error.value)
+    with pytest.raises(UsageError, match="not a readable checkpoint") as error:
+        read_checkpoint(Path("x.pth"), "--snapshot")
+    assert not Path("marker").exists() and "weights_only" not in str(error.value)  # torch's advice is to run it
 
 
 # Recognition
@@ -124,15 +108,6 @@ def test_norms_that_leave_entries_are_recognised(arch: str, stem: int, kind: int
     assert kind <= 3 or recognised.wt_layer == wt_layer
 
 
-def test_switchable_whitening_by_the_names_of_its_authors() -> None:
-    with torch.device("meta"):
-        state = build_network("DeepR18V3PlusD", 19, wt_layer=[0, 0, 0, 5, 0, 0, 0]).state_dict()
-    theirs = {to_release(key) for key in state}
-    added = {key.rpartition(".")[2] for key in theirs if "instance_norm_layer" in key}
-    assert added == {"weight", "bias", "sw_mean_weight", "sw_var_weight", "running_mean", "running_cov"}
-    assert {to_ours(key) for key in theirs} == state.keys()
-
-
 # Use as one of ours
 
 
@@ -151,22 +126,18 @@ def test_logits_of_a_file_of_the_release(name: str, tmp_path: Path) -> None:
     images = torch.from_numpy(make_images(1234, 2, 65, 97))
     ours, expected = (x.eval().to(memory_format=torch.contiguous_format)(images) for x in (net, seeded_network(name)))
     assert torch.equal(ours.logits, expected.logits) and torch.equal(ours.reading.weights, expected.reading.weights)
-    assumed = [f"--output_stride {16 if 'r50' in name else 8 if 'v2' in name else 32}", "--wt_layer 0 0 0 0 0 0 0"]
-    assert content["origin"] == {"format": "release", "epoch": EPOCH, "mean_iu": 0.0256, "assumed": assumed}
+    assert content["origin"] == {"format": "release", "epoch": EPOCH, "mean_iu": 0.0256}
 
 
-def test_one_note_says_what_is_recognised_and_assumed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_flags_supply_what_a_file_does_not_hold(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = write_release(tmp_path / "x.pth", "shuffle_mem", zipped=False)
     assert adopted(path)["network"]["output_stride"] is None
     (note,) = capsys.readouterr().out.splitlines()
-    assert "release after epoch 41: DeepShuffleNetV3PlusD, 19 classes, a memory of 19 x 256" in note
-    assert note.endswith("assumed: --output_stride 16 --wt_layer 0 0 0 0 0 0 0")
+    assert "DeepShuffleNetV3PlusD with memory and auxiliary head, 19 classes and --wt_layer 0 0 0 0 0 0 0; " in note
     arch, wt_layer = "network.deepv3plus.DeepShuffleNetV3PlusD_OS32", [0, 0, 2, 2, 2, 0, 0]
-    config = adopted(path, arch=arch, wt_layer=wt_layer)["network"]
-    assert (config["arch"], config["wt_layer"]) == (arch, wt_layer)
-    assert adopted(path, output_stride=8)["network"]["output_stride"] == 8
-    first, second = capsys.readouterr().out.splitlines()
-    assert "assumed" not in first and second.endswith("assumed: --wt_layer 0 0 0 0 0 0 0")
+    config = adopted(path, arch=arch, wt_layer=wt_layer, image_in=True, output_stride=8)["network"]
+    assert (config["arch"], config["wt_layer"], config["image_in"]) == (arch, wt_layer, True)
+    assert config["output_stride"] == 8
 
 
 @pytest.mark.parametrize("prefix", ["module.", ""])
@@ -174,7 +145,7 @@ def test_a_state_dict_alone(prefix: str, tmp_path: Path) -> None:
     state = {prefix + key.removeprefix("module."): value for key, value in release_state("mobile_ibn").items()}
     torch.save(state, tmp_path / "x.pth")
     content = adopted(tmp_path / "x.pth")
-    assert content["network"]["wt_layer"] == [0, 0, 4, 4, 4, 0, 0] and content["origin"]["format"] == "bare"
+    assert content["network"]["wt_layer"] == [0, 0, 4, 4, 4, 0, 0] and content["origin"] == {"format": "bare"}
     load_weights(network_from(content["network"]), content["weights"], "--snapshot")
 
 
@@ -188,15 +159,12 @@ CONVOLUTION = "module.layer1.0.conv1.weight"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["state_dict"].pop(CONVOLUTION), rf"DeepR18V3PlusD, .*1 missing \({CONVOLUTION}\)"),
-        (more(a=torch.ones(1), b=torch.ones(1)), r"2 unexpected \(a, b\)"),
-        (lambda content: content.pop("memory"), r"1 missing \(memory\)"),
-        (lambda content: content.update(memory=torch.ones(19, 4)), r"1 of another shape \(memory\)"),
+        (lambda content: content["state_dict"].pop(CONVOLUTION), f"DeepR18V3PlusD, 1 entries .*: {CONVOLUTION};"),
+        (more(a=torch.ones(1), b=torch.ones(1)), "2 entries are missing or different: a, b"),
+        (lambda content: content.update(memory=torch.ones(19, 4)), "1 entries .*: memory"),
         (lambda content: content.update(state_dict={}), "nor one of the authors' release, without a state_dict"),
         (lambda content: content.update(state_dict={"x": 1}), "without a state_dict of tensors"),
-        (lambda content: content.update(state_dict={1: torch.ones(1)}), "without a state_dict of tensors"),
         (more(**{"final2.0.bias": torch.ones(19)}), "without a state_dict of tensors"),  # there with a prefix already
-        (more(a=torch.ones(1, dtype=torch.complex64)), "without a state_dict of tensors"),
     ],
 )
 def test_a_file_that_fits_no_network(change: Callable, message: str, tmp_path: Path) -> None:
@@ -207,18 +175,11 @@ def test_a_file_that_fits_no_network(change: Callable, message: str, tmp_path: P
     assert "\n" not in str(error.value) and str(tmp_path / "x.pth") in str(error.value)
 
 
-@pytest.mark.parametrize("network", [{}, [], {"arch": "DeepR18V3PlusD", "later": 1}])
-def test_a_network_of_another_version(network: object) -> None:
-    content = {"network": network, "weights": {}, "iteration": 1, "flags": {}, "code": ""}
-    with pytest.raises(UsageError, match=r"x.pth: .*another version"):
-        as_ours(content, Path("x.pth"))
-
-
 def test_whitening_in_the_stem_needs_its_flag() -> None:
     release, path = release_file("r50v3p_isw"), Path("x.pth")
     with pytest.raises(UsageError, match="give the --wt_layer of its training"):
         as_ours(release, path)
-    with pytest.raises(UsageError, match=r"0 0 0 2 2 0 0: .* other norms; give e.g. --wt_layer 0 0 2 2 2 0 0"):
+    with pytest.raises(UsageError, match=r"list of norms \(--wt_layer\): there 0 0 2 2 2 0 0, here 0 0 0 2 2 0 0"):
         as_ours(release, path, wt_layer=[0, 0, 0, 2, 2, 0, 0])
     content = as_ours(release, path, wt_layer=[0, 0, 2, 2, 2, 0, 0])
     load_weights(network_from(content["network"]), content["weights"], "--snapshot")

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.labels import STANDARD
 from datasets.options import user_path
 from engine.options.parser import Parser
 from engine.program import run_program
@@ -19,14 +18,12 @@ from utils.errors import UsageError, first_line
 def main(argv: Sequence[str] | None = None) -> None:
     args = converter_parser().parse_args(argv)
     source, target = args.source, args.target
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"OUT {target}: is the file to read; name another")
     if target.exists() and not args.force:
         raise UsageError(f"OUT {target}: exists already; name another file, or add --force")
+    from checkpoints.run_files import write_checkpoint  # imports torch, which the parser does without
+
     facts = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
     content = converted(source, to=args.to, **facts, image_in=args.image_in or None)
-    from checkpoints.run_files import write_checkpoint
-
     try:
         write_checkpoint(target, content)
     except (OSError, RuntimeError) as error:
@@ -54,54 +51,26 @@ def converter_parser() -> argparse.ArgumentParser:
 
 def converted(source: Path, *, to: str, **facts: Any) -> dict[str, Any]:
     """Return the content of OUT; ``facts`` are arguments of ``as_ours``."""
-    from checkpoints.adoption import as_ours  # imports torch, which the parser does without
-    from checkpoints.recognition import recognise
-    from checkpoints.run_files import missing_entries, read_checkpoint
+    from checkpoints.adoption import as_ours
+    from checkpoints.run_files import is_ours, read_checkpoint
 
     content = read_checkpoint(source, "IN")
     ours = as_ours(content, source, **facts)
-    already = "state_dict" in content if to == "release" else not missing_entries(content)
-    if already:
+    if is_ours(content) == (to == "ours"):
         raise UsageError(f"IN {source}: has the format of {to} already; choose the other one with --to")
-    if to == "ours":
-        return ours
-    recognise(ours["weights"], source)  # or a UsageError
-    return released(ours)
+    return ours if to == "ours" else released(ours)
 
 
 def released(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint of ours as the release's code loads it."""
-    from checkpoints.adoption import classes_in
     from checkpoints.release_format import release_content
 
-    lost = lost_flags(content["network"])
-    if classes_in(content["network"]) not in (None, STANDARD):
-        lost.append("the names of the classes")
-    print(f"note: the file lacks {', '.join(lost)} and the optimizer's state")
-    facts = content.get("origin") or {"epoch": epochs(content)}
-    return release_content(content["weights"], epoch=facts.get("epoch", 0), mean_iu=facts.get("mean_iu", 0))
-
-
-def lost_flags(config: Mapping[str, Any]) -> list[str]:
-    """Return the flags for the facts about a network that a file of the release does not hold."""
-    lost = [f"--arch {config['arch']}"]
-    if config["output_stride"]:
-        lost.append(f"--output_stride {config['output_stride']}")
-    if any(norms := config.get("wt_layer", ())):
-        lost.append(f"--wt_layer {' '.join(map(str, norms))}")
-    if config.get("image_in"):
-        lost.append("--image_in")
-    if config["memory"] and config["memory"]["read_temp"] != 1:
-        lost.append(f"--read_temp {config['memory']['read_temp']}, which is 1 in the release")
-    return lost
-
-
-def epochs(content: Mapping[str, Any]) -> int:
-    """Return the epochs of the run as the release counts them; 0 if its flags are unknown."""
-    run = content["flags"]
-    if not content["iteration"] or not {"bs_mult", "epoch_size"} <= run.keys():
-        return 0
-    return round(content["iteration"] * run["bs_mult"] * content.get("processes", 1) / run["epoch_size"])
+    network, origin = content["network"], content.get("origin", {})
+    print(
+        f"note: use the file with --arch {network['arch']} and the other flags of its training: it holds neither them, "
+        "nor names of classes, nor the optimizer's state"
+    )
+    return release_content(content["weights"], epoch=origin.get("epoch", 0), mean_iu=origin.get("mean_iu", 0))
 
 
 if __name__ == "__main__":

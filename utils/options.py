@@ -36,11 +36,15 @@ def add_options(group: Any, options: type, *, without: Collection[str] = ()) -> 
         if not item.metadata or name in without:
             continue
         default = item.default if item.default is not MISSING else item.default_factory()
-        switch, alias = isinstance(default, bool), item.metadata["alias"]
-        settings = ({"action": "store_true"} if switch else {}) | item.metadata["settings"]
-        action = group.add_argument(f"--{name}", *([f"--{alias}"] if alias else []), **settings)
-        # Given above, some versions of Python would add the default of a switch to its help.
-        action.default = False if switch else list(default) if isinstance(default, tuple) else default
+        settings = dict(item.metadata["settings"])
+        if isinstance(default, bool):
+            settings = {"action": "store_true", "default": False} | settings
+        else:
+            settings["default"] = list(default) if isinstance(default, tuple) else default
+            if default is not None and "(default" not in settings["help"]:
+                settings["help"] += " (default: %(default)s)"
+        alias = item.metadata["alias"]
+        group.add_argument(f"--{name}", *([f"--{alias}"] if alias else []), **settings)
         added.add(name)
     return added
 
@@ -74,7 +78,6 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
             raise argparse.ArgumentTypeError(f"{text}: give a {'whole number' if kind is int else 'number'} {limits}")
         return value
 
-    parse.__name__ = "n" if kind is int else "x"  # what --help shows for the value
     return parse
 
 

@@ -10,16 +10,26 @@ from pathlib import Path
 from datasets.options import DataOptions, user_path
 from datasets.registry import SPECS
 from engine.options.figure_options import FigureOptions
-from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
+from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_idle, refuse_if
 from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
-from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, VIDEO_FOLDER, add_without_effect, given_weights
+from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, add_without_effect
 from engine.options.run_options import MachineOptions, ScoringOptions
 from network.options import NORM_FLAG, NORM_HELP
-from utils.options import ANY, COUNT, SHARE, add_options, fill, number, option
+from utils.options import ANY, COUNT, add_options, fill, number, option
 
 LARGEST_SCALE = 8  # of an image; a larger scale would fill any memory and is a typing error
 SCALE = number(float, 1e-12, LARGEST_SCALE)
+OVERLAP = number(float, 0, 0.99)  # windows that overlap wholly never reach the end of an image
 TARGET_NORM_SEEDS = 5
+SCORED = ("--inference_mode", "--gumbel_eval above 1", "--dump_images")  # only scores have them
+EXCLUSIVE = {
+    "--images": ("--dataset", "--tsne", "--gumbel_eval above 1"),
+    "--target_norm": ("--images", "--tsne", "--mem_actmap", *SCORED),
+    "--tsne": SCORED,
+    "--mem_actmap": SCORED,
+    "--pca": ("--tsnecuda", "--duplication above 1"),
+    "--gumbel_off": ("--gumbel_eval above 0",),
+}
 
 
 def scales(text: str) -> tuple[float, ...]:
@@ -77,7 +87,7 @@ class InferenceOptions:
     flip: bool = option(True, "sliding and pooling without mirror images", flag="no_flip")
     crop_size: int = option(768, "side of a sliding window at scale 1", type=COUNT)
     overlap: float = option(
-        1 / 3, "share by which windows overlap (default: %(default).3g)", flag="sliding_overlap", type=SHARE
+        1 / 3, "share by which windows overlap (default: %(default).3g)", flag="sliding_overlap", type=OVERLAP
     )
     counts: str | None = option(
         None, "divisor of sums over windows [recipe]", flag="sliding_counts", choices=("pixel", "row")
@@ -121,9 +131,13 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
     if "--test_mode" in argv:
         parser.set_defaults(limit=10)
     args = parser.parse_args(argv)
-    settle(args)
-    check_needs(args)
-    check_contradictions(args)
+    if args.images and args.dataset == ["video_folder"]:  # the release's name for images without labels
+        args.dataset = None
+    check_combinations(args)
+    if not args.images:
+        args.dataset = dataset_names(args.dataset or ["cityscapes"], args.data_root)
+    args.source_domain = dataset_names(args.source_domain or (), args.data_root)
+    args.target_norm = list(dict.fromkeys(args.target_norm or ())) or None
     apply_recipe(args)
     return fill(
         EvaluationOptions,
@@ -155,52 +169,25 @@ def evaluation_parser() -> Parser:
     return parser
 
 
-def settle(args: Namespace) -> None:
-    """Give flags that mean the same thing one form: labelled domains, or images without labels."""
-    if args.dataset == [VIDEO_FOLDER]:
-        refuse_if(args.images is None, f"--dataset {VIDEO_FOLDER}: name the images by --videopath DIR")
-        args.dataset = None
-    if args.images is None:
-        args.dataset = dataset_names(args.dataset or ["cityscapes"], args.data_root)
-    args.source_domain = dataset_names(args.source_domain or (), args.data_root)
-    args.snapshot = given_weights(args.snapshot)
-    args.target_norm = list(dict.fromkeys(args.target_norm or ())) or None
-
-
-def check_needs(args: Namespace) -> None:
-    """Each flag below changes nothing without others."""
-    either, figures = "--tsne or --mem_actmap", args.tsne or args.mem_actmap
-    for flag, given, used, needed in (
+def check_combinations(args: Namespace) -> None:
+    """UsageError for flags that change nothing, or that exclude each other."""
+    mode, repeats, figures = args.inference_mode, args.gumbel_eval or 0, args.tsne or args.mem_actmap
+    either = "--tsne or --mem_actmap"
+    refuse_idle(
         ("--all_class", args.all_class, figures, either),
         ("--source_domain", args.source_domain, figures, either),
         ("--centre_crop", args.centre_crop, figures, either),
         ("--pca", args.pca, args.tsne, "--tsne"),
         ("--tsnecuda", args.tsnecuda, args.tsne, "--tsne"),
         ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
-    ):
-        refuse_if(given and not used, f"{flag} changes nothing without {needed}: add that, or drop {flag}")
-
-
-def check_contradictions(args: Namespace) -> None:
-    mode, repeats, embeddings, images = args.inference_mode, args.gumbel_eval or 0, args.duplication, args.images
-    scaled = mode == "whole" and args.scales != (1.0,)
-    scales = ",".join(map(str, args.scales))
-    refuse_if(scaled, f"--scales {scales}: a whole image is seen at 1.0; add --inference_mode pooling")
-    remedy = "such windows never reach the end of an image; give a share below 1"
-    refuse_if(args.sliding_overlap == 1, f"--sliding_overlap 1: {remedy}")
-    refuse_if(args.gumbel_off and repeats, f"--gumbel_off contradicts --gumbel_eval {repeats}: drop one of them")
-    if args.pca:
-        refuse_if(args.tsnecuda, "--pca and --tsnecuda: give one of them at a time")
-        refuse_if(embeddings > 1, f"--duplication {embeddings}: principal components are always the same; drop it")
-    if images is not None:
-        names = " ".join(args.dataset or ())
-        refuse_if(names, f"--images {images} and --dataset {names}: give one of them at a time")
-        refuse_if(args.tsne, "--tsne: points need labels, which --images has not; name domains by --dataset")
-        refuse_if(repeats > 1, f"--gumbel_eval {repeats}: repeats are for scores, images have none; give 0 or 1")
-    for flag in ("images", "dump_images", "tsne", "mem_actmap"):
-        refuse_if(args.target_norm and getattr(args, flag), f"--target_norm: is for scores only; drop it, or --{flag}")
-    for flag in ("target_norm", "tsne", "mem_actmap"):
-        if getattr(args, flag):
-            refuse_if(mode != "whole", f"--{flag}: images are seen whole; drop --inference_mode {mode}")
-            refuse_if(repeats > 1, f"--{flag}: each image is read once; give --gumbel_eval 0 or 1, not {repeats}")
-            refuse_if(args.dump_images, f"--{flag}: nothing is scored; drop --dump_images, or drop --{flag}")
+        ("--scales", args.scales != (1.0,), mode != "whole", "--inference_mode sliding or pooling"),
+    )
+    given = {f"--{flag}": value for flag, value in vars(args).items()} | {
+        "--inference_mode": mode != "whole",
+        "--gumbel_eval above 0": repeats > 0,
+        "--gumbel_eval above 1": repeats > 1,
+        "--duplication above 1": args.duplication > 1,
+    }
+    for flag, others in EXCLUSIVE.items():
+        for other in others:
+            refuse_if(given[flag] and given[other], f"{flag} and {other} exclude each other: drop one of them")

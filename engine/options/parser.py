@@ -14,25 +14,11 @@ from utils.errors import CommonError, UsageError
 from utils.processes import rank
 
 
-class Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Show defaults, but not those that a recipe or the machine decides."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        hidden = action.default is False or action.default in (None, argparse.SUPPRESS)  # 0 equals False, but is shown
-        if hidden or "%(default)" in (action.help or ""):
-            return action.help
-        return f"{action.help} (default: %(default)s)"
-
-    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        """The last word in the name of the type: N and X for numbers, PATH for ``user_path``."""
-        return getattr(action.type, "__name__", "name").rpartition("_")[2].upper()
-
-
 class Parser(argparse.ArgumentParser):
     """A parser without abbreviations.  Only the first process prints a mistake."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=Formatter, allow_abbrev=False, **settings)
+        super().__init__(allow_abbrev=False, **settings)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, unknown = self.parse_known_args(args, namespace)
@@ -44,17 +30,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, None if rank() else f"{self.prog}: error: {message} (all flags: {self.prog} --help)\n")
-
-
-class OneFolder(argparse.Action):
-    """A path under several names: the last of one name counts, two names must give the same path."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        self.given = {**getattr(self, "given", {}), option_string: values}
-        if len(set(self.given.values())) > 1:
-            both = " and ".join(f"{name} {path}" for name, path in self.given.items())
-            parser.error(f"{both}: names of one folder; give one of them")
-        setattr(namespace, self.dest, values)
 
 
 @contextmanager
@@ -69,6 +44,12 @@ def mistakes_of_all() -> Iterator[None]:
 def refuse_if(wrong: object, message: str) -> None:
     if wrong:
         raise UsageError(message)
+
+
+def refuse_idle(*needs: tuple[str, object, object, str]) -> None:
+    """UsageError for a flag that changes nothing.  ``needs``: a flag, its value, what uses the value, its name."""
+    for flag, given, used, needed in needs:
+        refuse_if(given and not used, f"{flag} changes nothing without {needed}: add that, or drop {flag}")
 
 
 def dataset_names(names: Sequence[str], root: Path) -> list[str]:

@@ -29,9 +29,9 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
     parser.add_argument("--resume")
     parser.add_argument("--exp", default="default")
     parser.add_argument("--exp_root", "--ckpt", type=lasting_path, default=EXPERIMENTS)
-    parser.add_argument("--snapshot", type=user_path)
-    parser.add_argument("--restore_optimizer", action="store_true")
     given, _ = parser.parse_known_args(argv)
+    if given.resume is None:
+        return {}
     if given.resume == "auto":
         experiment = given.exp_root / given.exp
         runs = sorted(path.parent for path in experiment.glob("*/iteration_*.pth"))
@@ -39,12 +39,8 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
             log.warning(f"note: --resume auto: no checkpoint below {experiment}; a new run starts")
             return {}
         checkpoint = newest_of(runs[-1])
-    elif given.resume is not None:
-        checkpoint = newest_of(user_path(given.resume))
-    elif given.restore_optimizer:
-        checkpoint = newest_of(snapshot_of_run(given.snapshot))
     else:
-        return {}
+        checkpoint = newest_of(user_path(given.resume))
     return stored_flags(checkpoint) | {"checkpoint": checkpoint}
 
 
@@ -60,19 +56,6 @@ def newest_of(path: Path) -> Path:
         f"--resume {path}: the run is already at {newest.name}; give its folder, or move the newer checkpoints away",
     )
     return newest
-
-
-def snapshot_of_run(snapshot: Path | None) -> Path:
-    """The checkpoint whose run ``--restore_optimizer`` continues."""
-    if snapshot is None:
-        raise UsageError("--restore_optimizer: needs --snapshot; or name a run by --resume RUN instead")
-    refuse_if(
-        not snapshot.with_name("flags.json").is_file(),
-        f"--restore_optimizer: {snapshot} does not lie in a run of train.py, so it cannot be resumed exactly; drop the "
-        "flag to start from the weights",
-    )
-    log.warning("note: --restore_optimizer: the run goes on, as with --resume")
-    return snapshot
 
 
 def stored_flags(checkpoint: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from datasets.labels import STANDARD
 from datasets.options import BOOSTED
 from datasets.shared_classes import shared_classes
-from engine.options.parser import refuse_if
+from engine.options.parser import refuse_idle, refuse_if
 from engine.options.training_options import TrainingOptions
 from network.archs import check_norms
 from utils.packages import need_kmeans
@@ -23,24 +23,18 @@ def check_training(options: TrainingOptions) -> None:
 
 
 def check_needs(options: TrainingOptions) -> None:
-    """Each flag below changes nothing without others."""
     loss, whitening, sampling = options.segmentation, options.whitening, options.sampling
     boosting = sampling.class_uniform and BOOSTED in options.run.sources
-    for flag, given, used, needed in (
+    boosted_by = f"--class_uniform_pct and {BOOSTED} as a source"
+    refuse_idle(
         ("--wt_bound", loss.bound != 1, loss.image_weights, "--img_wt_loss"),
         ("--batch_weighting", loss.joint, loss.image_weights, "--img_wt_loss"),
         ("--strict_bdr_cls", loss.strict, loss.relaxed, "--jointwtborder"),
         ("--rlx_off_iter", loss.relaxed_until >= 0, loss.relaxed, "--jointwtborder"),
         ("--wt_reg_weight", whitening.weight, whitening.active, "--wt_layer 1 or 2"),
         ("--dynamic", whitening.dynamic, whitening.selective, "--wt_layer 2 and --wt_reg_weight"),
-        (
-            "--coarse_boost_classes",
-            sampling.boosted_classes,
-            boosting,
-            f"--class_uniform_pct and {BOOSTED} as a source",
-        ),
-    ):
-        refuse_if(given and not used, f"{flag} changes nothing without {needed}: add that, or drop {flag}")
+        ("--coarse_boost_classes", sampling.boosted_classes, boosting, boosted_by),
+    )
 
 
 def check_whitening(options: TrainingOptions) -> None:
@@ -75,10 +69,6 @@ def check_sampling(options: TrainingOptions) -> None:
         refuse_if(single, "--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
         joined = "--image_uniform_sampling: --mldg needs images of every domain in each iteration; drop either"
         refuse_if(options.sampling.joined, joined)
-    # The release's other splits leave no held-out images that could choose the best checkpoint.
-    split, part = options.flags["cv"], options.flags["city_mode"]
-    refuse_if(split != 0, f"--cv {split}: only the standard split of Cityscapes is known; give 0")
-    refuse_if(part != "train", f"--city_mode {part}: only the training images of Cityscapes are trained on; give train")
 
 
 def check_network(options: TrainingOptions) -> None:

@@ -3,14 +3,14 @@
 import argparse
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from datasets.options import AugmentationOptions, DataOptions, SamplingOptions, lasting_path
+from datasets.options import AugmentationOptions, DataOptions, SamplingOptions
 from datasets.registry import SPECS
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
 from engine.options.recipes import apply_recipe
-from engine.options.release_flags import TRAINING_WITHOUT_EFFECT, add_letters, add_without_effect, given_weights
+from engine.options.release_flags import TRAINING_WITHOUT_EFFECT, add_without_effect
 from engine.options.resuming import flags_of_run, refuse_changes
 from engine.options.run_options import MachineOptions, RunOptions, ScoringOptions, StepOptions
 from engine.options.training_checks import check_training
@@ -19,9 +19,9 @@ from loss.options import SegmentationOptions, WhiteningOptions
 from methods import METHODS, method_name
 from network.options import NetworkOptions
 from optimizer.schedules import OptimizerOptions
-from utils.log import log
-from utils.options import ANY, add_options
+from utils.options import add_options
 
+KNOWN = f"(default: %(default)s; of {', '.join(SPECS)}, or custom:PATH)"
 # What --test_mode sets, unless a flag is given.
 TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, "val_images": 12, "val_interval": 60}
 
@@ -38,9 +38,13 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
         parser.set_defaults(**TRIAL)
     before = flags_of_run(argv)
     args = parser.parse_args(argv, namespace=Namespace(**before))
-    settle(args, before)
+    refuse_if(args.restore_optimizer, "--restore_optimizer: name the run by --resume RUN, instead of --snapshot")
+    for names in ("dataset", "val_dataset", "covstat_val_dataset"):
+        setattr(args, names, dataset_names(getattr(args, names) or (), args.data_root))
     if before:
         refuse_changes(vars(args), before, parser.get_default)
+    else:
+        settle_method(args)
     args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))
     apply_recipe(args)
     options = options_from(args)
@@ -55,13 +59,16 @@ def training_parser() -> Parser:
     )
     parser.set_defaults(checkpoint=None)  # --resume sets it
     data = parser.add_argument_group("data")
-    add_dataset_flags(data)
+    data.add_argument("--dataset", nargs="+", default=["gtav", "synthia"], help=f"sources {KNOWN}")
+    unseen = ["cityscapes", "bdd100k", "mapillary"]
+    data.add_argument("--val_dataset", nargs="*", default=unseen, help=f"unseen domains, for validations {KNOWN}")
     add_options(data, DataOptions)
     add_options(data, AugmentationOptions)
     sampling = parser.add_argument_group("sampling")
     add_options(sampling, SamplingOptions)
-    sampling.add_argument("--cv", type=ANY, default=0, help="split of Cityscapes: 0, the standard one")
-    sampling.add_argument("--city_mode", default="train", help="part of Cityscapes to train on: train")
+    # The release's other splits leave no held-out images that could choose the best checkpoint.
+    sampling.add_argument("--cv", type=int, choices=(0,), default=0, help="split of Cityscapes: the standard one")
+    sampling.add_argument("--city_mode", choices=("train",), default="train", help="part of Cityscapes to train on")
     add_options(parser.add_argument_group("evaluation"), ScoringOptions)
     add_options(parser.add_argument_group("network"), NetworkOptions)
     add_method_flags(parser.add_argument_group("method"))
@@ -70,11 +77,10 @@ def training_parser() -> Parser:
     add_options(parser.add_argument_group("optimisation"), OptimizerOptions)
     run = parser.add_argument_group("run")
     add_options(run, RunOptions)
-    run.add_argument("--tb_path", type=lasting_path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     run.add_argument(
         "--resume", metavar="auto|PATH", help="continue the newest run of --exp, or this run or checkpoint"
     )
-    run.add_argument("--restore_optimizer", action="store_true", help="with --snapshot: the same as --resume")
+    run.add_argument("--restore_optimizer", action="store_true", help=argparse.SUPPRESS)
     trial = " ".join(f"--{flag} {value}" for flag, value in TRIAL.items())
     run.add_argument("--test_mode", action="store_true", help=f"a quick trial, with other defaults: {trial}")
     machine = parser.add_argument_group("machine")
@@ -84,16 +90,6 @@ def training_parser() -> Parser:
     return parser
 
 
-def add_dataset_flags(group: Any) -> None:
-    sources, targets = group.add_mutually_exclusive_group(), group.add_mutually_exclusive_group()
-    known = f"sources, of {', '.join(SPECS)}, or custom:PATH"
-    sources.add_argument("--dataset", nargs="+", default=["gtav", "synthia"], help=known)
-    add_letters(sources, "--source", "dataset")
-    unseen = ["cityscapes", "bdd100k", "mapillary"]
-    targets.add_argument("--val_dataset", nargs="*", default=unseen, help="unseen domains, which validations score")
-    add_letters(targets, "--target", "val_dataset")
-
-
 def add_method_flags(group: Any) -> None:
     group.add_argument("--method", choices=tuple(METHODS), help="the method by name, instead of --mldg and --memory")
     group.add_argument("--mldg", action="store_true", help="split the domains into meta-train and meta-test")
@@ -101,22 +97,6 @@ def add_method_flags(group: Any) -> None:
     added: set[str] = set()
     for entry in METHODS.values():  # methods may share options
         added |= add_options(group, entry.options, without=added)
-
-
-def settle(args: Namespace, before: Mapping[str, Any]) -> None:
-    """Give flags that mean the same thing one form."""
-    if not before:  # a run that goes on has all three flags, and may change none of them
-        settle_method(args)
-    if args.restore_optimizer and before:  # --snapshot was only another way to name the run
-        args.snapshot = before.get("snapshot")
-    if args.snapshot:
-        args.snapshot = given_weights(args.snapshot).absolute()
-    for names in ("dataset", "val_dataset", "covstat_val_dataset"):
-        setattr(args, names, dataset_names(getattr(args, names) or (), args.data_root))
-    tensorboard = vars(args).pop("tb_path", args.exp_root)
-    if tensorboard != args.exp_root:
-        place = args.exp_root / args.exp
-        log.warning(f"note: --tb_path has no effect here; TensorBoard finds the runs with --logdir {place}")
 
 
 def settle_method(args: Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from checkpoints.adoption import check_classes, load_start
+from checkpoints.adoption import check_fits, load_start
 from checkpoints.run_files import load_checkpoint, load_weights, publish, remove_partial
 from datasets.disk.layouts import some
 from datasets.images import LabelledImages
@@ -95,8 +95,7 @@ def start_network(options: TrainingOptions, config: dict[str, Any], device: torc
     with distributed.first_on_machine():  # the first process may download the backbone
         net = build.network_from(config, pretrained=pretrained)
     if run.snapshot and not run.checkpoint:
-        wanted = options.network
-        load_start(net, run.snapshot, config, arch=wanted.arch, wt_layer=wanted.wt_layer, image_in=wanted.image_in)
+        load_start(net, run.snapshot, config)
     net = net.to(device).train()
     if options.step.recompute:
         net.encoder.backbone.recompute = True
@@ -109,7 +108,7 @@ def restore(checkpoint: Path, method: Method, facts: dict[str, Any]) -> Progress
     """Put ``method`` into the state in which it was when ``checkpoint`` was written."""
     name = f"--resume {checkpoint}"
     content = load_checkpoint(checkpoint, "--resume")
-    check_classes(content["network"], facts["network"], name)
+    check_fits(content["network"], facts["network"], name)
     whitening = method.objective.whitening
     try:
         load_weights(method.net, content["weights"], name)
