@@ -8,7 +8,7 @@ from engine.options.parser import Parser
 from engine.program import run_program
 from utils.options import COUNT
 
-OTHERS = "All other flags, --snapshot and --dataset first: eval.py --help"
+OTHERS = "Give --tsne or --mem_actmap, --snapshot and --dataset.  All flags: eval.py --help"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -18,9 +18,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 def translated(argv: Sequence[str]) -> list[str]:
     """The command line for ``eval.py``, where ``--crop_size`` is a window and not the centre of an image."""
     parser = Parser(prog="ablation.py", description="Draw the figures of the paper.", epilog=OTHERS)
-    figures = parser.add_argument_group("figures; give at least one")
-    figures.add_argument("--tsne", action="store_true", help="features in two dimensions")
-    figures.add_argument("--mem_actmap", action="store_true", help="where the memory is read")
     parser.add_argument(
         "--crop_size",
         nargs=2,
@@ -30,10 +27,7 @@ def translated(argv: Sequence[str]) -> list[str]:
         help="look only at the centre of an image, as eval.py's --centre_crop",
     )
     own, others = parser.parse_known_args(argv)
-    wanted = [f"--{figure}" for figure in ("tsne", "mem_actmap") if getattr(own, figure)]
-    if not wanted:
-        parser.error("nothing to draw: add --tsne or --mem_actmap")
-    return [*wanted, "--centre_crop", *map(str, own.crop_size), *others]
+    return ["--centre_crop", *map(str, own.crop_size), *others]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ Numbers = tuple[int, ...]  # of --wt_layer
 STEM, STAGES = "encoder.backbone.stem", "encoder.backbone.stages"
 NONE: Numbers = (0,)
 SILENT: Numbers = (SELECTIVE_WHITENING, WHITENING, INSTANCE)  # these norms have no entries
-LISTED = 3  # names of entries in a message
 
 
 class Recognised(NamedTuple):
@@ -56,8 +55,8 @@ def recognise(weights: Mapping[str, Tensor], source: object) -> Recognised:
     nearest = min(misfits, key=lambda arch: len(misfits[arch]))
     names = ["memory" if key == ITEMS else to_release(key) for key in misfits[nearest]]
     raise UsageError(
-        f"{source}: fits no network of --arch; in the nearest one, {nearest}, {len(names)} entries are missing or "
-        f"different: {', '.join(names[:LISTED])}{', ...' * (len(names) > LISTED)}; give another checkpoint"
+        f"{source}: fits no network of --arch; these entries differ from the nearest one, {nearest}, or are missing: "
+        f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}; give another checkpoint"
     )
 
 

@@ -38,25 +38,23 @@ ENDINGS = {  # of switchable whitening, theirs -> ours
 
 def to_ours(key: str) -> str:
     """Return our name for the release's ``key``, with or without ``module.``.  An unknown name stays as it is."""
-    return translate(key.removeprefix(PARALLEL), PREFIXES, ENDINGS) or key
+    return translate(key.removeprefix(PARALLEL), PREFIXES, ENDINGS)
 
 
 def to_release(key: str) -> str:
-    """Return the release's name for our ``key``, with ``module.``.  An unknown name stays as it is."""
+    """Return the release's name for our ``key``, with ``module.``."""
     prefixes, endings = ({ours: theirs for theirs, ours in names.items()} for names in (PREFIXES, ENDINGS))
-    theirs = translate(key, prefixes, endings)
-    return PARALLEL + theirs if theirs else key
+    return PARALLEL + translate(key, prefixes, endings)
 
 
-def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str]) -> str | None:
-    """Return the new name; None for a key with an unknown prefix."""
+def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str]) -> str:
     for old, new in endings.items():
         if key.endswith(old):
             key = key.removesuffix(old) + new
     for old, new in prefixes.items():
         if key.startswith(old):
             return new + key.removeprefix(old)
-    return None
+    return key
 
 
 def parse_release(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -64,9 +62,9 @@ def parse_release(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str
 
     That is its format ('release' or 'bare'), its epoch and its mean IoU.  UsageError for any other file.
     """
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    weights = {to_ours(key): value for key, value in state.items()} if is_state_dict(state) else {}
-    if not weights or len(weights) < len(state):  # fewer if an entry is there with and without ``module.``
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    weights = {to_ours(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not weights or len(weights) < len(state):  # an entry is no tensor, or there twice, with ``module.`` and without
         raise UsageError(
             f"{path}: not a checkpoint of train.py, nor one of the authors' release, without a state_dict of tensors; "
             "give RUN/last.pth or their .pth file"
@@ -77,12 +75,6 @@ def parse_release(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str
         weights[ITEMS] = content["memory"]
     facts = {key: content[key] for key in ("epoch", "mean_iu") if isinstance(content.get(key), int | float)}
     return weights, {"format": "release"} | facts
-
-
-def is_state_dict(state: Any) -> bool:
-    return isinstance(state, Mapping) and all(
-        isinstance(key, str) and isinstance(value, Tensor) and not value.is_complex() for key, value in state.items()
-    )
 
 
 def release_content(weights: Mapping[str, Tensor], *, epoch: float = 0, mean_iu: float = 0) -> dict[str, Any]:

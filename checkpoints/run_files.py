@@ -91,8 +91,7 @@ def check_finite(content: Any, source: str) -> None:
     outer = content if isinstance(content, Mapping) else {}
     parts = [part for part in (outer, outer.get("weights"), outer.get("state_dict")) if isinstance(part, Mapping)]
     for name, value in chain.from_iterable(part.items() for part in parts):
-        is_dense = isinstance(value, Tensor) and value.layout is torch.strided
-        if is_dense and value.is_floating_point() and not value.isfinite().all():
+        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
             raise UsageError(f"{source}: {name} holds NaN or infinite numbers; give an earlier or another checkpoint")
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from ablation import translated
 from datasets.demo import write_demo
-from engine.options.evaluation_options import parse_evaluation
-from engine.options.figure_options import FigureOptions
+from engine.options.evaluation_options import FigureOptions, parse_evaluation
 from support.commands import ABLATE
 from support.scripts import EVALUATION, ROOT, STAND_IN, Copy, call
 from support.snapshots import write_snapshot

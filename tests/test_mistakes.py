@@ -95,7 +95,7 @@ def check_files(place: Place) -> None:
 
 COMMAND_LINES = {
     # Any flag
-    "train.py --max_iters 3": "--max_iters: no such flag; did you mean --max_iter?",
+    "train.py --max_iters 3": "unrecognized arguments: --max_iters 3 (all flags: train.py --help)",
     "train.py --crop_size big": "argument --crop_size: big: give a whole number of 1 or more",
     "train.py --lr nan": "argument --lr: nan: give a number",
     "train.py --max_iter 0": "argument --max_iter: 0: give a whole number of 1 or more",
@@ -135,13 +135,13 @@ COMMAND_LINES = {
     "eval.py --images absent": "no image here",
     "eval.py --gumbel_off --gumbel_eval 2": "--gumbel_off and --gumbel_eval above 0 exclude each other",
     "eval.py --scales 0.5,1.0": "--scales changes nothing without --inference_mode",
-    "eval.py --scales 1e9 --inference_mode pooling": "argument --scales: 1e9: give  ... at most 8",
+    "eval.py --scales 1e9 --inference_mode pooling": "argument --scales: 1e9: give a number from",
     "eval.py --sliding_overlap 1": "argument --sliding_overlap: 1: give a number from 0 to 0.99",
     # Target-specific normalisation
     "eval.py --target_norm_seeds 3": "--target_norm_seeds changes nothing without --target_norm",
     "eval.py --target_norm 8 --inference_mode sliding": "--target_norm and --inference_mode exclude each other",
     # Figures
-    "ablation.py": "nothing to draw: add --tsne or --mem_actmap",
+    "ablation.py": "--centre_crop changes nothing without --tsne or --mem_actmap",
     "eval.py --pca": "--pca changes nothing without --tsne",
     "eval.py --tsne --pca --tsnecuda": "--pca and --tsnecuda exclude each other",
     "eval.py --tsne --images x": "--images and --tsne exclude each other",

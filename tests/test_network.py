@@ -70,7 +70,7 @@ def test_names_of_the_release(name: str) -> None:
     assert {to_release(key): shape for key, shape in ours.items()} == theirs
     content = release_content(state)
     assert ("memory" in content) == name.endswith("mem")
-    assert parse_release(content, Path("x.pth")).weights.keys() == state.keys()
+    assert parse_release(content, Path("x.pth"))[0].keys() == state.keys()
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -159,9 +159,9 @@ CONVOLUTION = "module.layer1.0.conv1.weight"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["state_dict"].pop(CONVOLUTION), f"DeepR18V3PlusD, 1 entries .*: {CONVOLUTION};"),
-        (more(a=torch.ones(1), b=torch.ones(1)), "2 entries are missing or different: a, b"),
-        (lambda content: content.update(memory=torch.ones(19, 4)), "1 entries .*: memory"),
+        (lambda content: content["state_dict"].pop(CONVOLUTION), f"DeepR18V3PlusD, or are missing: {CONVOLUTION};"),
+        (more(a=torch.ones(1), b=torch.ones(1)), "missing: module.a, module.b;"),
+        (lambda content: content.update(memory=torch.ones(19, 4)), "missing: memory;"),
         (lambda content: content.update(state_dict={}), "nor one of the authors' release, without a state_dict"),
         (lambda content: content.update(state_dict={"x": 1}), "without a state_dict of tensors"),
         (more(**{"final2.0.bias": torch.ones(19)}), "without a state_dict of tensors"),  # there with a prefix already

@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.options.parser import named_folders
 from engine.program import run_program
-from utils.errors import UsageError
+from utils.errors import UsageError, first_line
 from utils.files import write_text
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
@@ -31,12 +31,10 @@ def read_result(folder: Path) -> dict[str, Any]:
     path = folder / "results.json"
     try:
         result = json.loads(path.read_text())
-        if isinstance(result, dict) and {"domains", "trained"} <= result.keys():
-            return result
-        fault = "not written by eval.py"
-    except (OSError, ValueError) as error:
-        fault = getattr(error, "strerror", None) or f"not JSON: {error}"
-    raise UsageError(f"{path}: cannot be used ({fault}); give NAME=DIR with a folder that eval.py has written")
+        return {key: result[key] for key in ("domains", "trained")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"{path}: cannot be used ({problem}); give NAME=DIR, a folder of eval.py") from error
 
 
 def table(results: Results, measure: str) -> list[str]:

@@ -1,6 +1,5 @@
 """The command line of ``eval.py``: flags in, one frozen ``EvaluationOptions`` out."""
 
-import argparse
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -9,16 +8,14 @@ from pathlib import Path
 
 from datasets.options import DataOptions, user_path
 from datasets.registry import SPECS
-from engine.options.figure_options import FigureOptions
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_idle, refuse_if
 from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
 from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, add_without_effect
 from engine.options.run_options import MachineOptions, ScoringOptions
 from network.options import NORM_FLAG, NORM_HELP
-from utils.options import ANY, COUNT, add_options, fill, number, option
+from utils.options import ANY, COUNT, FACTOR, add_options, fill, number, option
 
-LARGEST_SCALE = 8  # of an image; a larger scale would fill any memory and is a typing error
-SCALE = number(float, 1e-12, LARGEST_SCALE)
+SCALE = number(float, 1e-12, 8)  # of an image; a larger one would fill any memory and is a typing error
 OVERLAP = number(float, 0, 0.99)  # windows that overlap wholly never reach the end of an image
 TARGET_NORM_SEEDS = 5
 SCORED = ("--inference_mode", "--gumbel_eval above 1", "--dump_images")  # only scores have them
@@ -34,13 +31,7 @@ EXCLUSIVE = {
 
 def scales(text: str) -> tuple[float, ...]:
     """An argparse type: '0.5,1.0,2.0' as numbers."""
-    try:
-        values = tuple(SCALE(part) for part in text.split(","))
-    except argparse.ArgumentTypeError:
-        values = ()
-    if not values or len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f"{text}: give different numbers above 0, at most {LARGEST_SCALE}: 0.5,1.0")
-    return values
+    return tuple(SCALE(part) for part in text.split(","))
 
 
 @dataclass(frozen=True)
@@ -104,6 +95,32 @@ class TargetNormOptions:
     seeds: int | None = option(
         None, f"ways to group the images (default: {TARGET_NORM_SEEDS})", flag="target_norm_seeds", type=COUNT
     )
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """Which figures are drawn instead of scores, and how; the flags are those of the authors' ablation.py."""
+
+    tsne: bool = option(False, "draw the features of each image and class in two dimensions")
+    actmap: bool = option(False, "draw where the memory's item of each class is read", flag="mem_actmap")
+    all_classes: bool = option(False, "of all classes, not only of six", flag="all_class")
+    images_per_domain: int = option(600, "at most N images per domain; --limit wins", flag="imagenum_dom", type=COUNT)
+    sources: tuple[str, ...] = option(
+        None, "domains to be called sources (default: those of the checkpoint)", flag="source_domain", nargs="+"
+    )
+    centre_crop: tuple[int, int] | None = option(
+        None, "look only at the centre of an image, of this width and height", nargs=2, type=COUNT
+    )
+    actmap_scale: str = option(
+        "pixel", "range of a map: all items at a pixel, or one item over the image", choices=("pixel", "image")
+    )
+    tsne_features: str = option("before", "features before the memory is read, or after", choices=("before", "after"))
+    embeddings: int = option(1, "draw N embeddings, from different starts", flag="duplication", type=COUNT)
+    perplexity: float | None = option(
+        None, "perplexity of t-SNE (default: 50; 30 with --tsnecuda; less for few points)", type=FACTOR
+    )
+    pca: bool = option(False, "the two principal components instead of t-SNE: seconds")
+    tsnecuda: bool = option(False, "t-SNE by the package tsnecuda, on a GPU")
 
 
 @dataclass(frozen=True)

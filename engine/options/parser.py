@@ -1,7 +1,6 @@
 """The argument parser of all programs: mistakes are answered with one line."""
 
 import argparse
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +18,6 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        parsed, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            names = [name for name in self._option_string_actions if name.startswith("--")]
-            close = difflib.get_close_matches(unknown[0].partition("=")[0], names, n=1)
-            self.error(f"{unknown[0]}: no such flag" + (f"; did you mean {close[0]}?" if close else ""))
-        return parsed
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, None if rank() else f"{self.prog}: error: {message} (all flags: {self.prog} --help)\n")
