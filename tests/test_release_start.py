@@ -55,14 +55,6 @@ def test_training_from_a_file_of_the_release(
     assert parse_training(["--resume", str(run)]).run.snapshot == checkpoints / "theirs.pth"
 
 
-def test_training_from_ours_without_its_memory(
-    checkpoints: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    training.main(training_flags(data, tmp_path, "--no_aux_loss", "--snapshot", str(checkpoints / "ours.pth")))
-    assert "ours.pth, without its memory\n" in capsys.readouterr().out
-    assert ITEMS not in load_checkpoint(run_of(tmp_path) / "last.pth")["weights"]
-
-
 SELECTIVE = [0, 0, 0, 2, 2, 0, 0]  # leaves no trace in weights
 
 

@@ -215,16 +215,13 @@ def test_a_run_that_goes_on_keeps_its_flags(change: str, message: str, uninterru
         training.main(["--resume", str(uninterrupted), *change.split()])
 
 
-@pytest.mark.parametrize("name", ["class_uniform_pct", "epoch_size", "cls_wt_loss", "rlx_off_iter", "strict_bdr_cls"])
-def test_also_flags_that_its_version_did_not_have(name: str) -> None:
-    usual, default_of = dict(parse_training([]).flags), training_parser().get_default
+def test_also_flags_that_its_version_did_not_have() -> None:
+    usual, default_of = parse_training([]).flags, training_parser().get_default
     before = {**usual, "checkpoint": Path("run/iteration_0000001.pth")}
-    older = {key: value for key, value in before.items() if key != name}
-    for then in (before, older):
-        refuse_changes(usual, then, default_of)
-    for now, then in ((usual, {**before, name: 7}), (usual | {name: 7}, older)):
-        with pytest.raises(UsageError, match=f"--{name}: the run run was started with"):
-            refuse_changes(now, then, default_of)
+    del before["class_uniform_pct"]
+    refuse_changes(usual, before, default_of)
+    with pytest.raises(UsageError, match="--class_uniform_pct: the run run was started with"):
+        refuse_changes({**usual, "class_uniform_pct": 0.5}, before, default_of)
 
 
 def test_a_run_of_an_older_version_goes_on(uninterrupted: Path, tmp_path: Path) -> None:

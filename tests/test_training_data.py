@@ -172,7 +172,7 @@ def test_a_snapshot_says_how(data: Path, tmp_path: Path) -> None:
     own, silent = scored("own"), scored("silent")
     assert (own[0], silent[0]) == ("the image itself", "ImageNet") and own[1] != silent[1]
     assert scored("silent", "--image_in") == own and scored("imagenet") == silent
-    with pytest.raises(UsageError, match="trained on images normalised by ImageNet; drop --image_in"):
+    with pytest.raises(UsageError, match="there by ImageNet, here each image by itself"):
         scored("imagenet", "--image_in")
 
 

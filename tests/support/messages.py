@@ -1,7 +1,6 @@
 """The messages of a process to the others, counted."""
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +16,12 @@ class Messages:
     """Counts messages inside a ``with`` block.
 
     ``calls`` and ``bytes`` (of the tensors that this process sends) are by the function that asks for the message, as
-    "module.function"; functions of ``utils.distributed`` and of torch are skipped.  ``seconds`` is the time of all
-    messages, including the wait for slower processes.
+    "module.function"; functions of ``utils.distributed`` and of torch are skipped.
     """
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
-        self.seconds = 0.0
         counted = {name: self.counted(getattr(distributed, name)) for name in COLLECTIVES}
         self.patch = patch.multiple(distributed, **counted)
 
@@ -38,12 +35,9 @@ class Messages:
     def counted(self, function: Callable) -> Callable:
         def call(*args: Any, **kwargs: Any) -> Any:
             sender = asking_function()
-            start = time.perf_counter()
-            result = function(*args, **kwargs)
-            self.seconds += time.perf_counter() - start
             self.calls[sender] += 1
             self.bytes[sender] += max((x.nbytes for x in args if isinstance(x, Tensor)), default=0)
-            return result
+            return function(*args, **kwargs)
 
         return call
 
