@@ -1,9 +1,11 @@
-"""The command lines of the authors' release are understood, with all their flags."""
+"""The command lines of the authors' release are understood, with all their flags, and train."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import train as training
 from ablation import translated
@@ -11,7 +13,11 @@ from datasets.demo import write_demo
 from engine.options.evaluation_options import evaluation_parser, parse_evaluation
 from engine.options.training_command import parse_training, training_parser
 from support.commands import ABLATE, EVALUATE, ROBUSTNET, TRAIN
+from support.scripts import SMALL_TRAINING
 
+# One script of each kind trains; the others are slow.  test_script_runs.py runs Pin the Memory on two domains.
+RUN = ["train_GS_baseline_DR50V3P.sh", "train_GSI_pinmem_DR50V3P.sh", "train_GSI_robustnet_DR50V3P.sh",
+       "train_r50os16_cty_irw.sh", "train_r50os16_gtav_switchable.sh", "train_shuffle_gtav_ibn.sh"]  # fmt: skip
 LENGTHS = {"GG": 23_033, "GSI": 112_193, "GS": 30_463}  # by sources
 SHARED = """
     --arch --img_wt_loss --cls_wt_loss --jointwtborder --strict_bdr_cls --rlx_off_iter --batch_weighting
@@ -45,7 +51,7 @@ FLAGS = {  # of the release's three programs
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     domains = ["gtav", "synthia", "idd", "cityscapes", "bdd100k", "mapillary"]
-    write_demo(root, domains=domains, train=1, val=1, size=(32, 64), seed=1, workers=1)
+    write_demo(root, domains=domains, train=4, val=1, size=(64, 128), seed=1, workers=1)
     return root
 
 
@@ -67,6 +73,22 @@ def test_published_training(script: str, data: Path, capsys: pytest.CaptureFixtu
         assert schedule == [length, "exp", 9, 120_000] and not printed.err
     assert (flags["meta_aug"], flags["gtav_labels"], flags["mapillary_pad"]) == ("first_domain", "colour", "road")
     assert (flags["gumbel_eval"], flags["mem_init_batches"], flags["amp"]) == (1, 743, "off")
+
+
+@pytest.mark.parametrize(
+    "script", [pytest.param(s, marks=[] if s in RUN else pytest.mark.slow) for s in TRAIN | ROBUSTNET]
+)
+def test_it_trains(script: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thin_resnet: None) -> None:
+    line = f"{(TRAIN | ROBUSTNET)[script]} {SMALL_TRAINING} --data_root {data} --recipe published"
+    if "pinmem" in script:
+        line += " --mem_init_batches 1"
+    if "shuffle" not in script and "mobile" not in script:
+        line += " --arch DeepR18V3PlusD"
+    monkeypatch.chdir(tmp_path)
+    training.main(line.split())
+    (last,) = tmp_path.glob("runs/*/*/last.pth")
+    assert torch.load(last, weights_only=True)["iteration"] == 2
+    shutil.rmtree(tmp_path / "runs")  # which takes 200 MB
 
 
 @pytest.mark.parametrize("script", EVALUATE | ABLATE)

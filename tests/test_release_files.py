@@ -54,15 +54,6 @@ def test_their_file_scores_like_ours_with_the_same_weights(home: Path, capsys: p
     assert "| gtav | not known |" in capsys.readouterr().out
 
 
-def test_folder_and_figures(home: Path) -> None:
-    images = home / "data/synthia/RGB/val"
-    evaluate(home, f"--snapshot {home}/theirs.pth --images {images} --limit 1")
-    record = json.loads((home / "theirs/whole/val/snapshot.json").read_text())
-    assert record["iteration"] is None and record["network"]["arch"].endswith(R18)
-    evaluate(home, f"--snapshot {home}/theirs.pth --dataset gtav --mem_actmap --limit 1")
-    assert len(list((home / "theirs/memory_activation/gtav_val/sheets").iterdir())) == 1
-
-
 def test_other_numbers_of_classes_have_no_tables(tmp_path: Path, home: Path) -> None:
     torch.save(release_content(build_network(R18, 7).state_dict()), tmp_path / "x.pth")
     with pytest.raises(UsageError, match=r"x.pth: .* 7 classes.* 19 only"):

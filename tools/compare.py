@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.options.parser import named_folders
+from engine.options.parser import named_folder
 from engine.program import run_program
 from utils.errors import UsageError, first_line
 from utils.files import write_text
@@ -17,10 +17,12 @@ Results = dict[str, dict[str, Any]]  # the content of results.json by the names 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.compare", description=__doc__)
-    parser.add_argument("results", nargs="+", metavar="NAME=DIR", help="a name, and the folder with its results.json")
+    parser.add_argument(
+        "results", type=named_folder, nargs="+", metavar="NAME=DIR", help="a name, and the folder with its results.json"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables there (Markdown)")
     args = parser.parse_args(argv)
-    results = {name: read_result(folder) for name, folder in named_folders(parser, args.results).items()}
+    results = {name: read_result(folder) for name, folder in args.results}
     text = "\n".join(line for measure in MEASURES for line in table(results, measure))
     print(text)
     if args.out:

@@ -5,7 +5,6 @@ python -m tools.convert THEIRS OURS; the way back: --to release.  Weights and me
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from datasets.options import user_path
@@ -20,12 +19,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     source, target = args.source, args.target
     if target.exists() and not args.force:
         raise UsageError(f"OUT {target}: exists already; name another file, or add --force")
-    from checkpoints.run_files import write_checkpoint  # imports torch, which the parser does without
+    from checkpoints.adoption import as_ours  # imports torch, which the parser does without
+    from checkpoints.run_files import is_ours, read_checkpoint, write_checkpoint
 
+    content = read_checkpoint(source, "IN")
     facts = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
-    content = converted(source, to=args.to, **facts, image_in=args.image_in or None)
+    ours = as_ours(content, source, **facts, image_in=args.image_in or None)
+    if is_ours(content) == (args.to == "ours"):
+        raise UsageError(f"IN {source}: has the format of {args.to} already; choose the other one with --to")
     try:
-        write_checkpoint(target, content)
+        write_checkpoint(target, ours if args.to == "ours" else released(ours))
     except (OSError, RuntimeError) as error:
         raise UsageError(f"OUT {target}: cannot be written ({first_line(error)}); name another file") from error
     print(f"written to {target}")
@@ -47,18 +50,6 @@ def converter_parser() -> argparse.ArgumentParser:
         help="each image was normalised by its own mean and deviation, not by ImageNet's; stored in OUT",
     )
     return parser
-
-
-def converted(source: Path, *, to: str, **facts: Any) -> dict[str, Any]:
-    """Return the content of OUT; ``facts`` are arguments of ``as_ours``."""
-    from checkpoints.adoption import as_ours
-    from checkpoints.run_files import is_ours, read_checkpoint
-
-    content = read_checkpoint(source, "IN")
-    ours = as_ours(content, source, **facts)
-    if is_ours(content) == (to == "ours"):
-        raise UsageError(f"IN {source}: has the format of {to} already; choose the other one with --to")
-    return ours if to == "ours" else released(ours)
 
 
 def released(content: Mapping[str, Any]) -> dict[str, Any]:

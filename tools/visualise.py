@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from datasets.images import LabelledImages
 from datasets.options import DataOptions
-from engine.options.parser import dataset_names, named_folders
+from engine.options.parser import dataset_names, named_folder
 from engine.program import run_program
 from utils.errors import UsageError
 from utils.options import ANY, COUNT, add_options, fill
@@ -28,12 +28,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", nargs="+", required=True, metavar="NAME", help="one row each")
     parser.add_argument("--split", default="val", choices=("train", "val", "test"), help="(default: val)")
     parser.add_argument("--index", type=ANY, default=0, metavar="N", help="which image of each domain (default: 0)")
-    parser.add_argument("--results", nargs="*", default=[], metavar="NAME=DIR", help="one column each")
+    parser.add_argument(
+        "--results", type=named_folder, nargs="*", default=[], metavar="NAME=DIR", help="one column each"
+    )
     parser.add_argument("--width", type=COUNT, default=320, metavar="PIXELS", help="of one picture (default: 320)")
     add_options(parser, DataOptions)
     parser.set_defaults(gtav_labels="ids")
     args = parser.parse_args(argv)
-    results = named_folders(parser, args.results)
+    results = dict(args.results)
     if args.sheet.suffix.lower() not in SUFFIXES:
         parser.error(f"{args.sheet}: give a name that ends in {' or '.join(SUFFIXES)}")
     names = dataset_names(args.dataset, args.data_root)

@@ -50,12 +50,9 @@ def dataset_names(names: Sequence[str], root: Path) -> list[str]:
     return [lasting_name(name, root) if is_custom(name) else name for name in names]
 
 
-def named_folders(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> dict[str, Path]:
-    """Folders by the names given to them as NAME=DIR."""
-    folders: dict[str, Path] = {}
-    for argument in arguments:
-        name, _, folder = argument.partition("=")
-        if not name or not folder or name in folders:
-            parser.error(f"{argument}: give NAME=DIR, each with another name")
-        folders[name] = user_path(folder)
-    return folders
+def named_folder(text: str) -> tuple[str, Path]:
+    """An argparse type: NAME=DIR as a name and a folder."""
+    name, _, folder = text.partition("=")
+    if not name or not folder:
+        raise argparse.ArgumentTypeError(f"{text}: give NAME=DIR")
+    return name, user_path(folder)
