@@ -1,10 +1,8 @@
 """Own data sets, named ``custom:PATH`` in the flags: folders with ``images/`` and ``labels/``."""
 
 import os
-import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +35,8 @@ def folder_of(name: str) -> Path:
 
 def lasting_name(name: str, root: Path | str) -> str:
     """The name with an absolute path: from the working directory, or below the data root if it is only there."""
-    path = name.removeprefix(PREFIX)
-    if not path.strip():
-        raise UsageError(f"{name}: names no folder; give {PREFIX}PATH with the folder of images/ and labels/")
-    below_root = Path(root).expanduser() / Path(path).expanduser()
-    places = list(dict.fromkeys([folder_of(name), Path(os.path.abspath(below_root))]))
+    path = Path(name.removeprefix(PREFIX)).expanduser()
+    places = dict.fromkeys(Path(os.path.abspath(place)) for place in (path, Path(root).expanduser() / path))
     for place in places:
         if place.is_dir():
             return f"{PREFIX}{place}"
@@ -52,15 +47,6 @@ def is_among(name: str, others: Iterable[str]) -> bool:
     """Whether another name means the same folder as the own data set ``name``, perhaps by another path."""
     folders = {folder_of(other).resolve() for other in filter(is_custom, others)}
     return is_custom(name) and folder_of(name).resolve() in folders
-
-
-def possible_titles(folder: Path) -> Iterator[str]:
-    """The folder's name, then joined to more and more names of the folders around it, then with numbers."""
-    parts = [re.sub(r"[^\w.-]+", "_", part) for part in folder.parts[1:]] or ["custom"]
-    for first in reversed(range(len(parts))):
-        yield "_".join(parts[first:])
-    for number in count(2):
-        yield f"{'_'.join(parts)}_{number}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,10 +60,6 @@ class CustomSpec(DatasetSpec):
     @property
     def asked_as(self) -> str:
         return f"{PREFIX}{self.path}"
-
-    @property
-    def packed_as(self) -> str:
-        return "custom"  # its title depends on the other data sets of a run
 
     @property
     def reading(self) -> bytes:
@@ -101,11 +83,6 @@ class CustomSpec(DatasetSpec):
         images = _files(self.path / IMAGES, readable)
         if not images:
             raise UsageError(f"{self.path / IMAGES}: no image found: put images there that Pillow reads")
-        first: dict[str, str] = {}
-        for image in images:
-            if (other := first.setdefault(stem(image), image)) != image:
-                remedy = "they would have the same label; rename one, or take it away"
-                raise UsageError(f"{self.path / IMAGES}: {other} and {image} differ in their suffix only: {remedy}")
         return images
 
     def _select(self, split: str) -> Selection:
@@ -116,34 +93,23 @@ class CustomSpec(DatasetSpec):
         return [Part(self.path, self.layouts[0])]
 
     def pairing(self, parts: Sequence[Part], split: str) -> Pairing:
-        selection, labels = self._select(split), self._labels()
+        selection = self._select(split)
+        base = f"{selection.folder}/" if selection.folder else ""
+        labels = {stem(label): label for label in _files(self.path / LABELS, LABEL_FILES)}
         own_suffix = self.meaning.label_suffix
         suffixes = LABEL_SUFFIXES if own_suffix is None else (own_suffix,)
-        base = f"{selection.folder}/" if selection.folder else ""
-        pairing, names = Pairing([], [], self._orphans(labels, base)), {}
+        samples, bare, names = [], [], {}
         for image in selection.images:
             name = unique_name(image.removeprefix(base))
             if (other := names.setdefault(name, image)) != image:  # predictions are called so
                 raise UsageError(f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one")
-            label = next((labels[stem(image) + suffix] for suffix in suffixes if stem(image) + suffix in labels), None)
-            place = self.path / LABELS / (label or f"{stem(image)}{suffixes[0]}.png")
-            (pairing.samples if label else pairing.bare).append(Sample(self.path / IMAGES / image, place, name))
-        return pairing
-
-    def _labels(self) -> dict[str, str]:
-        """The labels by their paths without suffix; where several formats have one stem, the first of them."""
-        labels: dict[str, str] = {}
-        files = _files(self.path / LABELS, LABEL_FILES)
-        for label in sorted(files, key=lambda label: LABEL_FILES.index(Path(label).suffix.lower())):
-            labels.setdefault(stem(label), label)
-        return labels
-
-    def _orphans(self, labels: dict[str, str], folder: str) -> list[Path]:
-        """The labels in a folder that belong to no image of any split."""
-        suffixes = (*LABEL_SUFFIXES, self.meaning.label_suffix or "")
-        known = {stem(image) + suffix for image in self.images() for suffix in suffixes}
-        orphans = [label for label in labels.values() if stem(label) not in known and label.startswith(folder)]
-        return [self.path / LABELS / label for label in orphans]
+            stems = [stem(image) + suffix for suffix in suffixes]
+            label = next((labels[place] for place in stems if place in labels), None)
+            place = self.path / LABELS / (label or f"{stems[0]}.png")
+            (samples if label else bare).append(Sample(self.path / IMAGES / image, place, name))
+        known = {stem(image) + suffix for image in self.images() for suffix in (*LABEL_SUFFIXES, own_suffix or "")}
+        orphans = [label for place, label in labels.items() if place not in known and label.startswith(base)]
+        return Pairing(samples, bare, [self.path / LABELS / label for label in orphans])
 
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
         selection = self._select(split)
@@ -188,15 +154,10 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
 def _files(folder: Path, suffixes: Container[str]) -> list[str]:
     """The visible files below a folder with one of these suffixes, by their paths in it, sorted; links are followed."""
     files = []
-    for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+    for home, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name[0] != "."]
         below = Path(home).relative_to(folder)
         for name in names:
             if name[0] != "." and os.path.splitext(name)[1].lower() in suffixes:
                 files.append((below / name).as_posix())
     return sorted(files)
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    """Raise what ``os.walk`` would pass over in silence."""
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")

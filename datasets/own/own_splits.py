@@ -32,11 +32,7 @@ def select(name: str, home: Path, images: Sequence[str], split: str, *, divided:
     lists, folders = _lists_in(home), _folders_of(images)
     splits = splits_of(home, images, divided=divided)
     if split not in splits:
-        remedy = f"choose {', '.join(splits)}"
-        if lists:
-            remedy = f"add {split}.txt, one image per line"
-        elif folders:
-            remedy = f"add images/{split} and labels/{split}"
+        remedy = "docs/datasets.md says which lists or sub-folders make a split"
         raise UsageError(f"{home}: has no split {split}, only {', '.join(splits)}: {remedy}")
     if lists:
         return _by_list(name, images, split, lists)
