@@ -191,6 +191,19 @@ def to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(channel) for channel in image.split()]))
 
 
+@dataclass(frozen=True)
+class Pyramid:
+    """The further sizes in which an image is evaluated."""
+
+    scales: tuple[float, ...] = ()
+    resample: Resampling = Resampling.BILINEAR
+
+    def __call__(self, image: Image.Image) -> list[Tensor]:
+        """The image at each scale, 3,h,w uint8."""
+        sizes = [tuple(max(1, int(side * scale)) for side in image.size) for scale in self.scales]
+        return [to_tensor(image.resize(size, self.resample)) for size in sizes]
+
+
 def normalise(images: Tensor, *, image_in: bool = False) -> Tensor:
     """Images ...,3,H,W uint8 as float32, normalised by the mean and deviation of ImageNet.
 

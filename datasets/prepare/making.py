@@ -1,7 +1,7 @@
 """Masks of polygons and packed copies, each made whole or not at all, and only if it is missing."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from datasets import packed
 from datasets.decoding import read_pair
+from datasets.disk.layouts import folders_named
 from datasets.disk.polygons import rasterise
 from datasets.own.custom import is_custom, lasting_name
 from datasets.registry import SPECS, DatasetSpec, Sample, check_name, spec
@@ -94,49 +95,35 @@ def prepare(
     broken: list[str] = []
     for dataset in SPECS.values():
         if dataset.polygons and dataset.name in (names or SPECS):
-            masks = [Mask(path) for path in sorted(polygon_files(root, dataset))]
+            folders = folders_named(root, dataset.folders)  # other data sets have files with the same ending
+            masks = [Mask(path) for folder in folders for path in sorted(folder.rglob(f"*{POLYGONS}"))]
             broken += produce(f"masks of {dataset.name}", masks, root, workers)
-    datasets = [spec(name, gtav_labels=gtav_labels) for name in names or SPECS] if form else []
-    for dataset, samples in samples_of(datasets, root, splits, named=bool(names)):
-        copies = [Copy(dataset.base(root), dataset, sample, form) for sample in samples]
-        broken += pack(dataset, copies, dataset.base(root), workers)
+    if form:
+        present = names or [name for name, entry in SPECS.items() if folders_named(root, entry.folders)]
+        if not present:
+            raise UsageError(f"{root}: no data set there: see docs/datasets.md")
+        datasets = [spec(name, gtav_labels=gtav_labels) for name in present]
+        listed = [(dataset, samples_of(dataset, root, splits, named=bool(names))) for dataset in datasets]
+        for dataset, samples in listed:
+            copies = [Copy(dataset.base(root), dataset, sample, form) for sample in samples]
+            broken += pack(dataset, copies, dataset.base(root), workers) if copies else []
     if broken:
         raise UsageError(f"{', '.join(broken)}: mend those files, then repeat")
 
 
-def polygon_files(root: Path, dataset: DatasetSpec) -> Iterator[Path]:
-    """The polygon files in the folders of a data set; other data sets have files with the same ending."""
-    names = [name.lower() for name in dataset.folders]
-    for folder in root.iterdir():
-        if folder.name.lower() in names and folder.is_dir():
-            yield from folder.rglob(f"*{POLYGONS}")
-
-
-def samples_of(
-    datasets: Sequence[DatasetSpec], root: Path, splits: Sequence[str], *, named: bool
-) -> list[tuple[DatasetSpec, list[Sample]]]:
-    """The data sets that are there, with the images of all splits; UsageError if none, or a named one, is missing."""
-    present, absent = [], []
-    for dataset in datasets:
-        samples, errors = [], []
-        for split in splits:
-            try:
-                samples += dataset.pairs(root, split)
-            except UsageError as error:
-                errors.append(error)
-        if samples:
-            present.append((dataset, samples))
-            for error in errors:
-                log.info(f"left out: {error}")
-        elif named:
-            raise errors[0]
-        else:
-            absent.append(dataset.name)
-    if datasets and not present:
-        raise UsageError(f"{root}: none of {', '.join(absent)} has images there: see docs/datasets.md")
-    if absent:
-        log.info(f"not found, or without labels: {', '.join(absent)} (to see why, name one with --datasets)")
-    return present
+def samples_of(dataset: DatasetSpec, root: Path, splits: Sequence[str], *, named: bool) -> list[Sample]:
+    """The images of all splits that are there; UsageError if the user named a data set that has none."""
+    samples, errors = [], []
+    for split in splits:
+        try:
+            samples += dataset.pairs(root, split)
+        except UsageError as error:
+            errors.append(error)
+    if named and not samples:
+        raise errors[0]
+    for error in errors:
+        log.info(f"left out: {error}")
+    return samples
 
 
 def pack(dataset: DatasetSpec, copies: Sequence[Copy], root: Path, workers: int) -> list[str]:

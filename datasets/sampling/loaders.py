@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets.decoding import read_pair
 from datasets.images import ImageFolder, LabelledImages
-from datasets.pyramid import Pyramid
 from datasets.registry import DatasetSpec, Sample
 from datasets.sampling.class_tiles import ClassTiles, Place
 from datasets.sampling.requests import REPLACEMENT, SAMPLE, IterationSampler, Request, stream
 from datasets.sampling.worker_loader import Loader, one_by_one
-from datasets.transforms import Augmentation, evaluation_geometry, normalise, to_tensor
+from datasets.transforms import HARD, Augmentation, Pyramid, blur, evaluation_geometry, jitter, normalise, to_tensor
 from utils.errors import UsageError
+from utils.seeds import seed_of
 
 ATTEMPTS = 1000  # to draw a sample whose files can be read
 
@@ -223,7 +223,25 @@ def picture_loader(images: ImageFolder, *, indices: Sequence[int], pyramid: Pyra
 
 def _picture(images: ImageFolder, pyramid: Pyramid, index: int) -> str | list[Tensor]:
     try:
-        image, _ = images[index]
+        image = images[index]
     except UsageError as error:
         return str(error)
     return [to_tensor(image), *pyramid(image)]
+
+
+def view_pair_loader(
+    images: LabelledImages, geometry: Augmentation, *, seeds: Sequence[int], indices: Sequence[int], workers: int = 0
+) -> DataLoader:
+    """For each of ``indices`` an image, cropped by ``geometry``, in two views: 2,3,H,W uint8.
+
+    The first view is strongly jittered and blurred, the second is not.  Everything random is a function of ``seeds``
+    and the index.
+    """
+    return one_by_one(partial(_view_pair, images, geometry, seeds), indices, workers)
+
+
+def _view_pair(images: LabelledImages, geometry: Augmentation, seeds: Sequence[int], index: int) -> Tensor:
+    image, label, _ = images[index]
+    rng = np.random.default_rng(seed_of(*seeds, index))
+    plain, _ = geometry(image, label, rng)
+    return torch.stack([to_tensor(blur(jitter(plain, rng, HARD), rng)), to_tensor(plain)])
