@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import ImageColor
 
-from datasets.labels import IGNORE, STANDARD, ClassSet, Colour
+from datasets.labels import IGNORE, STANDARD, ClassSet, Colour, table
 from utils.errors import UsageError, first_line
 
 FILE = "classes.yaml"
@@ -69,9 +69,12 @@ def _meaning(content: Any) -> Meaning:
     if not isinstance(suffix, str | None):
         raise ValueError(f"label_suffix: {suffix} is no text")
     classes = _class_set(content["classes"]) if "classes" in content else STANDARD
+    colours = None
     if "colours" in content:
-        return Meaning(classes, *_table_of_colours(content["colours"], classes), suffix)
-    return Meaning(classes, *_table_of_ids(content.get("ids", list(classes.names)), classes), None, suffix)
+        colours, class_ids = _by_colour(content["colours"], classes)
+    else:
+        class_ids = _by_id(content.get("ids", list(classes.names)), classes)
+    return Meaning(classes, table(class_ids), np.isin(np.arange(256), list(class_ids)), colours, suffix)
 
 
 def _class_set(entry: Any) -> ClassSet:
@@ -118,30 +121,22 @@ def _class_ids(key: str, entry: Any, classes: ClassSet) -> tuple[dict[Any, int],
     return class_ids, class_ids.pop(OTHERS, None)
 
 
-def _table_of_ids(entry: Any, classes: ClassSet) -> tuple[np.ndarray, np.ndarray]:
-    """``table`` and ``known`` of ids: a map from ids to classes, or a list of classes in the order of the ids."""
+def _by_id(entry: Any, classes: ClassSet) -> dict[int, int]:
+    """The class ids of ids, from a map, or from a list of classes in the order of the ids."""
     entry = dict(enumerate(entry)) if isinstance(entry, list) else entry
     class_ids, others = _class_ids("ids", entry, classes)
     for stored in class_ids:
         if type(stored) is not int or not 0 <= stored <= IGNORE:
             raise ValueError(f"ids: {stored!r} is no whole number from 0 to {IGNORE}, without quotation marks")
-    table = np.full(256, IGNORE if others is None else others, np.uint8)
-    table[IGNORE] = IGNORE
-    table[list(class_ids)] = list(class_ids.values())
-    known = np.full(256, others is not None)
-    known[[*class_ids, IGNORE]] = True
-    return table, known
+    rest = {} if others is None else dict.fromkeys(range(IGNORE), others)
+    return {**rest, IGNORE: IGNORE, **class_ids}
 
 
-def _table_of_colours(entry: Any, classes: ClassSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``table``, ``known`` and ``colours`` of a map from colours to classes."""
+def _by_colour(entry: Any, classes: ClassSet) -> tuple[np.ndarray, dict[int, int]]:
+    """The colours (N,3 uint8) of a map, and the class ids of their places; all other colours have the place 255."""
     class_ids, others = _class_ids("colours", entry, classes)
     colours = [_colour(text) for text in class_ids]
     if not 1 <= len(set(colours)) == len(colours) <= IGNORE:
         raise ValueError(f"colours: give 1 to {IGNORE} colours, each once")
-    table = np.full(256, IGNORE, np.uint8)
-    table[: len(colours)] = list(class_ids.values())
-    table[IGNORE] = IGNORE if others is None else others
-    known = np.arange(256) < len(colours)
-    known[IGNORE] = others is not None
-    return table, known, np.array(colours, np.uint8)
+    rest = {} if others is None else {IGNORE: others}
+    return np.array(colours, np.uint8), {**dict(enumerate(class_ids.values())), **rest}
