@@ -62,16 +62,8 @@ def test_twice_does_nothing_and_originals_stay(form: str, root: Path, capsys: py
     assert capsys.readouterr().out.count("nothing to do") == 4 and only_bytes(root) == bytes_made
     assert all(file == made[name] or name.endswith(packed.INDEX) for name, file in contents(root).items())
     shutil.rmtree(root / "packed")
-    run(*command)
+    assert prepare.main([*map(str, command), "--workers", "2"]) == 0
     assert only_bytes(root) == bytes_made
-
-
-def test_processes_make_what_one_makes(root: Path, tmp_path: Path) -> None:
-    add_polygons(root, 5)
-    shutil.copytree(root, tmp_path / "other")
-    run(root)
-    assert prepare.main([str(tmp_path / "other"), "--workers", "2"]) == 0
-    assert len(masks(root)) == 5 and only_bytes(root) == only_bytes(tmp_path / "other")
 
 
 def test_interrupted_and_repeated_gives_the_same(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
