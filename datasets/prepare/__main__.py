@@ -1,7 +1,6 @@
 """Make what the data sets need before training: ``python -m datasets.prepare DATA_ROOT``."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +38,6 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make what the command line asks for; 2 after a mistake of the user."""
     args = parser().parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         prepare(
             args.root,
@@ -55,8 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("datasets.prepare: interrupted: repeat the command to go on", file=sys.stderr)
         return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 

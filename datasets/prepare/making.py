@@ -153,7 +153,10 @@ def produce(title: str, products: Sequence[Product], root: Path, workers: int) -
     if needed > free:
         raise UsageError(f"{root}: {space}: make room there, or prepare links to the data on another disk")
     log.info(f"{title}: {len(todo):,} to make, {sum(made):,} are there; {space}")
-    errors = make(todo, workers=workers, title=title)
+    from datasets.sampling.worker_loader import one_by_one  # imports torch, for which --help should not wait
+
+    made_now = one_by_one(partial(_make, todo), range(len(todo)), workers if workers > 1 else 0)
+    errors = [error for error in tqdm(made_now, title, unit="file") if error]
     for error in errors[:SHOWN]:
         log.warning(f"not made: {error}")
     return [f"{title}: {len(errors):,} of {len(todo):,} could not be made"] if errors else []
@@ -166,14 +169,6 @@ def bytes_needed(products: Sequence[Product]) -> int:
         with suppress(UsageError):  # reported when all are made
             total += len(products[index * len(products) // count].encode())
     return int(MARGIN * total / count * len(products))
-
-
-def make(products: Sequence[Product], *, workers: int, title: str) -> list[str]:
-    """Make the files; returns the errors of those that could not be made."""
-    from datasets.sampling.worker_loader import one_by_one  # imports torch, for which --help should not wait
-
-    made = one_by_one(partial(_make, products), range(len(products)), workers if workers > 1 else 0)
-    return [error for error in tqdm(made, title, unit="file") if error]
 
 
 def _make(products: Sequence[Product], index: int) -> str:
