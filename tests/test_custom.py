@@ -67,10 +67,6 @@ def test_a_rule_divides_what_is_trained_on(tmp_path: Path) -> None:
     assert len(stems(home)) == 10  # nothing is trained on
     with pytest.raises(UsageError, match="has no split train, only val"):
         stems(home, "train")
-    one = write_own(tmp_path / "one", ["only"])
-    for split in ("train", "val"):
-        pairs = spec(f"custom:{one}", divided=True).pairs(one, split)
-        assert len(pairs) == 1 and "has one image, which is both" in pairs.notes[0]
     assert stems(write_own(tmp_path / "two", ["a", "b"]), "train", divided=True) in (["a"], ["b"])
 
 

@@ -3,17 +3,18 @@
 import os
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from datasets.decoding import indices, read_8_bit, read_label
-from datasets.disk.layouts import Layout, Pairing, Part, Sample, unique_name
-from datasets.disk.splits import Division
+from datasets.disk.layouts import Layout, Pairing, Part, Sample, some, unique_name
+from datasets.disk.splits import Division, listed, place
 from datasets.labels import IGNORE
 from datasets.own.own_classes import FILE, Meaning, read_meaning
-from datasets.own.own_splits import SPLITS, Selection, select, splits_of, stem
 from datasets.spec import DatasetSpec
 from utils.errors import UsageError
 
@@ -21,6 +22,8 @@ PREFIX = "custom:"
 IMAGES, LABELS = "images", "labels"
 LABEL_FILES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")  # formats without losses
 LABEL_SUFFIXES = ("", "_label", "_labels", "_mask", "_gt", "_train_id", "_labelTrainIds", "_labelIds")
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+TRAINING_SHARE = 4 / 5  # of the images, by the rule
 
 
 def is_custom(name: str) -> bool:
@@ -36,10 +39,10 @@ def folder_of(name: str) -> Path:
 def lasting_name(name: str, root: Path | str) -> str:
     """The name with an absolute path: from the working directory, or below the data root if it is only there."""
     path = Path(name.removeprefix(PREFIX)).expanduser()
-    places = dict.fromkeys(Path(os.path.abspath(place)) for place in (path, Path(root).expanduser() / path))
-    for place in places:
-        if place.is_dir():
-            return f"{PREFIX}{place}"
+    places = dict.fromkeys(Path(os.path.abspath(folder)) for folder in (path, Path(root).expanduser() / path))
+    for folder in places:
+        if folder.is_dir():
+            return f"{PREFIX}{folder}"
     raise UsageError(f"{name}: no folder {' or '.join(map(str, places))}; name the folder of images/ and labels/")
 
 
@@ -47,6 +50,15 @@ def is_among(name: str, others: Iterable[str]) -> bool:
     """Whether another name means the same folder as the own data set ``name``, perhaps by another path."""
     folders = {folder_of(other).resolve() for other in filter(is_custom, others)}
     return is_custom(name) and folder_of(name).resolve() in folders
+
+
+class Selection(NamedTuple):
+    """The images of a split, by their paths below ``images/``."""
+
+    images: list[str]
+    split_by: str  # the list, folder or rule that chose them
+    notes: tuple[str, ...] = ()  # for the user, a line each
+    folder: str = ""  # the split's own folder, which is no part of the images' names
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,10 +81,7 @@ class CustomSpec(DatasetSpec):
     def base(self, root: Path) -> Path:
         return self.path
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return splits_of(self.path, self.images(), divided=self.divided)
-
+    @cached_property
     def images(self) -> list[str]:
         """All images, by their paths below ``images/``; UsageError if there are none."""
         for name in (IMAGES, LABELS):
@@ -85,15 +94,62 @@ class CustomSpec(DatasetSpec):
             raise UsageError(f"{self.path / IMAGES}: no image found: put images there that Pillow reads")
         return images
 
-    def _select(self, split: str) -> Selection:
-        return select(self.name, self.path, self.images(), split, divided=self.divided)
+    @cached_property
+    def split_folders(self) -> dict[str, str]:
+        """The sub-folders of ``images/`` that are splits, by split; upper and lower case do not matter."""
+        folders = {image.partition("/")[0].lower(): image.partition("/")[0] for image in self.images if "/" in image}
+        named = {split: [folders[name] for name in names if name in folders] for split, names in SPLITS.items()}
+        return {split: chosen[0] for split, chosen in named.items() if chosen}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        folders = self.split_folders  # raises an error if this is no data set, also if there are lists
+        return tuple(self.lists or folders) or (("train", "val") if self.divided else ("val",))
+
+    def select(self, split: str) -> Selection:
+        """The images of a split; UsageError if there is no such split."""
+        if split not in self.splits:
+            remedy = "docs/datasets.md says which lists or sub-folders make a split"
+            raise UsageError(f"{self.path}: has no split {split}, only {', '.join(self.splits)}: {remedy}")
+        if self.lists:
+            return self._by_list(split)
+        if self.split_folders:
+            return self._by_folder(split)
+        return self._by_rule(split) if self.divided else Selection(self.images, "nothing: all images are val")
+
+    def _by_list(self, split: str) -> Selection:
+        """The images that a list names by their paths below ``images/``, with or without suffix."""
+        known = {stem(image): image for image in self.images} | {image: image for image in self.images}
+        title, strip = f"{self.name} {split}", lambda line: line.removeprefix("./").removeprefix(f"{IMAGES}/")
+        chosen, notes = listed(title, split, self.lists, known, strip)
+        images = [image for image in self.images if image in chosen]
+        return Selection(images, f"the list {self.lists[split].name}", notes)
+
+    def _by_folder(self, split: str) -> Selection:
+        folders = self.split_folders
+        images = [image for image in self.images if image.startswith(f"{folders[split]}/")]
+        rest = [image for image in self.images if image.partition("/")[0] not in folders.values()]
+        note = f"{self.name}: in no sub-folder of a split, and so left out ({len(rest):,}): {some(rest)}"
+        return Selection(images, "folders", (note,) if rest else (), folders[split])
+
+    def _by_rule(self, split: str) -> Selection:
+        """Four in five images for training, the others for validation, in the order of the SHA-256 of
+        ``304 custom <path without suffix>``."""
+        order = sorted(self.images, key=lambda image: place("custom", stem(image)))
+        count = min(len(order) - 1, max(1, round(TRAINING_SHARE * len(order))))
+        note = (
+            f"{self.name}: has neither train.txt and val.txt nor images/train and images/val, so a rule of this "
+            f"project takes {count:,} of its {len(order):,} images for training and the others for validation"
+        )
+        images = sorted(order[:count] if split == "train" else order[count:])
+        return Selection(images, "our rule, seed 304", (note,))
 
     def find(self, root: Path | str, split: str) -> list[Part]:
-        self._select(split)  # which refuses unknown splits
+        self.select(split)  # which refuses unknown splits
         return [Part(self.path, self.layouts[0])]
 
     def pairing(self, parts: Sequence[Part], split: str) -> Pairing:
-        selection = self._select(split)
+        selection = self.select(split)
         base = f"{selection.folder}/" if selection.folder else ""
         labels = {stem(label): label for label in _files(self.path / LABELS, LABEL_FILES)}
         own_suffix = self.meaning.label_suffix
@@ -104,15 +160,15 @@ class CustomSpec(DatasetSpec):
             if (other := names.setdefault(name, image)) != image:  # predictions are called so
                 raise UsageError(f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one")
             stems = [stem(image) + suffix for suffix in suffixes]
-            label = next((labels[place] for place in stems if place in labels), None)
-            place = self.path / LABELS / (label or f"{stems[0]}.png")
-            (samples if label else bare).append(Sample(self.path / IMAGES / image, place, name))
-        known = {stem(image) + suffix for image in self.images() for suffix in (*LABEL_SUFFIXES, own_suffix or "")}
-        orphans = [label for place, label in labels.items() if place not in known and label.startswith(base)]
+            label = next((labels[key] for key in stems if key in labels), None)
+            path = self.path / LABELS / (label or f"{stems[0]}.png")
+            (samples if label else bare).append(Sample(self.path / IMAGES / image, path, name))
+        known = {stem(image) + suffix for image in self.images for suffix in (*LABEL_SUFFIXES, own_suffix or "")}
+        orphans = [label for key, label in labels.items() if key not in known and label.startswith(base)]
         return Pairing(samples, bare, [self.path / LABELS / label for label in orphans])
 
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
-        selection = self._select(split)
+        selection = self.select(split)
         return Division(list(samples), selection.split_by, selection.notes)
 
     def holds_train_ids(self, path: Path) -> bool:
@@ -145,6 +201,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         ids=np.flatnonzero(meaning.known[:IGNORE]).tolist(),
         remedy=f"name what they mean in {path / FILE}, or mend the label",
         classes=meaning.classes,
+        lists={split: file for split in SPLITS if (file := path / f"{split}.txt").is_file()},
         path=path,
         meaning=meaning,
         divided=divided,
@@ -161,3 +218,9 @@ def _files(folder: Path, suffixes: Container[str]) -> list[str]:
             if name[0] != "." and os.path.splitext(name)[1].lower() in suffixes:
                 files.append((below / name).as_posix())
     return sorted(files)
+
+
+def stem(path: str) -> str:
+    """A path without its suffix."""
+    folder, slash, file = path.rpartition("/")
+    return folder + slash + (file.rpartition(".")[0] or file)
