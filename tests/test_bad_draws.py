@@ -75,7 +75,7 @@ def test_a_replacement_is_a_function_of_the_request(root: Path, domains: Callabl
     truncate(*images(root)[2:])
     with pytest.raises(UsageError, match="no other image of the domain could be read in its place"):
         domains(skip_bad=9).draw(requests[0])
-    with pytest.raises(UsageError, match="2 bad files came before it, as many as --skip_bad 2"):
+    with pytest.raises(UsageError, match="to replace more than 2 bad images by others: --skip_bad N"):
         domains(skip_bad=2).draw(requests[0])
 
 

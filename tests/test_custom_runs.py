@@ -137,7 +137,6 @@ def test_a_run_goes_on_and_refuses_other_classes(home: Path) -> None:
         ("--cls_wt_loss", r"--cls_wt_loss: has the weights of the 19 classes of Cityscapes, and these"),
         ("--mem_slot 2", r"--mem_slot 2: every one of the 3 classes needs a slot"),
         ("--jointwtborder --strict_bdr_cls 1,3", r"--strict_bdr_cls: 3: give classes from 0 to 2"),
-        ("--val_dataset custom:nowhere", r"custom:nowhere: no folder .*nowhere"),
     ],
 )
 def test_what_does_not_go_together(home: Path, more: str, expected: str, capsys: pytest.CaptureFixture) -> None:

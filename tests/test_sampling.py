@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ CROP, SIZE = 24, (80, 50)  # of an image: width, height
 RARE = {"bdd100k": (0, 7, 12), "idd": (3, 6)}  # classes that only one small patch of one image shows
 
 
+def draw(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, "png")
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Two domains of six images of ground and sky, with small patches of the rare classes."""
@@ -44,11 +50,8 @@ def root(tmp_path: Path) -> Path:
                     label[y : y + 7, x : x + 7] = rare
             home, layout = tmp_path / spec(name).folders[0], spec(name).layouts[0]
             image = layout.images.format(split="train").replace("*", f"{index}")
-            files = {image: np.stack([label] * 3, 2), layout.labels[0].label(image): label}
-            for path, picture in ((home / file, picture) for file, picture in files.items()):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(path.with_suffix(".png"))
-                path.with_suffix(".png").rename(path)
+            draw(home / image, np.stack([label] * 3, 2))
+            draw(home / layout.labels[0].label(image), label)
     return tmp_path
 
 
@@ -72,20 +75,15 @@ def test_places_equal_a_search_by_hand() -> None:
     label[:8, :9] = IGNORE
     label[:8, 1:3] = label[:8, 6:8] = 9  # its centroid lies between its two parts
     columns, rows = [(0, 10), (10, 20), (20, 31)], [(0, 11), (11, 23)]
-    expected = []
-    for top, bottom in rows:
-        for left, right in columns:
-            for train_id in range(19):
-                pixels = [(x, y) for y in range(top, bottom) for x in range(left, right) if label[y, x] == train_id]
-                if pixels:
-                    x, y = np.mean(pixels, axis=0)
-                    best = min((px - x) ** 2 + (py - y) ** 2 for px, py in pixels)
-                    expected.append((train_id, best, x, y, left, right, top, bottom))
-    for (train_id, px, py), (class_id, best, x, y, left, right, top, bottom) in zip(
-        places(label, 12), expected, strict=True
-    ):
-        assert train_id == class_id == label[py, px] and left <= px < right and top <= py < bottom
-        assert (px - x) ** 2 + (py - y) ** 2 == pytest.approx(best)
+    ours = iter(places(label, 12))
+    for (top, bottom), (left, right), train_id in product(rows, columns, range(19)):
+        pixels = [(x, y) for y in range(top, bottom) for x in range(left, right) if label[y, x] == train_id]
+        if pixels:
+            x, y = np.mean(pixels, axis=0)
+            class_id, px, py = next(ours)
+            assert class_id == train_id and (px, py) in pixels
+            assert (px - x) ** 2 + (py - y) ** 2 == pytest.approx(min((a - x) ** 2 + (b - y) ** 2 for a, b in pixels))
+    assert next(ours, None) is None
     assert len(places(np.full((5, 5), IGNORE, np.uint8), 12)) == 0
 
 
@@ -192,10 +190,8 @@ def draw_cityscapes(root: Path, kind: str, split: str, train_ids: list[int]) -> 
     for train_id in train_ids:
         stem = f"{split}/city/city_{train_id:06}"
         label = np.full(SIZE[::-1], np.flatnonzero(spec("cityscapes").table == train_id)[0], np.uint8)
-        files = {f"leftImg8bit/{stem}_leftImg8bit.png": np.zeros((*SIZE[::-1], 3), np.uint8)}
-        for path, picture in (files | {f"{kind}/{stem}_{kind}_labelIds.png": label}).items():
-            (root / "cityscapes" / path).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(root / "cityscapes" / path)
+        draw(root / f"cityscapes/leftImg8bit/{stem}_leftImg8bit.png", np.zeros((*SIZE[::-1], 3), np.uint8))
+        draw(root / f"cityscapes/{kind}/{stem}_{kind}_labelIds.png", label)
 
 
 @pytest.mark.parametrize("joined", [False, True])

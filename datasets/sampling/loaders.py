@@ -163,9 +163,7 @@ class Domains(Dataset):
 
 def too_many(error: str, allowed: int) -> str:
     """The message for an unusable image that comes after ``allowed`` other ones."""
-    if not allowed:
-        return f"{error}; or let other images take the place of up to N bad ones: --skip_bad N"
-    return f"{error}; {allowed} bad files came before it, as many as --skip_bad {allowed} replaces"
+    return f"{error}; to replace more than {allowed} bad images by others: --skip_bad N"
 
 
 def _as_is(batch: Batch) -> Batch:
