@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from datasets.images import ImageFolder, LabelledImages
-from datasets.labels import colourise
 from datasets.registry import spec
 from datasets.sampling.loaders import Batch, Domains, eval_loader, train_loader
 from datasets.sampling.requests import IterationSampler, Request, meta_split
@@ -19,22 +18,6 @@ from datasets.transforms import Augmentation
 from utils.errors import UsageError
 
 CROP = 32
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Five GTAV training pairs and one BDD100K pair, small and noisy, so that any two draws differ."""
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        name = f"images/train/{index}.jpg" if index == 5 else f"images/train/folder/{index}.png"
-        home = tmp_path / ("bdd-100k" if index == 5 else "GTAV")
-        label = home / name.replace("images", "labels").replace(".jpg", "_train_id.png")
-        for path in (home / name, label):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        train_ids = rng.integers(0, 19, (40, 60)).astype(np.uint8)
-        Image.fromarray(colourise(train_ids)).save(home / name)
-        Image.fromarray(train_ids).save(label)
-    return tmp_path
 
 
 @pytest.fixture
@@ -69,10 +52,9 @@ def test_a_request_is_one_sample(domains: Callable[..., Domains]) -> None:
 
 
 def test_batches_have_domains_and_slots(domains: Callable[..., Domains]) -> None:
-    loader = train_loader(domains("gtav", "bdd100k", "gtav"), batch_size=2, start=-1, stop=1, meta=True)
+    loader = train_loader(domains("gtav", "mapillary", "gtav"), batch_size=2, start=-1, stop=1, meta=True)
     assert len(loader) == 2
     batch = next(iter(loader))
-    assert not torch.equal(*batch.images[1])  # a domain of one image
     assert batch.images.shape == (3, 2, 3, CROP, CROP) and batch.labels.shape == (3, 2, CROP, CROP)
     assert batch.meta_test.tolist() == meta_split(3, 0, -1)
     picked = batch.pool(batch.meta_test.tolist())
@@ -87,8 +69,8 @@ def test_batches_have_domains_and_slots(domains: Callable[..., Domains]) -> None
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_sees_what_the_uninterrupted_one_sees(domains: Callable[..., Domains], workers: int) -> None:
     options = {"batch_size": 2, "stop": 4, "meta": True, "meta_aug": "role"}
-    whole = list(train_loader(domains("gtav", "bdd100k"), start=0, **options))
-    resumed = list(train_loader(domains("gtav", "bdd100k"), start=2, workers=workers, **options))
+    whole = list(train_loader(domains("gtav", "mapillary"), start=0, **options))
+    resumed = list(train_loader(domains("gtav", "mapillary"), start=2, workers=workers, **options))
     assert len(resumed) == 2
     assert all(same(first, second) for first, second in zip(whole[2:], resumed, strict=True))
     assert not same(whole[0], whole[1])
@@ -116,30 +98,29 @@ def test_strong_jitter(meta: bool, meta_aug: str | None) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_errors_reach_the_user_in_one_line(domains: Callable[..., Domains], root: Path, workers: int) -> None:
-    broken = domains("bdd100k")
-    label = root / "bdd-100k/labels/train/5_train_id.png"
-    label.write_bytes(b"no image")
+    broken, labels = domains("mapillary"), [sample.label for sample in spec("mapillary").pairs(root, "train")]
+    for label in labels:
+        label.write_bytes(b"no image")
     with pytest.raises(UsageError) as caught:
         list(train_loader(broken, batch_size=1, start=0, stop=1, workers=workers))
-    assert str(caught.value).startswith(f"{label}: unreadable label") and "\n" not in str(caught.value)
+    assert "png: unreadable label" in str(caught.value) and "\n" not in str(caught.value)
     assert not multiprocessing.active_children()  # or exit would wait for them
-    Image.new("L", (60, 41)).save(label)
-    with pytest.raises(UsageError, match=r"5\.jpg: is 60x40 but its label .*5_train_id\.png is 60x41"):
-        list(eval_loader(LabelledImages(spec("bdd100k"), root, "train"), workers=workers))
+    Image.new("L", (60, 41)).save(labels[0])
+    with pytest.raises(UsageError, match=r"\.jpg: is 128x64 but its label .*\.png is 60x41"):
+        list(eval_loader(LabelledImages(spec("mapillary"), root, "train", limit=1), workers=workers))
 
 
-def test_labelled_images_one_by_one(root: Path) -> None:
-    images = LabelledImages(spec("gtav"), root, "train")
-    picture, label, name = images[1]
-    assert len(images) == 5 and name == "folder_1" and picture.size == images.size(1) == (60, 40)
+def test_labelled_images_one_by_one(data: Path) -> None:
+    images = LabelledImages(spec("gtav"), data, "train")
     names = [sample.name for sample in images.samples]
     for limit, expected in ((2, [names[0], names[2]]), (9, names)):
-        few = LabelledImages(spec("gtav"), root, "train", limit=limit)
-        assert [sample.name for sample in few.samples] == expected and len(few.found) == 5
+        few = LabelledImages(spec("gtav"), data, "train", limit=limit)
+        assert [sample.name for sample in few.samples] == expected and len(few.found) == 4
     loaded = list(eval_loader(images, workers=1))
     assert [name for _, _, name in loaded] == names
     assert [name for _, _, name in eval_loader(images, indices=[3, 1])] == [names[3], names[1]]
-    image, train_ids, _ = loaded[1]
+    (picture, label, name), (image, train_ids, _) = images[1], loaded[1]
+    assert name == names[1] and picture.size == images.size(1) == (128, 64)
     assert image.dtype == train_ids.dtype == torch.uint8
     assert np.array_equal(image.permute(1, 2, 0), picture) and np.array_equal(train_ids, label)
     cropped = [next(iter(eval_loader(images, crop=80, mapillary_pad=pad))) for pad in ("ignore", "road")]
