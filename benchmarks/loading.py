@@ -63,9 +63,11 @@ class Loading(Case):
         self.ways["photometric"] = self.sampling(root, color_aug=0.5, gblur=True)
         self.megabytes = {"": megabytes(path for sample in self.samples for path in (sample.image, sample.label))}
         for form in packed.FORMS:
-            flags = f"--packed {form} --datasets {name} --splits train --workers 1 --out".split()
+            (root / form).mkdir()
+            (root / form / self.spec.folders[0]).symlink_to(root / self.spec.folders[0])
+            flags = f"--packed {form} --datasets {name} --splits train --workers 1".split()
             with redirect_stdout(StringIO()):
-                failed = prepare([str(root), *flags, str(root / form)])
+                failed = prepare([str(root / form), *flags])
             if failed:
                 raise UsageError(f"--datasets {name}: the {form} copies could not be made: see above")
             self.ways |= self.loading(root / form, f"{form} ")

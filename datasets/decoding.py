@@ -1,6 +1,5 @@
 """From files to pixels: an image, its label, and the pair of both.  Imports no torch."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,21 +141,9 @@ def read_16_bit(path: Path) -> np.ndarray:
         image.verify()  # the checksums: a broken file may crash torch's decoder, and the process with it
     if "16" not in mode:
         raise ValueError("8 bit per channel, expected the 16-bit files of GT/LABELS")
-    if "torch" in sys.modules or mode != "RGB;16B":
-        from torchvision.io import decode_image
+    from torchvision.io import decode_image  # Pillow keeps the high bytes only; slow to import
 
-        channel = decode_image(str(path), mode="UNCHANGED")[0].numpy()
-    else:  # importing torch would take longer than 100 files
-        # Pillow keeps the high bytes only; in the other byte order it takes the low bytes for these.
-        high, low = (_channel_0(path, order) for order in ("RGB;16B", "RGB;16L"))
-        channel = high << 8 | low
-    return np.minimum(channel, IGNORE).astype(np.uint8)
-
-
-def _channel_0(path: Path, raw_mode: str) -> np.ndarray:
-    with Image.open(path) as image:
-        image.tile = [(*tile[:3], raw_mode) for tile in image.tile]
-        return np.asarray(image)[..., 0].astype(np.uint16)
+    return np.minimum(decode_image(str(path), mode="UNCHANGED")[0].numpy(), IGNORE).astype(np.uint8)
 
 
 def indices(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:

@@ -58,25 +58,19 @@ class ImageFolder:
         images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         self.paths = images[: limit or None]
         self.skipped = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
-        self._images = set(images)
-        self._stems = Counter(image.with_suffix("") for image in images)
+        self._names = Counter(name for image in images for name in (image, image.with_suffix("")))
         if not self.paths:
             raise UsageError(f"{path}: no image here: name a folder with images ({', '.join(sorted(IMAGE_SUFFIXES))})")
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, str]:
-        """Image (RGB) and name."""
-        return read_image(self.paths[index], upright=True), self.name(index)
-
-    def name(self, index: int) -> str:
-        """The path of an image below the folder."""
-        return self.paths[index].relative_to(self.root).as_posix()
+    def __getitem__(self, index: int) -> Image.Image:
+        """An image as RGB, turned as its camera says."""
+        return read_image(self.paths[index], upright=True)
 
     def stem(self, index: int) -> str:
         """The name without its suffix, if no other image shares that: a.jpg is a, but beside a.png it is a.jpg."""
         path = self.paths[index]
         stem = path.with_suffix("")
-        unique = self._stems[stem] == 1 and stem not in self._images
-        return (stem if unique else path).relative_to(self.root).as_posix()
+        return (stem if self._names[stem] == 1 else path).relative_to(self.root).as_posix()

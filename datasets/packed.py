@@ -31,12 +31,13 @@ Facts = list[str | int]  # of an original: path below the data root, bytes, time
 
 def home(root: Path, spec: DatasetSpec) -> Path:
     """The folder of a data set's copies; each way to read its labels has a folder of its own."""
-    return root / FOLDER / f"{spec.packed_as}-{hashlib.sha256(spec.reading).hexdigest()[:8]}"
+    name = spec.asked_as.partition(":")[0]  # all own data sets are "custom": their titles depend on the run
+    return root / FOLDER / f"{name}-{hashlib.sha256(spec.reading).hexdigest()[:8]}"
 
 
-def location(root: Path, source: Path, spec: DatasetSpec, sample: Sample) -> Path:
-    """The path, in the data root ``root``, of the copy of a pair that lies in the data root ``source``."""
-    relative = sample.image.relative_to(source)
+def location(root: Path, spec: DatasetSpec, sample: Sample) -> Path:
+    """The path of the copy of a pair."""
+    relative = sample.image.relative_to(root)
     return home(root, spec) / relative.with_name(f"{relative.name}.tif")
 
 
@@ -74,10 +75,9 @@ def encode(image: Image.Image, label: np.ndarray, *, form: str, description: str
 
 
 def can_zstd() -> bool:
-    """Whether this Pillow writes and reads TIFFs compressed by Zstandard; some builds do not."""
+    """Whether this Pillow writes TIFFs compressed by Zstandard; some builds do not."""
     try:
-        data = encode(Image.new("RGB", (8, 8)), np.zeros((8, 8), np.uint8), form="zstd", description="")
-        Image.open(BytesIO(data)).load()
+        encode(Image.new("RGB", (8, 8)), np.zeros((8, 8), np.uint8), form="zstd", description="")
     except (OSError, RuntimeError, ValueError):
         return False
     return True
@@ -95,13 +95,9 @@ def _read_index(folder: Path) -> dict[str, list[Facts]]:
     if not path.exists():
         return {}
     try:
-        index = json.loads(path.read_bytes())
-        version, pairs = index["version"], dict(index["pairs"])
+        return json.loads(path.read_bytes())["pairs"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: unreadable ({first_line(error)}): take this file away and pack again") from error
-    if version != VERSION:
-        raise UsageError(f"{folder}: packed in version {version}, read is {VERSION}: take that folder away, pack again")
-    return pairs
 
 
 def find(root: Path | str, spec: DatasetSpec, samples: Iterable[Sample]) -> dict[Path, Path]:
@@ -113,7 +109,7 @@ def find(root: Path | str, spec: DatasetSpec, samples: Iterable[Sample]) -> dict
         made_from = index.get(sample.image.relative_to(root).as_posix())
         if made_from is None:
             continue
-        copy = location(root, root, spec, sample)
+        copy = location(root, spec, sample)
         if made_from != facts(root, sample) or not copy.is_file():
             raise UsageError(
                 f"{sample.image}: this image, its label or its copy changed after packing: take {folder} away, or pack "

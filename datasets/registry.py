@@ -4,6 +4,7 @@ To add a data set, add an entry to ``_ENTRIES``, with ``labels.table({...})`` as
 tests/test_layouts.py.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from datasets import labels
 from datasets.disk.layouts import LabelRule, Layout, Sample
 from datasets.disk.splits import find_lists
-from datasets.own.custom import PREFIX, custom_spec, folder_of, is_custom, possible_titles
+from datasets.own.custom import PREFIX, custom_spec, folder_of, is_custom
 from datasets.spec import DatasetSpec
 from utils.errors import UsageError
 
@@ -226,6 +227,9 @@ def titles(names: Iterable[str]) -> dict[str, str]:
     taken = set(SPECS)
     chosen: dict[str, str] = {}
     for name in dict.fromkeys(filter(is_custom, names)):
-        chosen[name] = next(title for title in possible_titles(folder_of(name)) if title.lower() not in taken)
-        taken.add(chosen[name].lower())
+        *folders, title = [re.sub(r"[^\w.-]+", "_", part) for part in folder_of(name).parts]
+        while title.lower() in taken:
+            title = f"{folders.pop() if folders else 'custom'}_{title}"
+        chosen[name] = title
+        taken.add(title.lower())
     return chosen

@@ -18,7 +18,7 @@ def shared_classes(names: Iterable[str]) -> ClassSet:
             raise UsageError(
                 f"{dataset.asked_as} has {describe_classes(dataset.classes)}, but {first.asked_as} has "
                 f"{describe_classes(first.classes)}: the data sets of a run share their classes: map labels to them by "
-                f"ids, colours or names in {FILE}, or leave one out"
+                f"ids or colours in {FILE}, or leave one out"
             )
     return first.classes if first else STANDARD
 

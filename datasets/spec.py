@@ -38,11 +38,6 @@ class DatasetSpec(LabelFormat):
         """The name in the flag ``--dataset``."""
         return self.name
 
-    @property
-    def packed_as(self) -> str:
-        """The name of the folder of packed copies, before the hash."""
-        return self.name
-
     def base(self, root: Path) -> Path:
         """The folder that holds everything of the data set, also what is made from it."""
         return root

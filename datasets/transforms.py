@@ -6,7 +6,6 @@ Distributions and order are the published ones: scale, pad, crop, flip, (rotate)
 
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,22 +29,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class _Kept(NamedTuple):
-    """The part of one axis of a resized picture that a window shows."""
-
-    begin: int  # where it begins in the window
-    length: int
-    box: tuple[float, float]  # the part in source coordinates
-    nearest: np.ndarray  # the source pixel of each pixel of the part
-
-
-def _kept(source: int, resized: int, corner: int, window: int) -> _Kept:
-    start, stop = max(0, corner), min(resized, corner + window)
-    ratio = source / resized
-    nearest = (2 * np.arange(start, stop) + 1) * source // (2 * resized)
-    return _Kept(start - corner, stop - start, (start * ratio, min(stop * ratio, source)), nearest)
-
-
 def cut(
     image: Image.Image, label: np.ndarray, *, size: tuple[int, int], corner: tuple[int, int], crop: int, fill: int
 ) -> Pair:
@@ -54,14 +37,25 @@ def cut(
     Bicubic for the image, nearest for the label.  A window may reach beyond the resized pair: there the image is black
     and the label ``fill``.
     """
-    x = _kept(image.width, size[0], corner[0], crop)
-    y = _kept(image.height, size[1], corner[1], crop)
-    box = (x.box[0], y.box[0], x.box[1], y.box[1])
+    columns, (left, right), x = _kept(image.width, size[0], corner[0], crop)
+    rows, (upper, lower), y = _kept(image.height, size[1], corner[1], crop)
     canvas = Image.new("RGB", (crop, crop))
-    canvas.paste(image.resize((x.length, y.length), Resampling.BICUBIC, box=box), (x.begin, y.begin))
+    part = image.resize((len(x), len(y)), Resampling.BICUBIC, box=(left, upper, right, lower))
+    canvas.paste(part, (columns.start, rows.start))
     train_ids = np.full((crop, crop), fill, dtype=np.uint8)
-    train_ids[y.begin : y.begin + y.length, x.begin : x.begin + x.length] = label[y.nearest][:, x.nearest]
+    train_ids[rows, columns] = label[y][:, x]
     return canvas, train_ids
+
+
+def _kept(source: int, resized: int, corner: int, window: int) -> tuple[slice, tuple[float, float], np.ndarray]:
+    """The part of one axis of a resized picture that a window shows.
+
+    Its place in the window, its begin and end in source coordinates, and the nearest source pixel of each pixel.
+    """
+    start, stop = max(0, corner), min(resized, corner + window)
+    ratio = source / resized
+    nearest = (2 * np.arange(start, stop) + 1) * source // (2 * resized)
+    return slice(start - corner, stop - corner), (start * ratio, min(stop * ratio, source)), nearest
 
 
 def scale_crop_flip(
@@ -189,6 +183,19 @@ def evaluation_geometry(image: Image.Image, label: np.ndarray, crop: int, *, pad
 def to_tensor(image: Image.Image) -> Tensor:
     """An RGB image as 3,H,W uint8."""
     return torch.from_numpy(np.stack([np.asarray(channel) for channel in image.split()]))
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """The further sizes in which an image is evaluated."""
+
+    scales: tuple[float, ...] = ()
+    resample: Resampling = Resampling.BILINEAR
+
+    def __call__(self, image: Image.Image) -> list[Tensor]:
+        """The image at each scale, 3,h,w uint8."""
+        sizes = [tuple(max(1, int(side * scale)) for side in image.size) for scale in self.scales]
+        return [to_tensor(image.resize(size, self.resample)) for size in sizes]
 
 
 def normalise(images: Tensor, *, image_in: bool = False) -> Tensor:

@@ -21,42 +21,32 @@ from datasets.sampling.worker_loader import one_by_one
 from datasets.transforms import Augmentation
 from utils.errors import UsageError
 
-
-class Dying(torch.utils.data.Dataset):
-    """Four items; the second ends the process that loads it, once ``now`` is set."""
-
-    def __init__(self, end: Callable[[], object]) -> None:
-        self.now, self.end = multiprocessing.Event(), end
-
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> int:
-        if index == 1:
-            self.now.wait(60)
-            self.end()
-        return index
-
-
 ENDS = [(lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by SIGKILL"), (lambda: os._exit(3), "ended with code 3")]
 
 
+@pytest.mark.parametrize("waiting", [False, True])
 @pytest.mark.parametrize(("end", "message"), ENDS)
-def test_a_dead_worker_is_reported_between_batches_and_during_a_wait(end: Callable[[], object], message: str) -> None:
-    for waiting in (False, True):
-        items = Dying(end)
-        loader = iter(one_by_one(items, None, 1))
-        assert next(loader) == 0
-        (worker,) = multiprocessing.active_children()
-        if waiting:
-            threading.Timer(0.3, items.now.set).start()
-        else:
-            items.now.set()
-            worker.join()  # torch would raise here, in the middle of whatever is being done
-        begun = time.monotonic()
-        with pytest.raises(UsageError, match=rf"--num_workers 1: .*{message}.*fewer, 0 for none"):
-            next(loader)
-        assert time.monotonic() < begun + 2 and not multiprocessing.active_children()
+def test_a_dead_worker_is_reported_at_the_next_batch(end: Callable[[], object], message: str, waiting: bool) -> None:
+    now = multiprocessing.Event()
+
+    def item(index: int) -> int:
+        if index == 1:
+            now.wait(60)
+            end()
+        return index
+
+    loader = iter(one_by_one(item, range(4), 1))
+    assert next(loader) == 0
+    (worker,) = multiprocessing.active_children()
+    if waiting:
+        threading.Timer(0.3, now.set).start()
+    else:
+        now.set()
+        worker.join()  # torch would raise here, in the middle of whatever is being done
+    begun = time.monotonic()
+    with pytest.raises(UsageError, match=rf"--num_workers 1: .*{message}.*fewer, 0 for none"):
+        next(loader)
+    assert time.monotonic() < begun + 2 and not multiprocessing.active_children()
 
 
 @pytest.fixture
@@ -85,14 +75,14 @@ def test_a_replacement_is_a_function_of_the_request(root: Path, domains: Callabl
     truncate(*images(root)[2:])
     with pytest.raises(UsageError, match="no other image of the domain could be read in its place"):
         domains(skip_bad=9).draw(requests[0])
-    with pytest.raises(UsageError, match="2 bad files came before it, as many as --skip_bad 2"):
+    with pytest.raises(UsageError, match="to replace more than 2 bad images by others: --skip_bad N"):
         domains(skip_bad=2).draw(requests[0])
 
 
 def test_samples_drawn_by_class_are_replaced_too(root: Path, domains: Callable[..., Domains]) -> None:
     """Alone and with workers; nothing else changes."""
     pairs = spec("gtav").pairs(root, "train")
-    tiles = ClassTiles.of((places(spec("gtav").decode(pair.label), 64) for pair in pairs), classes=19)
+    tiles = ClassTiles.of(places(spec("gtav").decode(pair.label), 64) for pair in pairs)
     drawn = domains(skip_bad=1, uniform=ClassUniform([tiles], 1.0, 8))
     options = {"batch_size": 2, "start": 0, "stop": 8}
     before = list(train_loader(drawn, **options))

@@ -148,7 +148,7 @@ def test_bad_files_are_replaced_and_counted_across_stops(
 
     line = ends(flags(root, tmp_path / "parts", "--skip_bad", "1", "--no_check"), capfd)
     run = run_of(tmp_path / "parts")
-    assert "; 1 bad files came before it, as many as --skip_bad 1 replaces; stopped after" in line
+    assert "; to replace more than 1 bad images by others: --skip_bad N; stopped after" in line
     assert checkpoint(run)["iteration"] == second - 1 and len(checkpoint(run)["bad_files"]) == 1
     again = ["--resume", str(run), "--skip_bad", "2"]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
@@ -235,4 +235,4 @@ def test_processes_stop_together(data: Path, tmp_path: Path) -> None:
     assert f"{roots[1]}/GTAV" in bad and "stopped after iteration 2 of 6" in bad and bad_at == dead_at == 2
     assert "torchrun --nproc_per_node 2 train.py --resume" in bad
     assert "--num_workers 1: a process that loads data died (killed by SIGKILL)" in dead
-    assert "as many as --skip_bad 1 replaces" in beyond and beyond_at >= 2
+    assert "to replace more than 1 bad images by others" in beyond and beyond_at >= 2

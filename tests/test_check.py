@@ -3,10 +3,8 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from datasets.check import FAULTS, check, check_sources
@@ -14,9 +12,7 @@ from datasets.check.__main__ import main
 from datasets.check.contents import PairFacts, split_faults
 from datasets.check.findings import ERROR, NOTE
 from datasets.check.listing import Split
-from datasets.decoding import read_16_bit
 from datasets.demo import LAYOUTS, STYLES, write_demo
-from datasets.demo.encodings import write_16_bit
 from datasets.disk.layouts import Sample
 from datasets.registry import SPECS, spec
 from support.faults import CASES, SPLITS, Place
@@ -114,18 +110,6 @@ def test_a_few_void_labels_are_natural(number: int, severity: str) -> None:
     void, good = (PairFacts(sample, [], (8, 8), (0, 26), classes) for classes in ((), (0,)))
     findings = split_faults(Split(spec("cityscapes"), "val"), [void] * number + [good] * (100 - number))
     assert [(finding.code, finding.severity) for finding in findings] == [("void_label", severity)] * number
-
-
-def test_16_bit_labels_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor need not wait for torch, and reads what training reads: also ids above 255."""
-    channels = np.arange(3 * 64 * 32).reshape(32, 64, 3) % 1000
-    write_16_bit(tmp_path / "ids.png", channels)
-    by_torch = read_16_bit(tmp_path / "ids.png")
-    monkeypatch.delitem(sys.modules, "torch")
-    by_pillow = read_16_bit(tmp_path / "ids.png")
-    monkeypatch.undo()
-    np.testing.assert_array_equal(by_torch, by_pillow)
-    np.testing.assert_array_equal(by_pillow, np.minimum(channels[..., 0], 255))
 
 
 def test_before_training(gtav: Place, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_results_inside_the_folder_are_no_images(home: Path, pictures: Path, cap
 
 def test_sixteen_bits_are_not_white(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 3), 40_000, np.uint16)).save(tmp_path / "deep.png")
-    assert np.asarray(ImageFolder(tmp_path)[0][0]).tolist() == [[[40_000 >> 8] * 3] * 3] * 2
+    assert np.asarray(ImageFolder(tmp_path)[0]).tolist() == [[[40_000 >> 8] * 3] * 3] * 2
 
 
 def test_cityscapes_ids() -> None:

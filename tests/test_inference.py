@@ -11,8 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from datasets.pyramid import Pyramid
-from datasets.transforms import normalise, to_tensor
+from datasets.transforms import Pyramid, normalise, to_tensor
 from engine.evaluating.prediction import Inference
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network

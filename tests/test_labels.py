@@ -43,8 +43,6 @@ def test_mapillary_by_name() -> None:
             assert labels.MAPILLARY[names.index(name.title())] == train_id
 
 
-def test_table_and_colourise() -> None:
-    table = labels.table({3: 0, 200: 18})
-    assert table[[3, 200, 0, 255]].tolist() == [0, 18, 255, 255]
+def test_colours_of_labels() -> None:
     coloured = labels.colourise(np.array([[0, 13], [255, 18]], dtype=np.uint8))
     assert coloured.tolist() == [[[128, 64, 128], [0, 0, 142]], [[0, 0, 0], [119, 11, 32]]]

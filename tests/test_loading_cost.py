@@ -45,7 +45,8 @@ def test_cost_of_augmentation(line: str, cost: float) -> None:
 
 
 def test_cost_of_reading(data: Path, tmp_path: Path) -> None:
-    run(data, "--packed", "raw", "--out", tmp_path, "--datasets", "gtav")
+    (tmp_path / "GTAV").symlink_to(data / "GTAV")
+    run(tmp_path, "--packed", "raw", "--datasets", "gtav")
     for name, root, rate in (("gtav", data, 24), ("mapillary", data, 6), ("gtav", tmp_path, 4)):
         cost = decoding_cost(root, spec(name), spec(name).pairs(root, "train")[0])
         assert cost == pytest.approx(rate * 0.128 * 0.064)

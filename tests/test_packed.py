@@ -45,12 +45,12 @@ def test_samples_and_scored_images_are_the_same(form: str, root: Path) -> None:
     assert (root / "GTAV").exists() and not next((root / "GTAV").rglob("train/**/*.png")).stat().st_size
 
 
-def test_out_is_a_data_root_of_links_and_copies(root: Path, tmp_path: Path) -> None:
+def test_a_folder_of_links_is_a_data_root(root: Path, tmp_path: Path) -> None:
     before, home = contents(root), tmp_path / "fast"
-    for _ in range(2):
-        run(root, "--packed", "raw", "--out", home)
-    assert contents(root) == before and (home / "GTAV").is_symlink()
-    assert len(LabelledImages(spec("gtav"), home, "train").copies) == 4
+    home.mkdir()
+    (home / "GTAV").symlink_to(root / "GTAV")
+    run(home, "--packed", "raw")
+    assert contents(root) == before and len(LabelledImages(spec("gtav"), home, "train").copies) == 4
 
 
 def change_image(root: Path) -> None:
@@ -86,10 +86,9 @@ def test_broken_files_are_refused(root: Path) -> None:
     copy.write_bytes(copy.read_bytes()[:-50])
     with pytest.raises(UsageError, match="unreadable copy"):
         images[0]
-    for content in (index.read_text().replace('"version": 1', '"version": 0'), "{"):
-        index.write_text(content)
-        with pytest.raises(UsageError, match=r"^[^\n]*pack again[^\n]*$"):
-            LabelledImages(spec("gtav"), root, "train")
+    index.write_text("{")
+    with pytest.raises(UsageError, match=r"^[^\n]*pack again[^\n]*$"):
+        LabelledImages(spec("gtav"), root, "train")
 
 
 def test_copies_for_another_reading_of_labels_are_not_used(root: Path) -> None:

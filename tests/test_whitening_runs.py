@@ -16,7 +16,7 @@ import train as training
 from checkpoints.run_files import numbered
 from datasets.images import LabelledImages
 from datasets.registry import spec
-from datasets.sampling.view_pairs import view_pair_loader
+from datasets.sampling.loaders import view_pair_loader
 from datasets.transforms import Augmentation
 from engine.build import training_domains
 from engine.data_report import validation_sets

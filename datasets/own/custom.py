@@ -1,21 +1,20 @@
 """Own data sets, named ``custom:PATH`` in the flags: folders with ``images/`` and ``labels/``."""
 
 import os
-import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from datasets.decoding import indices, read_8_bit, read_label
-from datasets.disk.layouts import Layout, Pairing, Part, Sample, unique_name
-from datasets.disk.splits import Division
+from datasets.disk.layouts import Layout, Pairing, Part, Sample, some, unique_name
+from datasets.disk.splits import Division, listed, place
 from datasets.labels import IGNORE
 from datasets.own.own_classes import FILE, Meaning, read_meaning
-from datasets.own.own_splits import SPLITS, Selection, select, splits_of, stem
 from datasets.spec import DatasetSpec
 from utils.errors import UsageError
 
@@ -23,6 +22,8 @@ PREFIX = "custom:"
 IMAGES, LABELS = "images", "labels"
 LABEL_FILES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")  # formats without losses
 LABEL_SUFFIXES = ("", "_label", "_labels", "_mask", "_gt", "_train_id", "_labelTrainIds", "_labelIds")
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+TRAINING_SHARE = 4 / 5  # of the images, by the rule
 
 
 def is_custom(name: str) -> bool:
@@ -37,14 +38,11 @@ def folder_of(name: str) -> Path:
 
 def lasting_name(name: str, root: Path | str) -> str:
     """The name with an absolute path: from the working directory, or below the data root if it is only there."""
-    path = name.removeprefix(PREFIX)
-    if not path.strip():
-        raise UsageError(f"{name}: names no folder; give {PREFIX}PATH with the folder of images/ and labels/")
-    below_root = Path(root).expanduser() / Path(path).expanduser()
-    places = list(dict.fromkeys([folder_of(name), Path(os.path.abspath(below_root))]))
-    for place in places:
-        if place.is_dir():
-            return f"{PREFIX}{place}"
+    path = Path(name.removeprefix(PREFIX)).expanduser()
+    places = dict.fromkeys(Path(os.path.abspath(folder)) for folder in (path, Path(root).expanduser() / path))
+    for folder in places:
+        if folder.is_dir():
+            return f"{PREFIX}{folder}"
     raise UsageError(f"{name}: no folder {' or '.join(map(str, places))}; name the folder of images/ and labels/")
 
 
@@ -54,13 +52,13 @@ def is_among(name: str, others: Iterable[str]) -> bool:
     return is_custom(name) and folder_of(name).resolve() in folders
 
 
-def possible_titles(folder: Path) -> Iterator[str]:
-    """The folder's name, then joined to more and more names of the folders around it, then with numbers."""
-    parts = [re.sub(r"[^\w.-]+", "_", part) for part in folder.parts[1:]] or ["custom"]
-    for first in reversed(range(len(parts))):
-        yield "_".join(parts[first:])
-    for number in count(2):
-        yield f"{'_'.join(parts)}_{number}"
+class Selection(NamedTuple):
+    """The images of a split, by their paths below ``images/``."""
+
+    images: list[str]
+    split_by: str  # the list, folder or rule that chose them
+    notes: tuple[str, ...] = ()  # for the user, a line each
+    folder: str = ""  # the split's own folder, which is no part of the images' names
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,10 +74,6 @@ class CustomSpec(DatasetSpec):
         return f"{PREFIX}{self.path}"
 
     @property
-    def packed_as(self) -> str:
-        return "custom"  # its title depends on the other data sets of a run
-
-    @property
     def reading(self) -> bytes:
         colours = b"" if self.meaning.colours is None else self.meaning.colours.tobytes()
         return self.table.tobytes() + self.meaning.known.tobytes() + colours + bytes([len(self.classes)])
@@ -87,10 +81,7 @@ class CustomSpec(DatasetSpec):
     def base(self, root: Path) -> Path:
         return self.path
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return splits_of(self.path, self.images(), divided=self.divided)
-
+    @cached_property
     def images(self) -> list[str]:
         """All images, by their paths below ``images/``; UsageError if there are none."""
         for name in (IMAGES, LABELS):
@@ -101,52 +92,83 @@ class CustomSpec(DatasetSpec):
         images = _files(self.path / IMAGES, readable)
         if not images:
             raise UsageError(f"{self.path / IMAGES}: no image found: put images there that Pillow reads")
-        first: dict[str, str] = {}
-        for image in images:
-            if (other := first.setdefault(stem(image), image)) != image:
-                remedy = "they would have the same label; rename one, or take it away"
-                raise UsageError(f"{self.path / IMAGES}: {other} and {image} differ in their suffix only: {remedy}")
         return images
 
-    def _select(self, split: str) -> Selection:
-        return select(self.name, self.path, self.images(), split, divided=self.divided)
+    @cached_property
+    def split_folders(self) -> dict[str, str]:
+        """The sub-folders of ``images/`` that are splits, by split; upper and lower case do not matter."""
+        folders = {image.partition("/")[0].lower(): image.partition("/")[0] for image in self.images if "/" in image}
+        named = {split: [folders[name] for name in names if name in folders] for split, names in SPLITS.items()}
+        return {split: chosen[0] for split, chosen in named.items() if chosen}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        folders = self.split_folders  # raises an error if this is no data set, also if there are lists
+        return tuple(self.lists or folders) or (("train", "val") if self.divided else ("val",))
+
+    def select(self, split: str) -> Selection:
+        """The images of a split; UsageError if there is no such split."""
+        if split not in self.splits:
+            remedy = "docs/datasets.md says which lists or sub-folders make a split"
+            raise UsageError(f"{self.path}: has no split {split}, only {', '.join(self.splits)}: {remedy}")
+        if self.lists:
+            return self._by_list(split)
+        if self.split_folders:
+            return self._by_folder(split)
+        return self._by_rule(split) if self.divided else Selection(self.images, "nothing: all images are val")
+
+    def _by_list(self, split: str) -> Selection:
+        """The images that a list names by their paths below ``images/``, with or without suffix."""
+        known = {stem(image): image for image in self.images} | {image: image for image in self.images}
+        title, strip = f"{self.name} {split}", lambda line: line.removeprefix("./").removeprefix(f"{IMAGES}/")
+        chosen, notes = listed(title, split, self.lists, known, strip)
+        images = [image for image in self.images if image in chosen]
+        return Selection(images, f"the list {self.lists[split].name}", notes)
+
+    def _by_folder(self, split: str) -> Selection:
+        folders = self.split_folders
+        images = [image for image in self.images if image.startswith(f"{folders[split]}/")]
+        rest = [image for image in self.images if image.partition("/")[0] not in folders.values()]
+        note = f"{self.name}: in no sub-folder of a split, and so left out ({len(rest):,}): {some(rest)}"
+        return Selection(images, "folders", (note,) if rest else (), folders[split])
+
+    def _by_rule(self, split: str) -> Selection:
+        """Four in five images for training, the others for validation, in the order of the SHA-256 of
+        ``304 custom <path without suffix>``."""
+        order = sorted(self.images, key=lambda image: place("custom", stem(image)))
+        count = min(len(order) - 1, max(1, round(TRAINING_SHARE * len(order))))
+        note = (
+            f"{self.name}: has neither train.txt and val.txt nor images/train and images/val, so a rule of this "
+            f"project takes {count:,} of its {len(order):,} images for training and the others for validation"
+        )
+        images = sorted(order[:count] if split == "train" else order[count:])
+        return Selection(images, "our rule, seed 304", (note,))
 
     def find(self, root: Path | str, split: str) -> list[Part]:
-        self._select(split)  # which refuses unknown splits
+        self.select(split)  # which refuses unknown splits
         return [Part(self.path, self.layouts[0])]
 
     def pairing(self, parts: Sequence[Part], split: str) -> Pairing:
-        selection, labels = self._select(split), self._labels()
+        selection = self.select(split)
+        base = f"{selection.folder}/" if selection.folder else ""
+        labels = {stem(label): label for label in _files(self.path / LABELS, LABEL_FILES)}
         own_suffix = self.meaning.label_suffix
         suffixes = LABEL_SUFFIXES if own_suffix is None else (own_suffix,)
-        base = f"{selection.folder}/" if selection.folder else ""
-        pairing, names = Pairing([], [], self._orphans(labels, base)), {}
+        samples, bare, names = [], [], {}
         for image in selection.images:
             name = unique_name(image.removeprefix(base))
             if (other := names.setdefault(name, image)) != image:  # predictions are called so
                 raise UsageError(f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one")
-            label = next((labels[stem(image) + suffix] for suffix in suffixes if stem(image) + suffix in labels), None)
-            place = self.path / LABELS / (label or f"{stem(image)}{suffixes[0]}.png")
-            (pairing.samples if label else pairing.bare).append(Sample(self.path / IMAGES / image, place, name))
-        return pairing
-
-    def _labels(self) -> dict[str, str]:
-        """The labels by their paths without suffix; where several formats have one stem, the first of them."""
-        labels: dict[str, str] = {}
-        files = _files(self.path / LABELS, LABEL_FILES)
-        for label in sorted(files, key=lambda label: LABEL_FILES.index(Path(label).suffix.lower())):
-            labels.setdefault(stem(label), label)
-        return labels
-
-    def _orphans(self, labels: dict[str, str], folder: str) -> list[Path]:
-        """The labels in a folder that belong to no image of any split."""
-        suffixes = (*LABEL_SUFFIXES, self.meaning.label_suffix or "")
-        known = {stem(image) + suffix for image in self.images() for suffix in suffixes}
-        orphans = [label for label in labels.values() if stem(label) not in known and label.startswith(folder)]
-        return [self.path / LABELS / label for label in orphans]
+            stems = [stem(image) + suffix for suffix in suffixes]
+            label = next((labels[key] for key in stems if key in labels), None)
+            path = self.path / LABELS / (label or f"{stems[0]}.png")
+            (samples if label else bare).append(Sample(self.path / IMAGES / image, path, name))
+        known = {stem(image) + suffix for image in self.images for suffix in (*LABEL_SUFFIXES, own_suffix or "")}
+        orphans = [label for key, label in labels.items() if key not in known and label.startswith(base)]
+        return Pairing(samples, bare, [self.path / LABELS / label for label in orphans])
 
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
-        selection = self._select(split)
+        selection = self.select(split)
         return Division(list(samples), selection.split_by, selection.notes)
 
     def holds_train_ids(self, path: Path) -> bool:
@@ -179,6 +201,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         ids=np.flatnonzero(meaning.known[:IGNORE]).tolist(),
         remedy=f"name what they mean in {path / FILE}, or mend the label",
         classes=meaning.classes,
+        lists={split: file for split in SPLITS if (file := path / f"{split}.txt").is_file()},
         path=path,
         meaning=meaning,
         divided=divided,
@@ -188,7 +211,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
 def _files(folder: Path, suffixes: Container[str]) -> list[str]:
     """The visible files below a folder with one of these suffixes, by their paths in it, sorted; links are followed."""
     files = []
-    for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+    for home, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name[0] != "."]
         below = Path(home).relative_to(folder)
         for name in names:
@@ -197,6 +220,7 @@ def _files(folder: Path, suffixes: Container[str]) -> list[str]:
     return sorted(files)
 
 
-def _refuse_unreadable(error: OSError) -> None:
-    """Raise what ``os.walk`` would pass over in silence."""
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")
+def stem(path: str) -> str:
+    """A path without its suffix."""
+    folder, slash, file = path.rpartition("/")
+    return folder + slash + (file.rpartition(".")[0] or file)

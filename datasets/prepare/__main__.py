@@ -1,21 +1,19 @@
 """Make what the data sets need before training: ``python -m datasets.prepare DATA_ROOT``."""
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import packed
-from datasets.prepare.making import MASK
-from datasets.prepare.preparation import prepare
+from datasets.prepare.making import MASK, prepare
 from datasets.registry import SPECS
 from utils.errors import UsageError
+from utils.options import COUNT
+from utils.processes import own_cores
 
 
 def parser() -> argparse.ArgumentParser:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     flags = argparse.ArgumentParser(
         prog="python -m datasets.prepare",
         description=f"Make what a data root lacks. Always: a mask (*{MASK}) beside each of IDD's polygon files. With "
@@ -32,22 +30,14 @@ def parser() -> argparse.ArgumentParser:
     splits = dict.fromkeys(split for dataset in SPECS.values() for split in dataset.splits)
     add("--splits", nargs="+", choices=splits, default=("train", "val"), help="for --packed (default: train val)")
     add("--gtav_labels", choices=tuple(SPECS["gtav"].tables), default="ids", help="as in training (default: ids)")
-    add("--out", type=Path, metavar="DIR",
-        help="make nothing below DATA_ROOT but everything in DIR, to be given as --data_root then: DIR gets links to "
-        "the data sets; no masks are made")  # fmt: skip
-    add("--workers", type=int, default=cores, metavar="N", help="processes (default: %(default)s)")
+    add("--num_workers", "--workers", dest="workers", type=COUNT, default=own_cores(), metavar="N",
+        help="processes (default: %(default)s)")  # fmt: skip
     return flags
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make what the command line asks for; 2 after a mistake of the user."""
-    flags = parser()
-    args = flags.parse_args(arguments)
-    if args.workers < 1:
-        flags.error(f"--workers {args.workers}: at least 1")
-    if args.out and not args.packed:
-        flags.error("--out needs --packed: masks are made beside the polygons of IDD only")
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    args = parser().parse_args(arguments)
     try:
         prepare(
             args.root,
@@ -55,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             splits=args.splits,
             gtav_labels=args.gtav_labels,
             form=args.packed,
-            out=args.out,
             workers=args.workers,
         )
     except UsageError as error:
@@ -64,8 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("datasets.prepare: interrupted: repeat the command to go on", file=sys.stderr)
         return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -1,16 +1,12 @@
-"""Masks of polygons and packed copies, made in parallel, each whole or not at all, and only if they are missing."""
+"""Masks of polygons and packed copies, each made whole or not at all, and only if it is missing."""
 
-import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from PIL import Image
@@ -18,10 +14,12 @@ from tqdm import tqdm
 
 from datasets import packed
 from datasets.decoding import read_pair
+from datasets.disk.layouts import folders_named
 from datasets.disk.polygons import rasterise
-from datasets.registry import DatasetSpec, Sample
+from datasets.own.custom import is_custom, lasting_name
+from datasets.registry import SPECS, DatasetSpec, Sample, check_name, spec
 from utils.errors import UsageError
-from utils.files import PARTIAL, whole_file
+from utils.files import whole_file
 from utils.log import log
 
 POLYGONS, MASK = "_gtFine_polygons.json", "_gtFine_labelcsTrainIds.png"
@@ -54,14 +52,13 @@ class Copy:
     """A packed copy of an image and its label."""
 
     root: Path  # of the data
-    home: Path  # the data root of the copies
     spec: DatasetSpec
     sample: Sample
     form: str
 
     @property
     def target(self) -> Path:
-        return packed.location(self.home, self.root, self.spec, self.sample)
+        return packed.location(self.root, self.spec, self.sample)
 
     def is_made(self) -> bool:
         try:
@@ -80,27 +77,86 @@ class Copy:
 Product = Mask | Copy
 
 
-def produce(title: str, products: Sequence[Product], home: Path, workers: int) -> list[str]:
+def prepare(
+    root: Path, *, names: Sequence[str], splits: Sequence[str], gtav_labels: str, form: str | None, workers: int
+) -> None:
+    """Make masks, then packed copies in ``form``, which may need the masks.
+
+    UsageError if some could not be made, after all others were made.
+    """
+    root = root.expanduser()
+    for name in names:
+        check_name(name)
+    names = [lasting_name(name, root) if is_custom(name) else name for name in names]
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder: name the folder that holds the data sets")
+    if form == "zstd" and not packed.can_zstd():
+        raise UsageError("--packed zstd: this Pillow was built without it: install a newer one, or use --packed raw")
+    broken: list[str] = []
+    for dataset in SPECS.values():
+        if dataset.polygons and dataset.name in (names or SPECS):
+            folders = folders_named(root, dataset.folders)  # other data sets have files with the same ending
+            masks = [Mask(path) for folder in folders for path in sorted(folder.rglob(f"*{POLYGONS}"))]
+            broken += produce(f"masks of {dataset.name}", masks, root, workers)
+    if form:
+        present = names or [name for name, entry in SPECS.items() if folders_named(root, entry.folders)]
+        if not present:
+            raise UsageError(f"{root}: no data set there: see docs/datasets.md")
+        datasets = [spec(name, gtav_labels=gtav_labels) for name in present]
+        listed = [(dataset, samples_of(dataset, root, splits, named=bool(names))) for dataset in datasets]
+        for dataset, samples in listed:
+            copies = [Copy(dataset.base(root), dataset, sample, form) for sample in samples]
+            broken += pack(dataset, copies, dataset.base(root), workers) if copies else []
+    if broken:
+        raise UsageError(f"{', '.join(broken)}: mend those files, then repeat")
+
+
+def samples_of(dataset: DatasetSpec, root: Path, splits: Sequence[str], *, named: bool) -> list[Sample]:
+    """The images of all splits that are there; UsageError if the user named a data set that has none."""
+    samples, errors = [], []
+    for split in splits:
+        try:
+            samples += dataset.pairs(root, split)
+        except UsageError as error:
+            errors.append(error)
+    if named and not samples:
+        raise errors[0]
+    for error in errors:
+        log.info(f"left out: {error}")
+    return samples
+
+
+def pack(dataset: DatasetSpec, copies: Sequence[Copy], root: Path, workers: int) -> list[str]:
+    """Make the copies and enter them into their index, also if making them was interrupted."""
+    try:
+        return produce(f"copies of {dataset.name}", copies, root, workers)
+    finally:
+        made = [packed.facts(root, copy.sample) for copy in copies if copy.is_made()]
+        if made:
+            folder = packed.home(root, dataset)
+            write(folder / packed.INDEX, packed.extended_index(folder, {facts[0][0]: facts for facts in made}))
+
+
+def produce(title: str, products: Sequence[Product], root: Path, workers: int) -> list[str]:
     """Make the missing products, if the disk has room for them.
 
     Returns a line about those that could not be made, or nothing.
     """
     with ThreadPoolExecutor(8) as threads:  # they mostly wait for the disk
-        made = threads.map(lambda product: product.is_made(), products)
-        todo = [product for product, is_made in zip(products, made, strict=True) if not is_made]
-    there = len(products) - len(todo)
+        made = list(threads.map(lambda product: product.is_made(), products))
+    todo = [product for product, is_made in zip(products, made, strict=True) if not is_made]
     if not todo:
-        log.info(f"{title}: nothing to do, {there:,} are there")
+        log.info(f"{title}: nothing to do, {len(products):,} are there")
         return []
-    needed, free = bytes_needed(todo), shutil.disk_usage(home).free
+    needed, free = bytes_needed(todo), shutil.disk_usage(root).free
     space = f"about {needed / 1e9:.3f} of {free / 1e9:.3f} GB free"
     if needed > free:
-        raise UsageError(f"{home}: {space}: make room there, or name a folder on another disk with --out")
-    log.info(f"{title}: {len(todo):,} to make, {there:,} are there; {space}")
-    for folder in {product.target.parent for product in todo}:
-        for path in folder.glob(f".*{PARTIAL}"):  # of a process that was killed; no other works here (see ``lock``)
-            path.unlink()
-    errors = make(todo, workers=workers, title=title)
+        raise UsageError(f"{root}: {space}: make room there, or prepare links to the data on another disk")
+    log.info(f"{title}: {len(todo):,} to make, {sum(made):,} are there; {space}")
+    from datasets.sampling.worker_loader import one_by_one  # imports torch, for which --help should not wait
+
+    made_now = one_by_one(partial(_make, todo), range(len(todo)), workers if workers > 1 else 0)
+    errors = [error for error in tqdm(made_now, title, unit="file") if error]
     for error in errors[:SHOWN]:
         log.warning(f"not made: {error}")
     return [f"{title}: {len(errors):,} of {len(todo):,} could not be made"] if errors else []
@@ -115,28 +171,13 @@ def bytes_needed(products: Sequence[Product]) -> int:
     return int(MARGIN * total / count * len(products))
 
 
-def make(products: Sequence[Product], *, workers: int, title: str) -> list[str]:
-    """Make the files; returns the errors of those that could not be made."""
-    progress = {"total": len(products), "desc": title, "unit": "file"}
-    if min(workers, len(products)) <= 1:
-        return [error for error in tqdm(map(_make, products), **progress) if error]
-    # Fresh processes: a fork of a process that has used torch may hang.
-    pool = ProcessPoolExecutor(min(workers, len(products)), get_context("spawn"), _begin_worker)
-    try:
-        return [error for error in tqdm(pool.map(_make, products), **progress) if error]
-    except BrokenProcessPool as error:
-        raise UsageError(f"--workers {workers}: a process died, perhaps of too little memory: use fewer") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _make(product: Product) -> str:
+def _make(products: Sequence[Product], index: int) -> str:
     """Make a file; returns the error if its originals are broken.  A full disk raises, and so ends everything."""
     try:
-        data = product.encode()
+        data = products[index].encode()
     except UsageError as error:
         return str(error)
-    write(product.target, data)
+    write(products[index].target, data)
     return ""
 
 
@@ -144,37 +185,8 @@ def write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; UsageError if that is impossible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial:
-            partial.write_bytes(data)
+        with whole_file(path) as file:
+            file.write_bytes(data)
     except OSError as error:
-        remedy = "make room, or make that folder writable, or name another one with --out, and repeat the command"
+        remedy = "make room, or make that folder writable, and repeat the command; or prepare links on another disk"
         raise UsageError(f"{path}: cannot be written ({error.strerror}): {remedy}") from error
-
-
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the main process, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_main, daemon=True).start()
-
-
-def _end_with_main() -> None:
-    parent_process().join()
-    os._exit(1)
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Keep other processes with the same lock out; without effect where the file system has no locks."""
-    import fcntl  # Windows has none, and --help should work there
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(f"{folder}: another datasets.prepare is at work there: wait for it to end") from error
-    except OSError:  # no locks there
-        pass
-    try:
-        yield
-    finally:
-        os.close(handle)

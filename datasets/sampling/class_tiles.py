@@ -7,11 +7,12 @@ table of tiles keeps one place at which the class is seen.
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from datasets.labels import IGNORE
 from datasets.registry import DatasetSpec, Sample
@@ -27,63 +28,53 @@ VERSION = 1  # raise it when ``places`` returns other places
 class ClassTiles:
     """The tiles of a data set, class by class."""
 
-    tiles: np.ndarray  # M,3 int32: index of the image, x and y of the class in the tile
-    starts: np.ndarray  # K+1: where each class begins in ``tiles``, and the end
+    rows: np.ndarray  # M,4 int32, sorted by class: class, index of the image, x and y of the class in the tile
 
     @classmethod
-    def of(cls, images: Iterable[np.ndarray], *, classes: int) -> "ClassTiles":
-        """From the result of ``places`` for each image, and the number of classes."""
+    def of(cls, images: Iterable[np.ndarray]) -> "ClassTiles":
+        """From the result of ``places`` for each image."""
         rows = [np.insert(image, 1, index, axis=1) for index, image in enumerate(map(np.asarray, images))]
-        table = np.concatenate([np.zeros((0, 4), np.int32), *rows])
-        return cls._sorted(table[:, 0], table[:, 1:], classes)
+        return cls._sorted(np.concatenate([np.zeros((0, 4), np.int32), *rows]))
 
     @classmethod
-    def _sorted(cls, train_ids: np.ndarray, tiles: np.ndarray, classes: int) -> "ClassTiles":
-        """From the class of each tile."""
-        order = np.argsort(train_ids, kind="stable")
-        return cls(tiles[order].astype(np.int32), np.searchsorted(train_ids[order], np.arange(classes + 1)))
+    def _sorted(cls, rows: np.ndarray) -> "ClassTiles":
+        return cls(rows[np.argsort(rows[:, 0], kind="stable")].astype(np.int32))
 
     @classmethod
     def joined(cls, tables: Sequence["ClassTiles"], counts: Sequence[int]) -> "ClassTiles":
         """The tiles of several data sets as one, given the number of images of each."""
         firsts = np.cumsum([0, *counts[:-1]])
-        tiles = [table.tiles + np.array([first, 0, 0]) for table, first in zip(tables, firsts, strict=True)]
-        train_ids = np.concatenate([table.train_ids for table in tables])
-        return cls._sorted(train_ids, np.concatenate(tiles), len(tables[0].starts) - 1)
+        rows = [table.rows + np.array([0, first, 0, 0]) for table, first in zip(tables, firsts, strict=True)]
+        return cls._sorted(np.concatenate(rows))
 
     def boosted(self, other: "ClassTiles", classes: Sequence[int], *, first: int) -> "ClassTiles":
         """These tiles and those of some classes of another data set, whose images are numbered from ``first`` on."""
-        kept = np.isin(other.train_ids, classes)
-        chosen = ClassTiles._sorted(other.train_ids[kept], other.tiles[kept], len(other.starts) - 1)
+        chosen = ClassTiles(other.rows[np.isin(other.rows[:, 0], classes)])
         return ClassTiles.joined([self, chosen], [first, 0])
 
-    @property
-    def train_ids(self) -> np.ndarray:
-        """The class of each tile."""
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
-
-    @property
+    @cached_property
     def classes(self) -> np.ndarray:
         """The classes that occur."""
-        return np.flatnonzero(np.diff(self.starts))
+        return np.unique(self.rows[:, 0])
 
     def draw(self, rng: np.random.Generator) -> tuple[int, Place]:
         """The index of an image and a place in it: first a class that occurs is drawn, then a tile that shows it."""
         chosen = self.classes[rng.integers(len(self.classes))]
-        image, x, y = self.tiles[rng.integers(self.starts[chosen], self.starts[chosen + 1])]
+        start, stop = np.searchsorted(self.rows[:, 0], [chosen, chosen + 1])
+        _, image, x, y = self.rows[rng.integers(start, stop)]
         return int(image), (int(x), int(y))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, tiles=self.tiles, starts=self.starts)
+            np.savez_compressed(file, rows=self.rows)
 
     @classmethod
     def load(cls, path: Path) -> "ClassTiles | None":
         """The tiles in a file; None if there is no file, or a broken one."""
         try:
             with np.load(path) as stored:
-                return cls(stored["tiles"], stored["starts"])
+                return cls(stored["rows"])
         except Exception:  # a broken archive raises many kinds
             return None
 
@@ -127,19 +118,10 @@ def _nearest_to_centroid(mask: np.ndarray) -> Place:
     return xs[nearest], ys[nearest]
 
 
-@dataclass(frozen=True)
-class _Places(Dataset):
-    spec: DatasetSpec
-    samples: Sequence[Sample]
-    side: int
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return places(self.spec.decode(self.samples[index].label), self.side)
-
-
 def places_loader(spec: DatasetSpec, samples: Sequence[Sample], *, side: int, workers: int = 0) -> DataLoader:
     """The result of ``places`` for each label, in order, as tensors."""
-    return one_by_one(_Places(spec, samples, side), None, workers)
+    return one_by_one(partial(_places_in, spec, samples, side), range(len(samples)), workers)
+
+
+def _places_in(spec: DatasetSpec, samples: Sequence[Sample], side: int, index: int) -> np.ndarray:
+    return places(spec.decode(samples[index].label), side)

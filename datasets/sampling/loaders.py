@@ -7,6 +7,7 @@ request (requests.py) -> image and label (decoding.py) -> augmentation (transfor
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from datasets.decoding import read_pair
 from datasets.images import ImageFolder, LabelledImages
-from datasets.pyramid import Pyramid
 from datasets.registry import DatasetSpec, Sample
 from datasets.sampling.class_tiles import ClassTiles, Place
 from datasets.sampling.requests import REPLACEMENT, SAMPLE, IterationSampler, Request, stream
 from datasets.sampling.worker_loader import Loader, one_by_one
-from datasets.transforms import Augmentation, evaluation_geometry, normalise, to_tensor
+from datasets.transforms import HARD, Augmentation, Pyramid, blur, evaluation_geometry, jitter, normalise, to_tensor
 from utils.errors import UsageError
+from utils.seeds import seed_of
 
 ATTEMPTS = 1000  # to draw a sample whose files can be read
 
@@ -162,9 +163,7 @@ class Domains(Dataset):
 
 def too_many(error: str, allowed: int) -> str:
     """The message for an unusable image that comes after ``allowed`` other ones."""
-    if not allowed:
-        return f"{error}; or let other images take the place of up to N bad ones: --skip_bad N"
-    return f"{error}; {allowed} bad files came before it, as many as --skip_bad {allowed} replaces"
+    return f"{error}; to replace more than {allowed} bad images by others: --skip_bad N"
 
 
 def _as_is(batch: Batch) -> Batch:
@@ -190,25 +189,6 @@ def train_loader(
     return Loader(domains, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, pin_memory=pin_memory)
 
 
-@dataclass(frozen=True)
-class _Evaluated(Dataset):
-    """Labelled images as tensors, in the geometry in which they are scored."""
-
-    images: LabelledImages
-    crop: int  # 0: whole images
-    pad_label: str
-    pyramid: Pyramid
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple:
-        image, label, name = self.images[index]
-        if self.crop:
-            image, label = evaluation_geometry(image, label, self.crop, pad_label=self.pad_label)
-        return to_tensor(image), torch.from_numpy(label.copy()), name, *self.pyramid(image)
-
-
 def eval_loader(
     images: LabelledImages,
     *,
@@ -223,24 +203,43 @@ def eval_loader(
     All images in order, or those at ``indices``.  If ``crop`` is above 0, they are scored on a square crop of that
     side.
     """
-    return one_by_one(_Evaluated(images, crop, mapillary_pad, pyramid or Pyramid()), indices, workers)
+    scored = partial(_scored, images, crop, mapillary_pad, pyramid or Pyramid())
+    return one_by_one(scored, range(len(images)) if indices is None else indices, workers)
 
 
-@dataclass(frozen=True)
-class _Pictures(Dataset):
-    """Images without labels as tensors; the error message in place of a broken one."""
-
-    images: ImageFolder
-    pyramid: Pyramid
-
-    def __getitem__(self, index: int) -> str | list[Tensor]:
-        try:
-            image, _ = self.images[index]
-        except UsageError as error:
-            return str(error)
-        return [to_tensor(image), *self.pyramid(image)]
+def _scored(images: LabelledImages, crop: int, pad_label: str, pyramid: Pyramid, index: int) -> tuple:
+    image, label, name = images[index]
+    if crop:
+        image, label = evaluation_geometry(image, label, crop, pad_label=pad_label)
+    return to_tensor(image), torch.from_numpy(label.copy()), name, *pyramid(image)
 
 
 def picture_loader(images: ImageFolder, *, indices: Sequence[int], pyramid: Pyramid, workers: int = 0) -> DataLoader:
     """For each of ``indices`` the image (3,H,W uint8), then its further sizes; or the error message of a broken one."""
-    return one_by_one(_Pictures(images, pyramid), indices, workers)
+    return one_by_one(partial(_picture, images, pyramid), indices, workers)
+
+
+def _picture(images: ImageFolder, pyramid: Pyramid, index: int) -> str | list[Tensor]:
+    try:
+        image = images[index]
+    except UsageError as error:
+        return str(error)
+    return [to_tensor(image), *pyramid(image)]
+
+
+def view_pair_loader(
+    images: LabelledImages, geometry: Augmentation, *, seeds: Sequence[int], indices: Sequence[int], workers: int = 0
+) -> DataLoader:
+    """For each of ``indices`` an image, cropped by ``geometry``, in two views: 2,3,H,W uint8.
+
+    The first view is strongly jittered and blurred, the second is not.  Everything random is a function of ``seeds``
+    and the index.
+    """
+    return one_by_one(partial(_view_pair, images, geometry, seeds), indices, workers)
+
+
+def _view_pair(images: LabelledImages, geometry: Augmentation, seeds: Sequence[int], index: int) -> Tensor:
+    image, label, _ = images[index]
+    rng = np.random.default_rng(seed_of(*seeds, index))
+    plain, _ = geometry(image, label, rng)
+    return torch.stack([to_tensor(blur(jitter(plain, rng, HARD), rng)), to_tensor(plain)])

@@ -2,9 +2,11 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -82,6 +84,14 @@ class Loader(DataLoader):
         raise UsageError(message)
 
 
-def one_by_one(dataset: Dataset, indices: Sequence[int] | None, workers: int) -> DataLoader:
-    """The items of a dataset in order, or those at ``indices``, without batches."""
-    return Loader(dataset, batch_size=None, sampler=indices, num_workers=workers)
+@dataclass(frozen=True)
+class _Items(Dataset):
+    item: Callable[[int], Any]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.item(index)
+
+
+def one_by_one(item: Callable[[int], Any], indices: Sequence[int], workers: int) -> DataLoader:
+    """``item(index)`` for each of ``indices``, without batches; arrays become tensors."""
+    return Loader(_Items(item), batch_size=None, sampler=indices, num_workers=workers)

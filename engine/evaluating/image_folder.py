@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from datasets.images import ImageFolder
 from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
-from datasets.pyramid import Pyramid
 from datasets.sampling.loaders import picture_loader
+from datasets.transforms import Pyramid
 from engine.evaluating.prediction import Predictor
 from engine.options.evaluation_options import EvaluationOptions
 from utils.distributed import all_sum, from_first

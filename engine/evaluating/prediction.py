@@ -7,8 +7,7 @@ import torch
 from PIL.Image import Resampling
 from torch import Tensor
 
-from datasets.pyramid import Pyramid
-from datasets.transforms import normalise
+from datasets.transforms import Pyramid, normalise
 from engine.machine import autocast
 from network.deeplab import DeepLab, SegOutput
 from utils.inference import Logits, by_windows, mean_over_views, probabilities

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
-from datasets.pyramid import Pyramid
 from datasets.sampling.loaders import eval_loader
+from datasets.transforms import Pyramid
 from engine.evaluating.prediction import Predictor
 from engine.options.run_options import ScoringOptions
 from utils.errors import UsageError

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
-from datasets.pyramid import Pyramid
+from datasets.transforms import Pyramid
 from engine.evaluating.image_folder import image_folder, read_images
 from engine.evaluating.scoring import load_images
 from engine.options.evaluation_options import EvaluationOptions

@@ -52,7 +52,7 @@ def compute_tiles(options: TrainingOptions, dataset: DatasetSpec, samples: Seque
     """The tiles of a data set from its labels, saved as ``path``."""
     labels = places_loader(dataset, samples, side=options.sampling.tile, workers=options.machine.workers)
     progress = tqdm(labels, f"classes of {dataset.name}", leave=False, disable=rank() > 0)
-    tiles = ClassTiles.of(progress, classes=len(dataset.classes))
+    tiles = ClassTiles.of(progress)
     try:
         tiles.save(path)
     except OSError as error:

@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from datasets.images import LabelledImages
-from datasets.sampling.view_pairs import view_pair_loader
+from datasets.sampling.loaders import view_pair_loader
 from datasets.transforms import Augmentation, normalise
 from engine.options.training_options import TrainingOptions
 from loss.covariance import sensitive_entries

@@ -18,4 +18,5 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def only_bytes(folder: Path) -> dict[str, bytes]:
-    return {name: data for name, (data, _) in contents(folder).items()}
+    """Without the files that a kill leaves."""
+    return {name: data for name, (data, _) in contents(folder).items() if not name.endswith(".partial")}
