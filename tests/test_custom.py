@@ -66,11 +66,11 @@ def test_the_doctor_takes_a_folder_once_and_names_a_wrong_list(tmp_path: Path, c
     assert check([str(tmp_path / "none"), "--dataset", f"custom:{home}", "--workers", "1"]) == 0  # as train.py advises
     capsys.readouterr()
     assert check([f"custom:{home}", "--dataset", "gtav"]) == 2
-    assert "--dataset gtav: custom:" in capsys.readouterr().err
+    assert "no data set recognised in a folder GTAV" in capsys.readouterr().err
     (home / "val.txt").write_text("c\n")
     (home / "train.txt").write_text("images/a.png labels/a.png\n")
     assert check([f"custom:{home}", "--workers", "1"]) == 1
-    assert f"error  city train  split_source  {home / 'train.txt'}: 1 of the 1" in capsys.readouterr().out
+    assert f"error  city train  refused_split  {home / 'train.txt'}: 1 of the 1" in capsys.readouterr().out
 
 
 def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_the_doctor_prints_any_name(tmp_path: Path, capfdbinary: pytest.CaptureF
     home = write_own(tmp_path / "city", ["\udce9"])
     (home / "labels" / "\udce9.png").write_bytes(b"")
     assert check([f"custom:{home}", "--workers", "1"]) == 1
-    assert b"\\udce9.png: is empty" in capfdbinary.readouterr().out
+    assert b"\\udce9.png: unreadable label" in capfdbinary.readouterr().out
 
 
 def test_a_rule_divides_what_is_trained_on(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_doctor_knows_own_data(tmp_path: Path, capsys: pytest.CaptureFixture
     command = [str(tmp_path), "--dataset", f"custom:{home}", "--workers", "1", "--json", str(tmp_path / "found.json")]
     assert check(command) == 1
     codes = {finding["code"] for finding in json.loads((tmp_path / "found.json").read_text())["findings"]}
-    assert codes == {"empty_file", "unknown_ids", "double", "one_class"}
+    assert codes == {"bad_label", "double", "plain_label"}
     (home / "labels").rename(home / "masks")
     assert check([f"custom:{home}"]) == 2 and "has no folder labels" in capsys.readouterr().err
 

@@ -323,8 +323,8 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "a truncated PNG": (TRAIN, every(GTAV_IMAGES, truncate), "unreadable image"),
     "a truncated JPEG": (ON_BDD, every(BDD_IMAGES, truncate), "unreadable image"),
     "a bad image in a worker": (f"{TRAIN} --num_workers 1 --no_check", every(GTAV_IMAGES, text), "unreadable image"),
-    "an empty image": (TRAIN, every(GTAV_IMAGES, empty), "00001.png: is empty: fetch the file again"),
-    "an empty label": (TRAIN, every(GTAV_LABELS, empty), "00001.png: is empty: fetch the file again"),
+    "an empty image": (TRAIN, every(GTAV_IMAGES, empty), "00001.png: unreadable ... its 0 bytes begin"),
+    "an empty label": (TRAIN, every(GTAV_LABELS, empty), "00001.png: unreadable ... its 0 bytes begin"),
     "no labelled pixel": (
         GTAV,
         every("GTAV/labels/valid/**/*.png", label_of(0)),

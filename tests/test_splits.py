@@ -107,8 +107,8 @@ def test_wrong_lists_are_refused(root: Path) -> None:
     (root / "names.txt").write_text("")
     (folder / "cityscapes_split_val.txt").write_text("a.png\n")
     for path, message in {
-        root / "empty": "no list there", root / "names.txt": "names no data set", folder: "not for cityscapes",
-        root / "gtav_train.txt": "no such file or folder",
+        root / "empty": "no list there", root / "names.txt": "no list there", folder: "not for cityscapes",
+        root / "gtav_train.txt": "no list there",
     }.items():  # fmt: skip
         with pytest.raises(UsageError, match=message):
             stems(root, "train", split_files=[path])

@@ -10,8 +10,7 @@ from typing import Any
 from datasets.check.doctor import SAMPLED, Report, check
 from datasets.check.findings import ERROR, Finding
 from datasets.check.listing import Split
-from datasets.own.custom import folder_of, is_custom, lasting_name
-from datasets.registry import SPECS, check_name
+from datasets.registry import SPECS
 from utils.errors import UsageError
 from utils.files import write_json
 from utils.options import ANY
@@ -38,19 +37,6 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def root_and_names(root: str, names: Sequence[str]) -> tuple[str, list[str]]:
-    """The data root and the data sets of a command line whose ROOT may be custom:PATH."""
-    if is_custom(root):
-        own = lasting_name(root, "")
-        if known := [name for name in names if not is_custom(name)]:
-            raise UsageError(f"--dataset {known[0]}: {root} does not hold it: give the data root as ROOT")
-        root, names = str(folder_of(own)), [own, *names]
-    for name in names:
-        check_name(name)
-    lasting = [lasting_name(name, root) if is_custom(name) else name for name in names]
-    return root, list(dict.fromkeys(lasting))
-
-
 def as_text(report: Report) -> str:
     """What the screen shows: a table of the splits, then the findings."""
     rows = [table_row(split) for split in report.splits]
@@ -73,7 +59,6 @@ def table_row(split: Split) -> dict[str, Any]:
         "split by": split.pairs.split_by,
         "images": len(split.pairs),
         "expected": "" if split.pairs.expected is None else split.pairs.expected,
-        "opened": split.opened,
         "errors": errors,
         "notes": len(split.findings) - errors,
     }
@@ -93,12 +78,6 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def as_json(report: Report) -> dict[str, Any]:
-    """The same for programs, with all findings."""
-    findings = [finding._asdict() for finding in report.findings]
-    return {"root": str(report.root), "splits": [table_row(split) for split in report.splits], "findings": findings}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the data and print a report; return 1 after an error in the data, 2 after a mistake of the user."""
     args = parser().parse_args(arguments)
@@ -107,11 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if args.json and not args.json.parent.is_dir():
             raise UsageError(f"--json {args.json}: its folder does not exist: name another file")
-        root, names = root_and_names(args.root, args.dataset)
-        report = check(root, names=names, quick=args.quick, workers=args.workers, **options)
+        report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
         print(as_text(report))
         if args.json:
-            write_json(args.json, as_json(report))
+            splits, findings = (
+                [table_row(split) for split in report.splits],
+                [each._asdict() for each in report.findings],
+            )
+            write_json(args.json, {"root": str(report.root), "splits": splits, "findings": findings})
     except (UsageError, OSError) as error:
         message = error if isinstance(error, UsageError) else f"{error.filename}: {error.strerror}: make it readable"
         print(f"datasets.check: error: {message}", file=sys.stderr)

@@ -33,15 +33,13 @@ def find_lists(paths: Sequence[Path | str], *, allowed: Sequence[str]) -> dict[s
     """
     lists: dict[str, dict[str, Path]] = {}
     for path in map(Path, paths):
-        if not path.exists():
-            raise UsageError(f"--split_file {path}: no such file or folder; name a list, or the folder of the lists")
-        files = sorted(file for file in path.glob("*.txt") if _LIST.fullmatch(file.name)) if path.is_dir() else [path]
-        if not files:
-            raise UsageError(f"--split_file {path}: no list there; expected files like gtav_split_train.txt")
-        for file in files:
-            match = _LIST.fullmatch(file.name)
-            if not match:
-                raise UsageError(f"--split_file {file}: names no data set and split; call it gtav_split_train.txt etc.")
+        files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+        matches = [(file, match) for file in files if file.is_file() and (match := _LIST.fullmatch(file.name))]
+        if not matches:
+            raise UsageError(
+                f"--split_file {path}: no list there: give files like gtav_split_train.txt, or their folder"
+            )
+        for file, match in matches:
             name, split = match["name"].lower(), match["split"].lower().replace("valid", "val")
             if name not in allowed:
                 raise UsageError(f"--split_file {file}: lists are for {' and '.join(allowed)}, not for {name}")

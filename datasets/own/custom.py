@@ -87,6 +87,9 @@ class CustomSpec(DatasetSpec):
     def base(self, root: Path) -> Path:
         return self.path
 
+    def homes(self, root: Path | str) -> list[Path]:
+        return [self.path]
+
     @property
     def splits(self) -> tuple[str, ...]:
         return splits_of(self.path, self.images(), divided=self.divided)
