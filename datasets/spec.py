@@ -108,15 +108,14 @@ class DatasetSpec(LabelFormat):
         parts = [Part(home, layout) for layout in layouts for home in homes]
         parts = [part for part in parts if any(map(part.first, part.layout.splits))]
         if not self.merged:
-            labelled = [part for part in parts if any(label.parent.is_dir() for _, label in part.first_labels())]
-            parts = (labelled or parts)[:1]
+            parts = ([part for part in parts if part.has_labels()] or parts)[:1]
         parts = [part for part in parts if self.lists or part.layout.flat or part.first(split)]
         if not parts:
             names = " or ".join(self.folders)
             problem = f"{', '.join(map(str, homes))}: no image found" if homes else f"{root}: no folder {names}"
             raise NoImagesError(
                 f"{problem}; the images of {self.name} are expected there as {self.patterns(split)}: put the data "
-                f"there, name another --data_root, or draw stand-ins of the README's six data sets with "
+                "there, name another --data_root, or draw stand-ins of the README's six data sets with "
                 f"`python -m datasets.demo {root}`"
             )
         if reason := parts[0].layout.refused:

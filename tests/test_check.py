@@ -67,21 +67,15 @@ def test_clean_trees(layout: str, quick: bool, trees: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("name", STYLES)
-def test_folder_of_one_data_set(name: str, layout: str, trees: Path, tmp_path: Path) -> None:
-    home, renamed = trees / layout / LAYOUTS[layout][name].folder, tmp_path / "anything"
+def test_folder_of_one_data_set(trees: Path, tmp_path: Path) -> None:
+    """It is known by its name, or named by the user; a data root with such a folder has a note."""
+    home, renamed = trees / "readme" / "GTAV", tmp_path / "anything"
     renamed.symlink_to(home)
-    for folder in (home, renamed):  # known by its name and by its content
-        report = check(folder, **options(layout, trees))
-        assert {split.dataset.name for split in report.splits} == {name} and not report.findings
-
-
-def test_misnamed_folder(gtav: Place, trees: Path, tmp_path: Path) -> None:
-    shutil.copytree(trees / "readme" / "bdd-100k", tmp_path / "pictures")
+    for report in (check(home), check(renamed, names=["gtav"])):
+        assert {split.dataset.name for split in report.splits} == {"gtav"} and not report.findings
+    shutil.copytree(trees / "readme" / "idd", tmp_path / "idd")
     (finding,) = check(tmp_path).findings
-    assert (finding.code, finding.file) == ("misnamed_folder", str(tmp_path / "pictures"))
-    assert "bdd-100k" in finding.fix
+    assert (finding.code, finding.file) == ("unread_folder", str(renamed))
 
 
 def test_nothing_to_check(trees: Path, tmp_path: Path) -> None:
@@ -168,4 +162,4 @@ def test_every_code_is_explained_and_tried() -> None:
     explained = re.findall(r"^\| `(\w+)` \| (\w+) \|", DOCS.read_text(), re.MULTILINE)
     assert dict(explained) == {code: fault.severity for code, fault in FAULTS.items()}
     tried = {code for *_, codes in CASES.values() for code in codes.split()}
-    assert FAULTS.keys() - tried == {"misnamed_folder"}  # which has its own test
+    assert FAULTS.keys() - tried == {"unread_folder"}  # which has its own test

@@ -30,11 +30,8 @@ DRAWINGS = {
     "nothing": ([], []),
     "later covers earlier": ([ROAD, CAR], [(0, 1, 1, 8, 6), (13, 4, 3, 10, 7)]),
     "the other order": ([CAR, ROAD], [(13, 4, 3, 10, 7), (0, 1, 1, 8, 6)]),
-    "ignored covers too": ([ROAD, square("curb", 2, 2, 3, 3)], [(0, 1, 1, 8, 6), (IGNORE, 2, 2, 3, 3)]),
     "deleted": ([ROAD, CAR | {"deleted": 1}], [(0, 1, 1, 8, 6)]),
-    "deleted, of no class": ([ROAD, CAR | {"deleted": 1, "label": "?"}], [(0, 1, 1, 8, 6)]),
     "two points": ([ROAD, CAR | {"polygon": [[0, 0], [9, 9]]}], [(0, 1, 1, 8, 6)]),
-    "no point": ([ROAD, CAR | {"polygon": []}], [(0, 1, 1, 8, 6)]),
     "groups": (
         [square("cargroup", 0, 0, 3, 3), square("polegroup", 2, 2, 3, 3)], [(13, 0, 0, 3, 3), (IGNORE, 2, 2, 3, 3)]),
     "outside of the canvas": (

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     add("root", metavar="ROOT", help="the folder of all data sets, the folder of one of them, or custom:PATH")
     add("--dataset", nargs="+", default=[], metavar="NAME", help=f"check only these: {', '.join(SPECS)} or custom:PATH")
     splits = sorted({split for dataset in SPECS.values() for split in dataset.splits})
-    add("--split", metavar="NAME", choices=splits, help=f"check only this split: {', '.join(splits)}; default: all")
+    add("--split", choices=splits, help="check only this split")
     add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide GTAV and SYNTHIA")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
     add("--quick", action="store_true", help=f"open only {SAMPLED} pairs of each split")
@@ -89,10 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
         print(as_text(report))
         if args.json:
-            splits, findings = (
-                [table_row(split) for split in report.splits],
-                [each._asdict() for each in report.findings],
-            )
+            splits = [table_row(split) for split in report.splits]
+            findings = [finding._asdict() for finding in report.findings]
             write_json(args.json, {"root": str(report.root), "splits": splits, "findings": findings})
     except (UsageError, OSError) as error:
         message = error if isinstance(error, UsageError) else f"{error.filename}: {error.strerror}: make it readable"

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from datasets.check.contents import add_doubles, check_pair, split_faults
 from datasets.check.findings import ERROR, Finding
 from datasets.check.listing import Split, list_splits, unread_files
-from datasets.check.recognise import misnamed_folders, recognise
+from datasets.check.recognise import recognise, unread_folders
 from datasets.disk.layouts import Sample
 from datasets.own.custom import folder_of, is_custom, lasting_name
 from datasets.registry import DatasetSpec
@@ -53,18 +53,18 @@ def check(
         root = folder_of(lasting_name(names[0], ""))
     root = Path(os.path.abspath(Path(root).expanduser()))
     names = [lasting_name(name, root) if is_custom(name) else name for name in names]
-    targets = recognise(root, names, split_files, gtav_labels)
-    targets = [target for target in targets if split is None or split in target.dataset.splits]
-    if not targets:
+    data_root, datasets = recognise(root, names, split_files, gtav_labels)
+    datasets = [dataset for dataset in datasets if split is None or split in dataset.splits]
+    if not datasets:
         raise UsageError(f"--split {split}: no data set in {root} has labels for it; name another split")
     splits, findings = [], []
-    for target in targets:
-        listed = list_splits(target, split)
+    for dataset in datasets:
+        listed = list_splits(dataset, data_root, split)
         splits += listed
-        findings += unread_files(target, listed)
+        findings += unread_files(dataset, data_root, listed)
     open_pairs(splits, quick=quick, workers=workers)
-    if targets[0].root == root and not names:
-        findings += misnamed_folders(root)
+    if data_root == root and not names:
+        findings += unread_folders(root)
     findings = [*(finding for each in splits for finding in each.findings), *findings]
     findings.sort(key=lambda finding: finding.severity != ERROR)
     return Report(root, splits, findings)
@@ -74,11 +74,11 @@ def check_sources(sets: Iterable[tuple[DatasetSpec, str, Sequence[Sample]]]) -> 
     """A quick check of splits that the loader has listed: data set, name of the split, pairs."""
     splits = {(dataset.name, name): Split(dataset, name, samples) for dataset, name, samples in sets}
     listed = [splits[key] for key in sorted(splits)]
-    open_pairs(listed, quick=True, quiet=True)
+    open_pairs(listed, quick=True)
     return [finding for split in listed for finding in split.findings]
 
 
-def open_pairs(splits: Sequence[Split], *, quick: bool, workers: int = 0, quiet: bool = False) -> None:
+def open_pairs(splits: Sequence[Split], *, quick: bool, workers: int = 0) -> None:
     """Add the faults that the content of images and labels shows: of all pairs, or of a sample (``quick``)."""
     # Threads suffice: nearly all time goes into decoding, in which Pillow lets other threads run.
     with ThreadPoolExecutor(workers or None) as threads:
@@ -87,7 +87,7 @@ def open_pairs(splits: Sequence[Split], *, quick: bool, workers: int = 0, quiet:
             chosen = [split.pairs[index * len(split.pairs) // number] for index in range(number)]
             checked = threads.map(partial(check_pair, split.dataset), chosen)
             title = f"{split.dataset.name} {split.name}"
-            pairs = list(tqdm(checked, desc=title, total=number, unit="pair", disable=quiet or not number))
+            pairs = list(tqdm(checked, desc=title, total=number, unit="pair", disable=None if number else True))
             split.add(finding for pair in pairs for finding in pair.findings)
             split.add(split_faults(split, pairs))
     add_doubles(splits, quick=quick)

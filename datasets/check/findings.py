@@ -24,7 +24,7 @@ FAULTS = dict.fromkeys(IN_THE_LOADERS_WORDS, Fault(ERROR, "", "")) | {  # docs/c
     "misplaced_images": Fault(
         ERROR, "is not read: the images of {split} are expected as {patterns}", "unzip, move or rename them to fit"
     ),
-    "misnamed_folder": Fault(NOTE, "holds {dataset}, but has another name", "rename it to {wanted}"),
+    "unread_folder": Fault(NOTE, "is not read: no data set is called so", "rename it if it holds one of them"),
     "unread_file": Fault(NOTE, "is not read", "unzip an archive, rename an image to fit, or delete the file"),
     # Pairs and splits
     "count": Fault(NOTE, "has {images:,} images of {split}, not {expected:,}", "complete them for comparable scores"),

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.check.findings import Finding
-from datasets.check.recognise import Target
 from datasets.disk.layouts import Pairs, Part, Sample
 from datasets.images import IMAGE_SUFFIXES
 from datasets.registry import DatasetSpec
@@ -32,32 +31,32 @@ class Split:
         self.findings += [finding._replace(dataset=self.dataset.name, split=self.name) for finding in findings]
 
 
-def list_splits(target: Target, name: str | None) -> list[Split]:
+def list_splits(dataset: DatasetSpec, root: Path, name: str | None) -> list[Split]:
     """The split of that name, or all splits; some may then be missing, as users fetch only what they need."""
     if name:
-        return [list_split(target, name)]
-    splits = [list_split(target, name) for name in target.dataset.splits]
+        return [list_split(dataset, root, name)]
+    splits = [list_split(dataset, root, name) for name in dataset.splits]
     if not any(split.pairs for split in splits):
         return splits[:1]
     faulty = [split for split in splits if any(finding.code != "no_images" for finding in split.findings)]
     return [split for split in splits if split.pairs or (split in faulty and split.name in ("train", "val"))]
 
 
-def list_split(target: Target, name: str) -> Split:
+def list_split(dataset: DatasetSpec, root: Path, name: str) -> Split:
     """A split with the pairs that the loader takes, or with the reason why it stops."""
-    dataset, demo = target.dataset, demo_note(target)
+    demo = demo_note(dataset.homes(root))
     split = Split(dataset, name, image_size=tuple(demo["size"][::-1]) if demo else dataset.size)
     try:
-        parts = dataset.find(target.root, name)
+        parts = dataset.find(root, name)
         split.images = {image for part in parts for image in part.images(name)[1]}
         pairing = dataset.pairing(parts, name)
         split.pairs = Pairs(pairing.samples)  # they are opened even if the loader stops below
         split.add(Finding.of("missing_label", sample.image, label=sample.label) for sample in pairing.bare)
         split.add(Finding.of("orphan_label", label) for label in pairing.orphans)
-        split.pairs = dataset.pairs(target.root, name)
+        split.pairs = dataset.pairs(root, name)
     except NoImagesError as error:
         split.pairs = Pairs()
-        misplaced = None if split.images else misplaced_images(target, name)
+        misplaced = None if split.images else misplaced_images(dataset, root, name)
         split.add([misplaced or Finding.from_loader("no_images", error)])
         return split
     except UsageError as error:
@@ -79,19 +78,18 @@ def add_notes(split: Split, notes: Sequence[str], demo: dict) -> None:
         split.add([Finding.of("count", pairs.home, **facts)])
 
 
-def demo_note(target: Target) -> dict:
+def demo_note(homes: Sequence[Path]) -> dict:
     """The note of a demo folder on its own content; {} for real data."""
     try:
-        return json.loads((target.dataset.homes(target.root)[0] / "demo.json").read_text())
+        return json.loads((homes[0] / "demo.json").read_text())
     except (OSError, ValueError):
         return {}
 
 
-def misplaced_images(target: Target, split: str) -> Finding | None:
+def misplaced_images(dataset: DatasetSpec, root: Path, split: str) -> Finding | None:
     """An unread image whose path has the folders of the split in it: too deep, 'validation' for 'val', or a JPEG."""
-    dataset = target.dataset
     layouts = [layout for layout in dataset.layouts if split in layout.splits]
-    for home in dataset.homes(target.root):
+    for home in dataset.homes(root):
         parts = [(Part(home, layout), name) for layout in dataset.layouts for name in layout.splits]
         read = {image for part, name in parts for image in part.images(name)[1]}
         files = sorted(path for path in home.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
@@ -105,9 +103,9 @@ def misplaced_images(target: Target, split: str) -> Finding | None:
     return None
 
 
-def unread_files(target: Target, splits: Sequence[Split]) -> Iterator[Finding]:
+def unread_files(dataset: DatasetSpec, root: Path, splits: Sequence[Split]) -> Iterator[Finding]:
     """Archives, hidden files of macOS, and images beside the others whose names the layout does not know."""
-    dataset, homes = target.dataset, target.dataset.homes(target.root)
+    homes = dataset.homes(root)
     images = {image for split in splits for image in split.images}
     folders = {image.parent for image in images}
     of_owners = {home / place for home in homes for place in dataset.split_mat}

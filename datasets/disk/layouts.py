@@ -69,12 +69,13 @@ class Part(NamedTuple):
         images = self.home.glob(self.layout.images.format(split=name))
         return (path for path in images if path.name[0] != ".")
 
-    def first_labels(self) -> Iterator[tuple[int, Path]]:
-        """Where the labels of an image of each split may lie, and the place of the rule that says so."""
+    def has_labels(self) -> bool:
+        """Whether there is a folder for the labels of any split."""
         for name, image in filter(None, map(self.first, self.layout.splits)):
             relative = image.relative_to(self.home).as_posix()
-            for place, rule in enumerate(self.layout.labels):
-                yield place, self.home / rule.label(relative, name)
+            if any((self.home / rule.label(relative, name)).parent.is_dir() for rule in self.layout.labels):
+                return True
+        return False
 
 
 class Pairs(list[Sample]):

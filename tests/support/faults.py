@@ -126,10 +126,6 @@ def surplus_image(place: Place) -> Path:
     return Path(shutil.copy(place.image(), place.image().with_name("copy.jpeg")))
 
 
-def surplus_label(place: Place) -> Path:
-    return Path(shutil.copy(place.label(), place.label().with_name("a" + place.label().name)))
-
-
 def double(place: Place) -> Path:
     shutil.copy(place.label("train"), place.label("val"))
     return Path(shutil.copy(place.image("train"), place.image("val")))
@@ -254,7 +250,6 @@ CASES: dict[str, tuple[str, str, Change, str]] = {
     "no pair": ("gtav", "readme", no_pair, "count"),
     "no label": ("gtav", "readme", label(Path.unlink), "missing_label refused_split"),
     "no image": ("bdd100k", "readme", no_image, "orphan_label count"),
-    "surplus label": ("bdd100k", "official", surplus_label, "orphan_label"),
     "IDD's level 3 ids": (
         "idd", "official", folder(other_kind, "_polygons.json", "_labellevel3Ids.png"), "missing_label refused_split"),
     "BDD100K's colours": (
@@ -262,7 +257,6 @@ CASES: dict[str, tuple[str, str, Change, str]] = {
         "missing_label orphan_label refused_split"),
     "split.mat cut short": ("gtav", "official", folder(put, "split.mat", b"MATLAB 5.0 MAT-file"), "refused_split"),
     "split.mat of other data": ("gtav", "official", renumbered, "no_images"),
-    "no split.mat": ("gtav", "official", folder(move, "split.mat", "read_mapping/other.mat"), "loader"),
     "image known to be invalid": ("gtav", "readme", known_as_invalid, "loader count"),
     "image of train in val": ("cityscapes", "readme", double, "double"),
     # What the loader refuses
@@ -275,7 +269,6 @@ CASES: dict[str, tuple[str, str, Change, str]] = {
     "JPEG cut short": ("bdd100k", "official", image(truncate), "bad_image"),
     "16-bit label cut short": ("synthia", "readme", label(truncate), "bad_label"),
     "polygons of another size": ("idd", "official", label(wider_polygons), "size_mismatch"),
-    "label of another size": ("bdd100k", "readme", label(resized), "size_mismatch"),
     "GTAV label of another size": ("gtav", "readme", label(resized), "size_mismatch refused_split"),
     "image of another size": ("synthia", "readme", image(resized), "size_mismatch other_size"),
     "image of 12 bits": ("gtav", "readme", image(twelve_bits), "bad_image"),
@@ -288,13 +281,11 @@ CASES: dict[str, tuple[str, str, Change, str]] = {
     "image to be turned": ("bdd100k", "readme", image(upside_down), "turned"),
     "image without colours": ("gtav", "readme", image(mode, "L"), "grey_image"),
     "label as JPEG": ("bdd100k", "readme", label(lossy), "lossy_label"),
-    "train ids in labelIds": ("cityscapes", "readme", all_labels(as_train_ids, "cityscapes"), "train_ids"),
     "train ids in one labelIds": ("cityscapes", "official", label(as_train_ids, "cityscapes"), "train_ids"),
     "train ids as Mapillary's": ("mapillary", "official", all_labels(as_train_ids, "mapillary"), "train_ids"),
     "palette in another order": ("gtav", "readme", label(requantised), "other_palette"),
     "GTAV in colours": ("gtav", "official", label(mode, "RGB"), "stored_as_colours"),
     "GTAV in colours, resized": ("gtav", "readme", label(smoothed), "stored_as_colours"),
     "SYNTHIA without classes": ("synthia", "readme", label(without_classes), "plain_label"),
-    "label all void": ("gtav", "readme", label(filled, 0, 0), "plain_label"),
     "label of sky": ("cityscapes", "readme", label(filled, CITYSCAPES_IDS[10], CITYSCAPES_IDS[10]), "plain_label"),
 }  # fmt: skip
