@@ -104,7 +104,7 @@ MISTAKES = {
     "no images": (move("images", "pictures"), r"own: has no folder images: an own data set is a folder with images/"),
     "no labels": (move("labels", "masks"), r"own: has no folder labels: "),
     "no image": (*(take(f"images/{name}.png") for name in "abcde"), r"images: no image found: put images there"),
-    "no label": (take("labels/c.png"), r"c.png: has no label .*labels/c.png \(1 of 5 images of own val have none\)"),
+    "no label": (take("labels/c.png"), r"c.png: has no label .*labels/c.png \(1 of 5 images of own val\)"),
     "a label with losses": (
         copy("labels/c.png", "labels/c.jpg"), take("labels/c.png"), r"c.png: has no label .*labels/c.png"),
     "two suffixes": (copy("images/a.png", "images/a.bmp"), r"images: a.bmp and a.png differ in their suffix only"),
@@ -115,7 +115,7 @@ MISTAKES = {
     "no val folder": (
         *(copy(f"{folder}/a.png", f"{folder}/train/a.png") for folder in ("images", "labels")),
         r"has no split val, only train: add images/val and labels/val"),
-    "an empty list": (write("val.txt", "# nothing\n"), r"val.txt: names no image; give one file name per line"),
+    "an empty list": (write("val.txt", "# nothing\n"), r"val.txt: names no image: give one file name per line"),
     "no text": (write("val.txt", b"\xff\xfe\x00"), r"val.txt: cannot be read .*text file"),
     "in both lists": (
         write("val.txt", "a\nb.png"), write("train.txt", "b\nc"), r"val.txt: b.png is also in .*train.txt: leave it"),

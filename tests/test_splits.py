@@ -97,7 +97,7 @@ def test_wrong_lists_are_refused(root: Path) -> None:
     train = write_list(folder, "train", 1, 2)
     absent, twice = write_list(root / "a", "train", 1, 77), write_list(root / "b", "test", 2)
     for split, message, paths in (
-        ("val", r"no list of gtav val; add gtav_split_val\.txt", [train]),
+        ("val", r"no list of gtav val: add gtav_split_val\.txt", [train]),
         ("train", r"1 of the 2 images of gtav train are not there: 00077\.png", [absent]),
         ("test", r"00002\.png is also in .*gtav_split_train\.txt", [train, twice]),
     ):

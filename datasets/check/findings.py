@@ -63,9 +63,8 @@ class Finding(NamedTuple):
     def of(cls, code: str, file: Path | str, *, severity: str = "", **facts: object) -> "Finding":
         """A finding in the words of the table."""
         fault = FAULTS[code]
-        return cls(
-            code, str(file), fault.message.format(**facts), fault.fix.format(**facts), severity or fault.severity
-        )
+        message, fix = (text.format(**facts) for text in (fault.message, fault.fix))
+        return cls(code, str(file), message, fix, severity or fault.severity)
 
     @classmethod
     def from_loader(cls, code: str, error: UsageError) -> "Finding":

@@ -28,9 +28,8 @@ def recognise(
     datasets = [spec(name, gtav_labels=gtav_labels, split_files=split_files) for name in names or SPECS]
     present = [dataset for dataset in datasets if folders_named(root, dataset.folders)]
     if not present and not own:
-        itself = names[0] if len(names) == 1 else by_name(root)
         for dataset in datasets:
-            if dataset.name == itself:
+            if len(names) == 1 or root in folders_named(root.parent, dataset.folders):
                 return root.parent, [replace(dataset, folders=(root.name,))]
     missing = [dataset.folders[0] for dataset in datasets if dataset not in present]
     if not present or (names and missing):
@@ -41,14 +40,9 @@ def recognise(
     return root, present + own
 
 
-def by_name(folder: Path) -> str | None:
-    """The data set whose name a folder has, in any spelling."""
-    known = {name.lower(): dataset.name for dataset in SPECS.values() for name in dataset.folders}
-    return known.get(folder.name.lower())
-
-
 def unread_folders(root: Path) -> Iterator[Finding]:
     """Folders of the data root that have no name of a data set."""
+    read = {folder for dataset in SPECS.values() for folder in folders_named(root, dataset.folders)}
     for folder in sorted(root.iterdir()):
-        if folder.is_dir() and folder.name[0] != "." and folder.name != packed.FOLDER and not by_name(folder):
+        if folder.is_dir() and folder not in read and folder.name[0] != "." and folder.name != packed.FOLDER:
             yield Finding.of("unread_folder", folder)

@@ -52,7 +52,7 @@ def by_list(name: str, samples: Sequence[Sample], split: str, lists: Mapping[str
     """The images whose file names stand in a list of the user."""
     if split not in lists:
         given = ", ".join(map(str, lists.values()))
-        raise UsageError(f"--split_file: {given} given, but no list of {name} {split}; add {name}_split_{split}.txt")
+        raise UsageError(f"--split_file: {given} given, but no list of {name} {split}: add {name}_split_{split}.txt")
     known = {sample.image.name: sample.image.name for sample in samples}
     chosen, notes = listed(f"{name} {split}", split, lists, known, lambda line: line.rpartition("/")[2])
     samples = [sample for sample in samples if sample.image.name in chosen]
@@ -85,10 +85,10 @@ def _lines_of(path: Path) -> list[str]:
     try:
         lines = [line.strip().replace("\\", "/") for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); give a text file") from error
+        raise UsageError(f"{path}: cannot be read ({error}): give a text file") from error
     lines = [line for line in lines if line and line[0] != "#"]
     if not lines:
-        raise UsageError(f"{path}: names no image; give one file name per line")
+        raise UsageError(f"{path}: names no image: give one file name per line")
     return lines
 
 
