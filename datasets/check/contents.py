@@ -127,10 +127,8 @@ def with_train_ids(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> list[Pai
     if dataset.classes is not STANDARD or np.isin(dataset.table[: len(CLASSES)], everywhere).any():
         return []
     usual = [pair for pair in pairs if pair.is_sound and dataset.table_of(pair.sample.label) is dataset.table]
-    low = [pair for pair in usual if len(pair.ids) > 1 and max({*pair.ids} - {IGNORE}) < len(CLASSES)]
-    if len(low) == len(usual) > 2:
-        return low
-    return [pair for pair in low if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
+    marked = [pair for pair in usual if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
+    return [pair for pair in marked if max({*pair.ids} - {IGNORE}, default=IGNORE) < len(CLASSES)]
 
 
 def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:
