@@ -14,6 +14,10 @@ from datasets.labels import STANDARD, ClassSet
 from utils.errors import UsageError
 
 
+class NoImagesError(UsageError):
+    """A data set has no images of a split; perhaps the user did not fetch them."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DatasetSpec(LabelFormat):
     """The facts about a data set."""
@@ -47,6 +51,17 @@ class DatasetSpec(LabelFormat):
         """The splits with labels, under our names."""
         return tuple(dict.fromkeys(split for layout in self.layouts for split in layout.splits))
 
+    def homes(self, root: Path | str) -> list[Path]:
+        """The folders of the data set; one may lie within another."""
+        outer = folders_named(Path(root).expanduser(), self.folders)
+        return list(dict.fromkeys(home for folder in outer for home in (folder, *folders_named(folder, self.folders))))
+
+    def patterns(self, split: str) -> str:
+        """Where the images of a split are expected in the data set's folder, in each layout."""
+        layouts = [layout for layout in self.layouts if split in layout.splits]
+        places = [layout.images.format(split=name) for layout in layouts for name in layout.splits[split]]
+        return " or ".join(dict.fromkeys(places))
+
     def pairs(self, root: Path | str, split: str) -> Pairs:
         """The images of a split with their labels, sorted by path.
 
@@ -54,11 +69,14 @@ class DatasetSpec(LabelFormat):
         """
         parts = self.find(root, split)
         pairing = self.pairing(parts, split)
-        self._refuse_many_without_label(pairing, split)
+        total = len(pairing.samples) + len(pairing.bare)
+        self._refuse_many(pairing.bare, total, split, "has no label", "complete the labels or take these images away")
         division = self.divide(pairing.samples, parts, split)
         samples, notes = self._usable(division.samples, split)
         if not samples:
-            raise UsageError(f"{parts[0].home}: {division.split_by} leaves no image of {split}: divide in another way")
+            raise NoImagesError(
+                f"{parts[0].home}: {division.split_by} leaves no image of {split}: divide in another way"
+            )
         return Pairs(
             samples,
             layout=" and ".join(dict.fromkeys(part.layout.name for part in parts)),
@@ -80,29 +98,24 @@ class DatasetSpec(LabelFormat):
                 f"{self.name} has no labelled split '{split}': choose one of {', '.join(self.splits)}, or another data "
                 "set"
             )
-        root = Path(root).expanduser()
-        outer = folders_named(root, self.folders)
-        homes = list(dict.fromkeys(home for folder in outer for home in (folder, *folders_named(folder, self.folders))))
+        homes = self.homes(root)
         layouts = [layout for layout in self.layouts if split in layout.splits]
-        parts = [part for layout in layouts for home in homes if (part := Part(home, layout)).has_images()]
+        parts = [Part(home, layout) for layout in layouts for home in homes]
+        parts = [part for part in parts if any(map(part.first, part.layout.splits))]
         if not self.merged:
             parts = ([part for part in parts if part.has_labels()] or parts)[:1]
         parts = [part for part in parts if self.lists or part.layout.flat or part.first(split)]
         if not parts:
-            raise UsageError(self._no_image(root, homes, layouts, split))
+            names = " or ".join(self.folders)
+            problem = f"{', '.join(map(str, homes))}: no image found" if homes else f"{root}: no folder {names}"
+            raise NoImagesError(
+                f"{problem}; the images of {self.name} are expected there as {self.patterns(split)}: put the data "
+                "there, name another --data_root, or draw stand-ins of the README's six data sets with "
+                f"`python -m datasets.demo {root}`"
+            )
         if reason := parts[0].layout.refused:
             raise UsageError(f"{parts[0].home}: {reason}")
         return parts
-
-    def _no_image(self, root: Path, homes: Sequence[Path], layouts: Sequence[Layout], split: str) -> str:
-        patterns = " or ".join(dict.fromkeys(layout.pattern(split) for layout in layouts))
-        problem = f"{root}: no folder {' or '.join(self.folders)}"
-        if homes:
-            problem = f"{', '.join(map(str, homes))}: no image found"
-        return (
-            f"{problem}; the images of {self.name} are expected there as {patterns}: put the data there, name another "
-            f"--data_root, or draw stand-ins of the README's six data sets with `python -m datasets.demo {root}`"
-        )
 
     def pairing(self, parts: Sequence[Part], split: str) -> Pairing:
         """Images with their labels: those of all splits if lists of the user divide them, else those of one split."""
@@ -110,14 +123,11 @@ class DatasetSpec(LabelFormat):
         wanted = [(part, name) for part in parts for name in (part.layout.splits if everything else [split])]
         return pair([(part, *part.images(name)) for part, name in wanted])
 
-    def _refuse_many_without_label(self, pairing: Pairing, split: str) -> None:
-        total = len(pairing.samples) + len(pairing.bare)
-        if len(pairing.bare) > FEW * total:
-            first = pairing.bare[0]
-            raise UsageError(
-                f"{first.image}: has no label {first.label} ({len(pairing.bare):,} of {total:,} images of {self.name} "
-                f"{split} have none): complete the labels or take these images away"
-            )
+    def _refuse_many(self, samples: Sequence[Sample], total: int, split: str, fault: str, remedy: str) -> None:
+        """UsageError if more than a few of the ``total`` images of a split have a fault."""
+        if len(samples) > FEW * total:
+            share = f"{len(samples):,} of {total:,} images of {self.name} {split}"
+            raise UsageError(f"{samples[0].image}: {fault} {samples[0].label} ({share}): {remedy}")
 
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
         """The images of a split, where images of several splits lie together."""
@@ -147,11 +157,8 @@ class DatasetSpec(LabelFormat):
             with ThreadPoolExecutor(8) as threads:  # they mostly wait for the disk
                 equal = list(threads.map(_equal_in_size, samples))
             out = [sample for sample, same in zip(samples, equal, strict=True) if not same]
-            if len(out) > FEW * len(samples):
-                raise UsageError(
-                    f"{out[0].image}: differs in size from its label {out[0].label} (as {len(out):,} of "
-                    f"{len(samples):,} images of {self.name} {split} do): fetch images and labels again"
-                )
+            fault = "differs in size from its label"
+            self._refuse_many(out, len(samples), split, fault, "fetch images and labels again")
             samples = [sample for sample, same in zip(samples, equal, strict=True) if same]
             notes += self._note(split, "left out, image and label differ in size", [sample.image for sample in out])
         return samples, notes

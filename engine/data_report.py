@@ -6,18 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets.check import check_sources
-from datasets.check.findings import ERROR
+from datasets.check.findings import ERROR, REFUSED
 from datasets.disk.layouts import Pairs
 from datasets.images import LabelledImages
 from datasets.options import BOOSTED, DataOptions
 from datasets.registry import DatasetSpec, Sample
 from engine.options.run_options import RunOptions
 from utils.errors import UsageError
-
-REPLACEABLE = {  # faults of single files, which --skip_bad replaces
-    "empty_file", "lfs_pointer", "html_page", "dangling_link", "truncated", "unreadable", "broken_polygons",
-    "size_mismatch", "image_depth", "label_8_bit", "label_mode", "colour_label", "unknown_ids",
-}  # fmt: skip
 
 
 def validation_sets(data: DataOptions, run: RunOptions) -> dict[str, list[LabelledImages]]:
@@ -75,7 +70,7 @@ def report(sets: Sequence[tuple[str, Pairs]]) -> str:
 def first_fault(sets: Sequence[tuple[DatasetSpec, str, Sequence[Sample]]], data: DataOptions, *, skip_bad: int) -> str:
     """A line about the first fault in a sample of the files that would spoil a run; '' without such a fault."""
     errors = [finding for finding in check_sources(sets) if finding.severity == ERROR]
-    replaced = [finding for finding in errors if finding.split == "train" and finding.code in REPLACEABLE]
+    replaced = [finding for finding in errors if finding.split == "train" and finding.code in REFUSED]  # one pair each
     if len(replaced) <= skip_bad:
         errors = [finding for finding in errors if finding not in replaced]
     if not errors:

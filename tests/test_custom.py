@@ -1,6 +1,7 @@
 """Own data sets: which files are read, how they are divided and named, the doctor, packed copies."""
 
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -57,6 +58,19 @@ def test_sub_folders_divide(tmp_path: Path) -> None:
     assert [pair.name for pair in pairs] == ["a"] and "d.png" in pairs.notes[0] and len(pairs.notes) == 1
 
 
+def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, scandir = write_own(tmp_path, ["a", "sub/b"]), os.scandir
+
+    def forbidden(path: str) -> object:
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with pytest.raises(UsageError, match=r"/sub: cannot be read \(Permission denied\): make it readable"):
+        stems(home)
+
+
 def test_a_rule_divides_what_is_trained_on(tmp_path: Path) -> None:
     home = write_own(tmp_path, [f"{number}" for number in range(10)])
     train, val = (stems(home, split, divided=True) for split in ("train", "val"))
@@ -102,13 +116,13 @@ def test_the_doctor_knows_own_data(tmp_path: Path, capfd: pytest.CaptureFixture)
     file = tmp_path / "report.json"
     assert check([str(tmp_path / "none"), "--dataset", f"custom:{home}", "--workers", "1", "--json", str(file)]) == 1
     codes = {finding["code"] for finding in json.loads(file.read_text())["findings"]}
-    assert codes == {"empty_file", "unknown_ids", "double", "one_class"}
+    assert codes == {"bad_label", "double", "plain_label"}
     (home / "train.txt").write_text("images/a.png labels/a.png\n")
     (home / "labels" / "train" / "b.png").rename(home / "labels" / "train" / "\udce9.png")  # any name is printed
     assert check([f"custom:{home}", "--workers", "1"]) == 1
-    assert f"error  own train  split_source  {home / 'train.txt'}: 1 of the 1" in capfd.readouterr().out
+    assert f"error  own train  refused_split  {home / 'train.txt'}: 1 of the 1" in capfd.readouterr().out
     assert check([f"custom:{home}", "--dataset", "gtav"]) == 2
-    assert "--dataset gtav: custom:" in capfd.readouterr().err
+    assert "no data set recognised in a folder GTAV" in capfd.readouterr().err
     (home / "labels").rename(home / "masks")
     assert check([f"custom:{home}"]) == 2 and "has no folder labels" in capfd.readouterr().err
 

@@ -92,7 +92,7 @@ def label(picture: Image.Image) -> Callable[[Path], object]:
 MISTAKES = {
     "no labels": (lambda home: (home / "labels").rename(home / "masks"), r"own: has no folder labels: an own data set"),
     "no image": (*(take(f"images/{name}.png") for name in "abcde"), r"images: no image found: put images there"),
-    "no label": (take("labels/c.png"), r"c.png: has no label .*labels/c.png \(1 of 5 images of own val have none\)"),
+    "no label": (take("labels/c.png"), r"c.png: has no label .*labels/c.png \(1 of 5 images of own val\)"),
     "a label with losses": (
         copy("labels/c.png", "labels/c.jpg"), take("labels/c.png"), r"c.png: has no label .*labels/c.png"),
     "two suffixes": (copy("images/a.png", "images/a.bmp"), r"images: a.bmp and a.png would both be called a: rename"),
@@ -100,7 +100,7 @@ MISTAKES = {
         *(copy(f"{folder}/a.png", f"{folder}/x{end}b.png") for folder in ("images", "labels") for end in "/_"),
         r"x/b.png and x_b.png would both be called x_b: rename one"),
     "no val": (write("train.txt", "a\n"), r"own: has no split val, only train: docs/datasets.md says which lists"),
-    "an empty list": (write("val.txt", "# nothing\n"), r"val.txt: names no image; give one file name per line"),
+    "an empty list": (write("val.txt", "# nothing\n"), r"val.txt: names no image: give one file name per line"),
     "other name": (write("classes.yml", "ids: {0: road}"), r"classes.yml: is not read; call it classes.yaml"),
     "a dead link": (lambda home: (home / "classes.yaml").symlink_to("nowhere"), r"classes.yaml: .*No such file"),
     "an id too many": (label(Image.new("L", SIZE, 40)), r"a.png: holds the ids 40, but own has 0 to 18 and 255: name"),

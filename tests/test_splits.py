@@ -97,7 +97,7 @@ def test_wrong_lists_are_refused(root: Path) -> None:
     train = write_list(folder, "train", 1, 2)
     absent, twice = write_list(root / "a", "train", 1, 77), write_list(root / "b", "test", 2)
     for split, message, paths in (
-        ("val", r"no list of gtav val; add gtav_split_val\.txt", [train]),
+        ("val", r"no list of gtav val: add gtav_split_val\.txt", [train]),
         ("train", r"1 of the 2 images of gtav train are not there: 00077\.png", [absent]),
         ("test", r"00002\.png is also in .*gtav_split_train\.txt", [train, twice]),
     ):
@@ -107,8 +107,8 @@ def test_wrong_lists_are_refused(root: Path) -> None:
     (root / "names.txt").write_text("")
     (folder / "cityscapes_split_val.txt").write_text("a.png\n")
     for path, message in {
-        root / "empty": "no list there", root / "names.txt": "names no data set", folder: "not for cityscapes",
-        root / "gtav_train.txt": "no such file or folder",
+        root / "empty": "no list there", root / "names.txt": "no list there", folder: "not for cityscapes",
+        root / "gtav_train.txt": "no list there",
     }.items():  # fmt: skip
         with pytest.raises(UsageError, match=message):
             stems(root, "train", split_files=[path])

@@ -10,8 +10,7 @@ from typing import Any
 from datasets.check.doctor import SAMPLED, Report, check
 from datasets.check.findings import ERROR, Finding
 from datasets.check.listing import Split
-from datasets.own.custom import folder_of, is_custom, lasting_name
-from datasets.registry import SPECS, check_name
+from datasets.registry import SPECS
 from utils.errors import UsageError
 from utils.files import write_json
 from utils.options import ANY
@@ -29,26 +28,13 @@ def parser() -> argparse.ArgumentParser:
     add("root", metavar="ROOT", help="the folder of all data sets, the folder of one of them, or custom:PATH")
     add("--dataset", nargs="+", default=[], metavar="NAME", help=f"check only these: {', '.join(SPECS)} or custom:PATH")
     splits = sorted({split for dataset in SPECS.values() for split in dataset.splits})
-    add("--split", metavar="NAME", choices=splits, help=f"check only this split: {', '.join(splits)}; default: all")
+    add("--split", choices=splits, help="check only this split")
     add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide GTAV and SYNTHIA")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
     add("--quick", action="store_true", help=f"open only {SAMPLED} pairs of each split")
     add("--workers", type=ANY, default=0, metavar="N", help="number of threads; 0: Python chooses")
     add("--json", type=Path, metavar="FILE", help="write all findings to this file too")
     return flags
-
-
-def root_and_names(root: str, names: Sequence[str]) -> tuple[str, list[str]]:
-    """The data root and the data sets of a command line whose ROOT may be custom:PATH."""
-    if is_custom(root):
-        own = lasting_name(root, "")
-        if known := [name for name in names if not is_custom(name)]:
-            raise UsageError(f"--dataset {known[0]}: {root} does not hold it: give the data root as ROOT")
-        root, names = str(folder_of(own)), [own, *names]
-    for name in names:
-        check_name(name)
-    lasting = [lasting_name(name, root) if is_custom(name) else name for name in names]
-    return root, list(dict.fromkeys(lasting))
 
 
 def as_text(report: Report) -> str:
@@ -73,7 +59,6 @@ def table_row(split: Split) -> dict[str, Any]:
         "split by": split.pairs.split_by,
         "images": len(split.pairs),
         "expected": "" if split.pairs.expected is None else split.pairs.expected,
-        "opened": split.opened,
         "errors": errors,
         "notes": len(split.findings) - errors,
     }
@@ -93,12 +78,6 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def as_json(report: Report) -> dict[str, Any]:
-    """The same for programs, with all findings."""
-    findings = [finding._asdict() for finding in report.findings]
-    return {"root": str(report.root), "splits": [table_row(split) for split in report.splits], "findings": findings}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the data and print a report; return 1 after an error in the data, 2 after a mistake of the user."""
     args = parser().parse_args(arguments)
@@ -107,11 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if args.json and not args.json.parent.is_dir():
             raise UsageError(f"--json {args.json}: its folder does not exist: name another file")
-        root, names = root_and_names(args.root, args.dataset)
-        report = check(root, names=names, quick=args.quick, workers=args.workers, **options)
+        report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
         print(as_text(report))
         if args.json:
-            write_json(args.json, as_json(report))
+            splits = [table_row(split) for split in report.splits]
+            findings = [finding._asdict() for finding in report.findings]
+            write_json(args.json, {"root": str(report.root), "splits": splits, "findings": findings})
     except (UsageError, OSError) as error:
         message = error if isinstance(error, UsageError) else f"{error.filename}: {error.strerror}: make it readable"
         print(f"datasets.check: error: {message}", file=sys.stderr)

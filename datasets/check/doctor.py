@@ -1,7 +1,7 @@
 """The whole check of a folder, and the quick check before a training."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +9,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.check.contents import add_doubles, check_pair, damage, split_faults
+from datasets.check.contents import add_doubles, check_pair, split_faults
 from datasets.check.findings import ERROR, Finding
-from datasets.check.listing import Split, list_splits
-from datasets.check.recognise import Target, archives_in, misnamed_folders, recognise
+from datasets.check.listing import Split, list_splits, unread_files
+from datasets.check.recognise import recognise, unread_folders
 from datasets.disk.layouts import Sample
+from datasets.own.custom import folder_of, is_custom, lasting_name
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
@@ -43,23 +44,28 @@ def check(
     quick: bool = False,
     workers: int = 0,
 ) -> Report:
-    """Check a folder of data sets, or of one data set; UsageError if it is neither.
+    """Check a folder of data sets, or of one data set (or ``custom:PATH``); UsageError if it is neither.
 
     ``quick`` opens only some pairs of each split; ``workers`` is the number of threads, 0 for Python's choice.
     """
+    if is_custom(str(root)):
+        names = [str(root), *names]
+        root = folder_of(lasting_name(names[0], ""))
     root = Path(os.path.abspath(Path(root).expanduser()))
-    targets = recognise(root, names, split_files, gtav_labels)
-    targets = [target for target in targets if split is None or split in target.dataset.splits]
-    if not targets:
+    names = [lasting_name(name, root) if is_custom(name) else name for name in names]
+    data_root, datasets = recognise(root, names, split_files, gtav_labels)
+    datasets = [dataset for dataset in datasets if split is None or split in dataset.splits]
+    if not datasets:
         raise UsageError(f"--split {split}: no data set in {root} has labels for it; name another split")
-    splits = [each for target in targets for each in list_splits(target, split)]
+    splits, findings = [], []
+    for dataset in datasets:
+        listed = list_splits(dataset, data_root, split)
+        splits += listed
+        findings += unread_files(dataset, data_root, listed)
     open_pairs(splits, quick=quick, workers=workers)
-    findings = [finding for each in splits for finding in each.findings]
-    files = {finding.file for finding in findings}
-    for target in targets:
-        beside = [finding for finding in leftovers(target) if finding.file not in files]
-        findings += [finding._replace(dataset=target.dataset.name) for finding in beside]
-    findings += misnamed_folders(root, targets)
+    if data_root == root and not names:
+        findings += unread_folders(root)
+    findings = [*(finding for each in splits for finding in each.findings), *findings]
     findings.sort(key=lambda finding: finding.severity != ERROR)
     return Report(root, splits, findings)
 
@@ -68,35 +74,20 @@ def check_sources(sets: Iterable[tuple[DatasetSpec, str, Sequence[Sample]]]) -> 
     """A quick check of splits that the loader has listed: data set, name of the split, pairs."""
     splits = {(dataset.name, name): Split(dataset, name, samples) for dataset, name, samples in sets}
     listed = [splits[key] for key in sorted(splits)]
-    open_pairs(listed, quick=True, quiet=True)
+    open_pairs(listed, quick=True)
     return [finding for split in listed for finding in split.findings]
 
 
-def open_pairs(splits: Sequence[Split], *, quick: bool, workers: int = 0, quiet: bool = False) -> None:
+def open_pairs(splits: Sequence[Split], *, quick: bool, workers: int = 0) -> None:
     """Add the faults that the content of images and labels shows: of all pairs, or of a sample (``quick``)."""
     # Threads suffice: nearly all time goes into decoding, in which Pillow lets other threads run.
     with ThreadPoolExecutor(workers or None) as threads:
         for split in splits:
             number = min(len(split.pairs), SAMPLED) if quick else len(split.pairs)
             chosen = [split.pairs[index * len(split.pairs) // number] for index in range(number)]
-            checked, where = (
-                threads.map(partial(check_pair, split.dataset), chosen),
-                f"{split.dataset.name} {split.name}",
-            )
-            pairs = list(tqdm(checked, desc=where, total=number, unit="pair", disable=quiet or not number))
-            for pair in pairs:
-                split.add(pair.findings)
+            checked = threads.map(partial(check_pair, split.dataset), chosen)
+            title = f"{split.dataset.name} {split.name}"
+            pairs = list(tqdm(checked, desc=title, total=number, unit="pair", disable=None if number else True))
+            split.add(finding for pair in pairs for finding in pair.findings)
             split.add(split_faults(split, pairs))
-            split.opened = number
     add_doubles(splits, quick=quick)
-
-
-def leftovers(target: Target) -> Iterator[Finding]:
-    """Archives and hidden files in the folders of a data set."""
-    for home in target.homes:
-        for archive in archives_in(home):
-            if archive.name != "read_mapping.zip":  # GTAV's, from which the loader reads split.mat
-                yield damage(archive) or Finding.of("archive", archive)
-        hidden = [Path(folder, name) for folder, _, names in os.walk(home) for name in names if name.startswith("._")]
-        if hidden:
-            yield Finding.of("hidden_files", hidden[0], number=len(hidden))

@@ -63,7 +63,7 @@ def scene_files(name: str, layout: str, split: str, index: int) -> tuple[str, st
     key = hashlib.md5(f"{name} {number}".encode()).hexdigest()
     image = tree.images.format(split=owners, number=number, key=key)
     rule = form.labels[-1 if tree.folder == "IDD_Segmentation" else 0]  # IDD's official labels are polygons
-    return image, rule.of(owners).label(image)
+    return image, rule.label(image, owners)
 
 
 @dataclass(frozen=True)

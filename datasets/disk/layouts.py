@@ -23,14 +23,10 @@ class LabelRule(NamedTuple):
     folder: tuple[str, str]  # in the image's path -> in the label's path
     suffix: tuple[str, str]
 
-    def of(self, split: str) -> "LabelRule":
-        """The rule for a split, by the owners' name of it."""
-        old, new = (part.format(split=split) for part in self.folder)
-        return LabelRule((old, new), self.suffix)
-
-    def label(self, image: str) -> str:
+    def label(self, image: str, split: str) -> str:
         """The label of an image; both paths are relative to the folder of the data set."""
-        return image.replace(*self.folder, 1).removesuffix(self.suffix[0]) + self.suffix[1]
+        old, new = (folder.format(split=split) for folder in self.folder)
+        return image.replace(old, new, 1).removesuffix(self.suffix[0]) + self.suffix[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +45,6 @@ class Layout:
         """Whether the images of several splits lie together."""
         return "{split}" not in self.images and len(self.splits) > 1
 
-    def pattern(self, split: str) -> str:
-        """The glob of a split, with all names that it may have."""
-        names = self.splits[split]
-        return self.images.format(split=names[0] if len(names) == 1 else f"{{{','.join(names)}}}")
-
 
 class Part(NamedTuple):
     """A folder in a layout."""
@@ -68,24 +59,23 @@ class Part(NamedTuple):
                 return name, image
         return None
 
-    def _glob(self, name: str) -> Iterator[Path]:
-        return visible(self.home.glob(self.layout.images.format(split=name)))
+    def images(self, split: str) -> tuple[str, list[Path]]:
+        """The owners' name of a split, and its images, sorted."""
+        first = self.first(split)
+        return (first[0], sorted(self._glob(first[0]))) if first else ("", [])
 
-    def has_images(self) -> bool:
-        return any(self.first(split) for split in self.layout.splits)
+    def _glob(self, name: str) -> Iterator[Path]:
+        """The images of a split without hidden files, which some systems put into archives (._00001.png)."""
+        images = self.home.glob(self.layout.images.format(split=name))
+        return (path for path in images if path.name[0] != ".")
 
     def has_labels(self) -> bool:
         """Whether there is a folder for the labels of any split."""
         for name, image in filter(None, map(self.first, self.layout.splits)):
             relative = image.relative_to(self.home).as_posix()
-            if any((self.home / rule.of(name).label(relative)).parent.is_dir() for rule in self.layout.labels):
+            if any((self.home / rule.label(relative, name)).parent.is_dir() for rule in self.layout.labels):
                 return True
         return False
-
-    def images(self, split: str) -> tuple[str, list[Path]]:
-        """The owners' name of a split, and its images, sorted."""
-        first = self.first(split)
-        return (first[0], sorted(self._glob(first[0]))) if first else ("", [])
 
 
 class Pairs(list[Sample]):
@@ -124,11 +114,11 @@ def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
     bare: list[Sample] = []
     stems: dict[str, set[str]] = defaultdict(set)  # folder of labels -> the stems of all labels that have an image
     for part, split, images in listed:
-        rules = [rule.of(split) for rule in part.layout.labels]
+        rules = part.layout.labels
         home, base = f"{part.home.as_posix()}/", part.layout.images.format(split=split).partition("*")[0]
         for image in images:
             relative = image.as_posix().removeprefix(home)
-            places = [(home + rule.label(relative)).rpartition("/")[::2] for rule in rules]
+            places = [(home + rule.label(relative, split)).rpartition("/")[::2] for rule in rules]
             for rule, (folder, file) in zip(rules, places, strict=True):
                 stems[folder].add(file.removesuffix(rule.suffix[1]))
             place = next(((folder, file) for folder, file in places if file in files_in(folder)), None)
@@ -149,11 +139,6 @@ def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
 
 def _files_in(folder: str) -> frozenset[str]:
     return frozenset(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else frozenset()
-
-
-def visible(paths: Iterable[Path]) -> Iterator[Path]:
-    """The paths without hidden files, such as those that some systems put into archives (._00001.png)."""
-    return (path for path in paths if not path.name.startswith("."))
 
 
 def folders_named(root: Path, names: Sequence[str]) -> list[Path]:

@@ -33,15 +33,13 @@ def find_lists(paths: Sequence[Path | str], *, allowed: Sequence[str]) -> dict[s
     """
     lists: dict[str, dict[str, Path]] = {}
     for path in map(Path, paths):
-        if not path.exists():
-            raise UsageError(f"--split_file {path}: no such file or folder; name a list, or the folder of the lists")
-        files = sorted(file for file in path.glob("*.txt") if _LIST.fullmatch(file.name)) if path.is_dir() else [path]
-        if not files:
-            raise UsageError(f"--split_file {path}: no list there; expected files like gtav_split_train.txt")
-        for file in files:
-            match = _LIST.fullmatch(file.name)
-            if not match:
-                raise UsageError(f"--split_file {file}: names no data set and split; call it gtav_split_train.txt etc.")
+        files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+        matches = [(file, match) for file in files if file.is_file() and (match := _LIST.fullmatch(file.name))]
+        if not matches:
+            raise UsageError(
+                f"--split_file {path}: no list there: give files like gtav_split_train.txt, or their folder"
+            )
+        for file, match in matches:
             name, split = match["name"].lower(), match["split"].lower().replace("valid", "val")
             if name not in allowed:
                 raise UsageError(f"--split_file {file}: lists are for {' and '.join(allowed)}, not for {name}")
@@ -54,7 +52,7 @@ def by_list(name: str, samples: Sequence[Sample], split: str, lists: Mapping[str
     """The images whose file names stand in a list of the user."""
     if split not in lists:
         given = ", ".join(map(str, lists.values()))
-        raise UsageError(f"--split_file: {given} given, but no list of {name} {split}; add {name}_split_{split}.txt")
+        raise UsageError(f"--split_file: {given} given, but no list of {name} {split}: add {name}_split_{split}.txt")
     known = {sample.image.name: sample.image.name for sample in samples}
     chosen, notes = listed(f"{name} {split}", split, lists, known, lambda line: line.rpartition("/")[2])
     samples = [sample for sample in samples if sample.image.name in chosen]
@@ -87,10 +85,10 @@ def _lines_of(path: Path) -> list[str]:
     try:
         lines = [line.strip().replace("\\", "/") for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); give a text file") from error
+        raise UsageError(f"{path}: cannot be read ({error}): give a text file") from error
     lines = [line for line in lines if line and line[0] != "#"]
     if not lines:
-        raise UsageError(f"{path}: names no image; give one file name per line")
+        raise UsageError(f"{path}: names no image: give one file name per line")
     return lines
 
 

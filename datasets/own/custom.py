@@ -81,6 +81,9 @@ class CustomSpec(DatasetSpec):
     def base(self, root: Path) -> Path:
         return self.path
 
+    def homes(self, root: Path | str) -> list[Path]:
+        return [self.path]
+
     @cached_property
     def images(self) -> list[str]:
         """All images, by their paths below ``images/``; UsageError if there are none."""
@@ -211,13 +214,18 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
 def _files(folder: Path, suffixes: Container[str]) -> list[str]:
     """The visible files below a folder with one of these suffixes, by their paths in it, sorted; links are followed."""
     files = []
-    for home, folders, names in os.walk(folder, followlinks=True):
+    for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
         folders[:] = [name for name in folders if name[0] != "."]
         below = Path(home).relative_to(folder)
         for name in names:
             if name[0] != "." and os.path.splitext(name)[1].lower() in suffixes:
                 files.append((below / name).as_posix())
     return sorted(files)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Raise what ``os.walk`` would pass over in silence."""
+    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")
 
 
 def stem(path: str) -> str:

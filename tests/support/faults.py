@@ -97,7 +97,7 @@ def as_jpeg(place: Place) -> Path:
     for path, _ in place.pairs():
         Image.open(path).save(path.with_suffix(".jpg"))
         path.unlink()
-    return place.image("train", 0).with_suffix(".jpg")
+    return place.home / "images"
 
 
 def other_kind(place: Place, old: str, new: str) -> Path:
@@ -124,10 +124,6 @@ def upper_case(place: Place) -> Path:
 
 def surplus_image(place: Place) -> Path:
     return Path(shutil.copy(place.image(), place.image().with_name("copy.jpeg")))
-
-
-def surplus_label(place: Place) -> Path:
-    return Path(shutil.copy(place.label(), place.label().with_name("a" + place.label().name)))
 
 
 def double(place: Place) -> Path:
@@ -168,7 +164,7 @@ def resized(path: Path) -> None:
 
 def mode(path: Path, name: str) -> None:
     with Image.open(path) as picture:
-        picture.convert(name).save(path, format="TIFF" if name == "F" else None)
+        picture.convert(name).save(path)
 
 
 def twelve_bits(path: Path) -> None:
@@ -235,86 +231,61 @@ def without_classes(path: Path) -> None:
 # Name: data set, layout, change, codes that are reported (the first one for the named file)
 CASES: dict[str, tuple[str, str, Change, str]] = {
     # Folders
-    "archives only": ("cityscapes", "official", still_zipped, "not_unzipped"),
+    "archives only": ("cityscapes", "official", still_zipped, "unread_file no_images"),
     "a folder twice": (
-        "cityscapes",
-        "official",
-        folder(move, "leftImg8bit", "leftImg8bit/leftImg8bit"),
-        "nested_folder",
-    ),
-    "two folders between": ("bdd100k", "official", folder(move, "*s", "a/b/{}"), "nested_folder"),
+        "cityscapes", "official", folder(move, "leftImg8bit", "leftImg8bit/leftImg8bit"), "misplaced_images"),
+    "two folders between": ("bdd100k", "official", folder(move, "*s", "a/b/{}"), "misplaced_images"),
     "validation": (
-        "cityscapes",
-        "official",
-        folder(move, "*/val", "{}/validation", "leftImg8bit/validation"),
-        "split_name",
-    ),
-    "images as JPEG": ("gtav", "readme", as_jpeg, "wrong_format"),
-    "100k images": ("bdd100k", "official", folder(move, "images/10k", "images/100k", "images/100k"), "bdd_100k"),
-    "labels of v2.0 only": ("mapillary", "official", folder(move, "*/v1.2", "{}/v2.0"), "refused_labels"),
+        "cityscapes", "official", folder(move, "*/val", "{}/validation", "leftImg8bit/validation"), "misplaced_images"),
+    "images as JPEG": ("gtav", "readme", as_jpeg, "misplaced_images"),
+    "100k images": (
+        "bdd100k", "official", folder(move, "images/10k", "images/100k", "images/100k"), "misplaced_images"),
+    "labels of v2.0 only": ("mapillary", "official", folder(move, "*/v1.2", "{}/v2.0"), "refused_split"),
     "no images at all": ("synthia", "readme", folder(move, "RGB", "Depth"), "no_images"),
-    "archive left over": ("idd", "readme", folder(put, "idd.tar.gz", b"\x1f\x8b000"), "archive"),
-    "download that failed": ("gtav", "readme", folder(put, "02_images.zip", HTML), "html_page"),
-    "files of macOS": ("mapillary", "readme", folder(put, "training/images/._x.jpg", b"\0\5\x16\7"), "hidden_files"),
-    "upper-case suffix": ("gtav", "readme", upper_case, "ignored_image orphan_label count"),
-    "image of another suffix": ("idd", "readme", surplus_image, "ignored_image"),
-    # Numbers, pairs, splits
+    "archive left over": ("idd", "readme", folder(put, "idd.tar.gz", b"\x1f\x8b000"), "unread_file"),
+    "files of macOS": ("mapillary", "readme", folder(put, "training/images/._x.jpg", b"\0\5\x16\7"), "unread_file"),
+    "upper-case suffix": ("gtav", "readme", upper_case, "unread_file orphan_label count"),
+    "image of another suffix": ("idd", "readme", surplus_image, "unread_file"),
+    # Pairs and splits
     "no pair": ("gtav", "readme", no_pair, "count"),
-    "no label": ("gtav", "readme", label(Path.unlink), "missing_label"),
+    "no label": ("gtav", "readme", label(Path.unlink), "missing_label refused_split"),
     "no image": ("bdd100k", "readme", no_image, "orphan_label count"),
-    "surplus label": ("bdd100k", "official", surplus_label, "orphan_label"),
     "IDD's level 3 ids": (
-        "idd",
-        "official",
-        folder(other_kind, "_polygons.json", "_labellevel3Ids.png"),
-        "other_labels",
-    ),
+        "idd", "official", folder(other_kind, "_polygons.json", "_labellevel3Ids.png"), "missing_label refused_split"),
     "BDD100K's colours": (
-        "bdd100k",
-        "readme",
-        folder(other_kind, "_train_id", "_train_color"),
-        "other_labels orphan_label",
-    ),
-    "split.mat cut short": ("gtav", "official", folder(put, "split.mat", b"MATLAB 5.0 MAT-file"), "split_source"),
+        "bdd100k", "readme", folder(other_kind, "_train_id", "_train_color"),
+        "missing_label orphan_label refused_split"),
+    "split.mat cut short": ("gtav", "official", folder(put, "split.mat", b"MATLAB 5.0 MAT-file"), "refused_split"),
     "split.mat of other data": ("gtav", "official", renumbered, "no_images"),
-    "no split.mat": ("gtav", "official", folder(move, "split.mat", "read_mapping/other.mat"), "loader"),
     "image known to be invalid": ("gtav", "readme", known_as_invalid, "loader count"),
     "image of train in val": ("cityscapes", "readme", double, "double"),
-    # Files
-    "empty image": ("gtav", "readme", image(Path.write_bytes, b""), "empty_file"),
-    "empty label": ("synthia", "readme", label(Path.write_bytes, b""), "empty_file"),
-    "label as LFS pointer": ("cityscapes", "readme", label(Path.write_bytes, LFS), "lfs_pointer"),
-    "image as web page": ("bdd100k", "readme", image(Path.write_bytes, HTML), "html_page"),
-    "polygons as web page": ("idd", "official", label(Path.write_bytes, HTML), "html_page"),
-    "image as dangling link": ("idd", "readme", image(dangle), "dangling_link"),
-    "image is text": ("cityscapes", "readme", image(Path.write_bytes, b"no picture"), "unreadable"),
-    "PNG cut short": ("gtav", "official", image(truncate), "truncated"),
-    "JPEG cut short": ("bdd100k", "official", image(truncate), "truncated"),
-    "16-bit label cut short": ("synthia", "readme", label(truncate), "truncated"),
-    "polygons cut short": ("idd", "official", label(truncate), "broken_polygons"),
+    # What the loader refuses
+    "empty image": ("gtav", "readme", image(Path.write_bytes, b""), "bad_image"),
+    "label as LFS pointer": ("cityscapes", "readme", label(Path.write_bytes, LFS), "bad_label"),
+    "image as web page": ("bdd100k", "readme", image(Path.write_bytes, HTML), "bad_image"),
+    "polygons as web page": ("idd", "official", label(Path.write_bytes, HTML), "bad_label"),
+    "image as dangling link": ("idd", "readme", image(dangle), "bad_image"),
+    "PNG cut short": ("gtav", "official", image(truncate), "bad_image"),
+    "JPEG cut short": ("bdd100k", "official", image(truncate), "bad_image"),
+    "16-bit label cut short": ("synthia", "readme", label(truncate), "bad_label"),
     "polygons of another size": ("idd", "official", label(wider_polygons), "size_mismatch"),
-    "label of another size": ("bdd100k", "readme", label(resized), "size_mismatch"),
-    "GTAV label of another size": ("gtav", "readme", label(resized), "size_mismatch"),
+    "GTAV label of another size": ("gtav", "readme", label(resized), "size_mismatch refused_split"),
     "image of another size": ("synthia", "readme", image(resized), "size_mismatch other_size"),
+    "image of 12 bits": ("gtav", "readme", image(twelve_bits), "bad_image"),
+    "SYNTHIA in 8 bits": ("synthia", "readme", label(mode, "RGB"), "bad_label"),
+    "instance ids": ("cityscapes", "official", label(filled, 0, 26001, np.uint16), "bad_label"),
+    "colours named labelIds": ("cityscapes", "readme", label(coloured), "bad_label"),
+    "BDD100K's id column": ("bdd100k", "readme", label(filled, 0, 29), "bad_label"),
+    # What training would read without an error
     "pair resized": ("bdd100k", "readme", both(resized), "other_size"),
-    "image of floats": ("gtav", "readme", image(mode, "F"), "image_depth"),
-    "image of 12 bits": ("gtav", "readme", image(twelve_bits), "image_depth"),
     "image to be turned": ("bdd100k", "readme", image(upside_down), "turned"),
     "image without colours": ("gtav", "readme", image(mode, "L"), "grey_image"),
-    # Contents of labels
-    "SYNTHIA in 8 bits": ("synthia", "readme", label(mode, "RGB"), "label_8_bit"),
-    "SYNTHIA as train ids": ("synthia", "official", label(filled, 0, 2), "label_8_bit"),
-    "SYNTHIA without classes": ("synthia", "readme", label(without_classes), "zero_channel"),
-    "instance ids": ("cityscapes", "official", label(filled, 0, 26001, np.uint16), "label_mode"),
-    "colours named labelIds": ("cityscapes", "readme", label(coloured), "colour_label"),
     "label as JPEG": ("bdd100k", "readme", label(lossy), "lossy_label"),
-    "BDD100K's id column": ("bdd100k", "readme", label(filled, 0, 29), "unknown_ids"),
-    "train ids in labelIds": ("cityscapes", "readme", all_labels(as_train_ids, "cityscapes"), "train_ids"),
     "train ids in one labelIds": ("cityscapes", "official", label(as_train_ids, "cityscapes"), "train_ids"),
     "train ids as Mapillary's": ("mapillary", "official", all_labels(as_train_ids, "mapillary"), "train_ids"),
     "palette in another order": ("gtav", "readme", label(requantised), "other_palette"),
     "GTAV in colours": ("gtav", "official", label(mode, "RGB"), "stored_as_colours"),
-    "GTAV in colours, resized": ("gtav", "readme", label(smoothed), "unknown_colours"),
-    "label all void": ("gtav", "readme", label(filled, 0, 0), "void_label"),
-    "label of sky": ("cityscapes", "readme", label(filled, CITYSCAPES_IDS[10], CITYSCAPES_IDS[10]), "one_class"),
-}
+    "GTAV in colours, resized": ("gtav", "readme", label(smoothed), "stored_as_colours"),
+    "SYNTHIA without classes": ("synthia", "readme", label(without_classes), "plain_label"),
+    "label of sky": ("cityscapes", "readme", label(filled, CITYSCAPES_IDS[10], CITYSCAPES_IDS[10]), "plain_label"),
+}  # fmt: skip
