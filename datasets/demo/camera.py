@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from datasets.demo.styles import HOURS, RGB, Range, Style
 from datasets.labels import CLASSES, IGNORE
@@ -71,13 +71,6 @@ class Camera:
         if name is not None:
             self.pen.polygon(corners, fill=_IDS[name])
 
-    def line(self, pixels: np.ndarray, width: float, colour: RGB, name: str | None = None) -> None:
-        """Draw a line through pixels (N,2), of a width in metres."""
-        corners, thickness = pixels.ravel().tolist(), max(1, round(width * self.focal / max(self.depth, 0.5)))
-        self.brush.line(corners, fill=self.seen(colour), width=thickness)
-        if name is not None:
-            self.pen.line(corners, fill=_IDS[name], width=thickness)
-
     def seen(self, colour: RGB) -> RGB:
         """A colour in the light of the hour, through the haze up to its depth. Lamps have levels above 255."""
         clear = math.exp(-self.fog * self.depth / _HAZE_METRES)
@@ -108,7 +101,12 @@ class Plane:
         self.polygon(CIRCLE * radius + centre, colour, name)
 
     def line(self, points: ArrayLike, width: float, colour: RGB, name: str | None = None) -> None:
-        self.camera.line(self.pixels(points), width, colour, name)
+        """A line of a width in metres."""
+        camera, corners = self.camera, self.pixels(points).ravel().tolist()
+        thickness = max(1, round(width * camera.focal / camera.depth))
+        camera.brush.line(corners, fill=camera.seen(colour), width=thickness)
+        if name is not None:
+            camera.pen.line(corners, fill=_IDS[name], width=thickness)
 
 
 def photograph(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
@@ -118,12 +116,9 @@ def photograph(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     image = np.asarray(camera.picture.reduce(_SCALE), dtype=np.float32)
     rows, columns = ((np.arange(side) + rng.integers(_TILE)) % _TILE for side in labels.shape)
     image *= 1 + style.texture * _textures()[np.minimum(labels, len(CLASSES)), rows[:, None], columns, None]
-    saturation, grey = style.saturation * rng.uniform(0.85, 1.15), np.array([[0.299], [0.587], [0.114]])
-    mix = (saturation * np.eye(3) + (1 - saturation) * grey) * style.tint * rng.uniform(0.95, 1.05, 3)
-    image = image @ mix.astype(np.float32)
-    mean = image.mean()
-    image = mean + (image - mean) * np.float32(style.contrast * rng.uniform(0.85, 1.15))
-    picture = Image.fromarray(image.clip(0, 255).astype(np.uint8))
+    picture = Image.fromarray((image * np.float32(style.tint)).clip(0, 255).astype(np.uint8))
+    picture = ImageEnhance.Color(picture).enhance(style.saturation * rng.uniform(0.85, 1.15))
+    picture = ImageEnhance.Contrast(picture).enhance(style.contrast * rng.uniform(0.85, 1.15))
     picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0, style.blur)))
     noise = style.noise * rng.uniform(0.6, 1.4) * rng.standard_normal((*labels.shape, 1), dtype=np.float32)
     return (np.asarray(picture) + noise).clip(0, 255).astype(np.uint8), labels

@@ -103,16 +103,15 @@ def _paint_person(figure: Plane) -> None:
     for foot in (-stride, stride):
         figure.line([(0, 0.85), (foot, 0)], 0.2, shade(trousers, 0.9 + foot), "person")
     figure.polygon(_COAT, _cloth(figure), "person")
-    _paint_head(figure, (0, 1.62), "person")
+    figure.disc((0, 1.62), 0.14, _skin(figure), "person")
 
 
 def _cloth(figure: Plane) -> RGB:
     return tone(figure.rng, (0, 1), (0, 0.8), (0.08, 0.9))
 
 
-def _paint_head(figure: Plane, centre: tuple[float, float], name: str) -> None:
-    figure.disc(centre, 0.15, tone(figure.rng, (0, 0.12), (0, 0.6), (0.05, 0.5)), name)
-    figure.disc(np.add(centre, (0.03, -0.03)), 0.11, tone(figure.rng, (0.04, 0.09), (0.3, 0.6), (0.3, 0.9)))
+def _skin(figure: Plane) -> RGB:
+    return tone(figure.rng, (0.04, 0.09), (0.3, 0.6), (0.3, 0.9))
 
 
 def _paint_cycle(figure: Plane, name: str) -> None:
@@ -131,7 +130,7 @@ def _paint_cycle(figure: Plane, name: str) -> None:
         figure.line([(-0.2, 0.9), (0.18, 0.8), (0.04, 0.3)], 0.2, shade(colour, 0.6), "rider")
         figure.line([(-0.2, 0.85), (0.04, 1.4)], 0.34, coat, "rider")
         figure.line([(0.04, 1.35), (0.34, 1.05)], 0.13, shade(coat, 0.8), "rider")
-        _paint_head(figure, (0.12, 1.6), "rider")
+        figure.disc((0.12, 1.6), 0.15, _skin(figure), "rider")
 
 
 def _paint_tree(figure: Plane) -> None:
@@ -169,8 +168,8 @@ def _paint_traffic_sign(figure: Plane) -> None:
     _paint_post(figure, low)
     board = np.array(_BOARDS[rng.integers(len(_BOARDS))]) * rng.uniform(0.42, 0.6)
     rim, face = _SIGNS[rng.integers(len(_SIGNS))]
-    figure.polygon(board + (0, low), rim, "traffic sign")
-    figure.polygon(board * 0.7 + (0, low), face)
+    for part, colour in ((1, rim), (0.7, face)):
+        figure.polygon(board * part + np.array((0, low)), colour, "traffic sign")
 
 
 FIGURES = {

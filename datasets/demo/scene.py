@@ -12,7 +12,7 @@ from datasets.demo.objects import BODIES, FIGURES
 from datasets.demo.styles import RGB, Style
 
 _STATIONS = (1 + 139 * np.linspace(0, 1, 16) ** 3).tolist()  # metres ahead, closer together near the camera
-_BARRIERS = ("wall", "fence", "vegetation")
+_BORDERS = ("building", "wall", "fence", "vegetation")
 _STARS = (*BODIES, "motorcycle", "bicycle", "wall", "fence")  # rare classes
 Objects = Iterator[tuple[float, Callable[[], None]]]  # depth in metres and what paints it
 
@@ -92,12 +92,11 @@ def _traffic(camera: Camera, lanes: int, half: float, star: str) -> Objects:
 
 
 def _roadsides(camera: Camera, half: float) -> Objects:
-    """Street furniture and trees along the kerbs, and people behind them."""
-    furniture = dict.fromkeys(("street lamp", "traffic light", "traffic sign", "tree"), 1.0)
-    walkers = {"person": 6 * camera.style.crowd, "bicycle": 1.0, "tree": 1.0}
+    """Street furniture, trees and people along the kerbs."""
+    shares = {"person": 4 * camera.style.crowd, "bicycle": 0.7, "tree": 1.5}
+    shares |= dict.fromkeys(("street lamp", "traffic light", "traffic sign"), 1.3)
     for side in (-1, 1):
-        yield from _row(camera, furniture, side * (half + 0.7), camera.rng.uniform(6, 14), 8)
-        yield from _row(camera, walkers, side * (half + 2), camera.rng.uniform(5, 14), 10 / camera.style.crowd)
+        yield from _row(camera, shares, side * (half + 1.5), camera.rng.uniform(4, 9), 3.5)
 
 
 def _row(
@@ -121,24 +120,21 @@ def _object(
 
 
 def _borders(camera: Camera, borders: dict[int, float], star: str) -> Objects:
-    """Houses, walls, fences and hedges along both sides; a house or trees stand behind the low ones."""
+    """Houses, walls, fences and hedges along both sides; trees stand behind the low ones."""
     rng = camera.rng
     for side, border in borders.items():
         near = rng.uniform(2, 5)
         while near < 80:
-            far, behind = near + rng.uniform(8, 18), border
-            is_star = star in _BARRIERS and near < 6
-            if is_star or rng.random() < 0.4:
-                name = star if is_star else rng.choice(_BARRIERS, p=(0.25, 0.25, 0.5))
-                flank = Plane(camera, (side * border, 0, near), (0, 0, 1))
-                yield far, partial(_paint_barrier, flank, far - near, name)
-                behind += rng.uniform(3, 8)
-            if behind == border or rng.random() < 0.3:
-                flank = Plane(camera, (side * behind, 0, near), (0, 0, 1))
-                yield far + 0.2, partial(_paint_building, flank, far - near)
+            far, name = near + rng.uniform(8, 18), rng.choice(_BORDERS, p=(0.6, 0.1, 0.1, 0.2))
+            if star in _BORDERS and near < 6:
+                name = star
+            flank = Plane(camera, (side * border, 0, near), (0, 0, 1))
+            if name == "building":
+                yield far, partial(_paint_building, flank, far - near)
             else:
+                yield far, partial(_paint_barrier, flank, far - near, name)
                 for ahead in rng.uniform(max(near, 6), far, 3).tolist():
-                    yield far + 0.1, _object(camera, "tree", side * rng.uniform(border + 1.5, behind + 2), ahead)[1]
+                    yield far + 0.1, _object(camera, "tree", side * (border + rng.uniform(1.5, 8)), ahead)[1]
             near = far + rng.choice((0, 4))
 
 
@@ -166,18 +162,15 @@ def _paint_windows(face: Plane, corners: np.ndarray, size: tuple[float, float], 
 
 
 def _paint_barrier(flank: Plane, length: float, name: str) -> None:
-    """A wall, a fence of pickets, or a hedge with tufts."""
+    """A wall, a fence of pickets with a rail, or a hedge with tufts."""
     rng, height, colour = flank.rng, flank.rng.uniform(1.2, 2.6), tone(flank.rng, (0, 1), (0, 0.4), (0.2, 0.9))
-    if name == "fence":  # what shows between the pickets is fence too, as in the real labels
-        flank.box((0, 0, length, height), None, name)
-        flank.box((0, height - 0.3, length, height - 0.15), colour)
-        for along in np.arange(length, 0, -0.5).tolist():
+    if name == "vegetation":
+        colour = tone(rng, flank.camera.style.leaf, (0.25, 0.75), (0.2, 0.6))
+    # What shows between the pickets is fence too, as in the real labels.
+    flank.box((0, 0, length, height), None if name == "fence" else colour, name)
+    flank.box((0, height - 0.16, length, height), shade(colour, 0.9 if name == "vegetation" else 1.2))
+    for along in np.arange(length, 0, -0.5).tolist():
+        if name == "fence":
             flank.box((along, 0, along + 0.16, height), colour)
-    elif name == "wall":
-        flank.box((0, 0, length, height), colour, name)
-        flank.box((0, height - 0.16, length, height), shade(colour, 1.2))
-    else:
-        leaf = tone(rng, flank.camera.style.leaf, (0.25, 0.75), (0.2, 0.6))
-        for along in np.linspace(length, 0, 20).tolist():
-            flank.disc((along, height * 0.9), 0.5, shade(leaf, rng.uniform(0.8, 1.2)), name)
-        flank.box((0, 0, length, height), leaf, name)
+        if name == "vegetation":
+            flank.disc((along, height), 0.5, shade(colour, rng.uniform(0.8, 1.2)), name)
