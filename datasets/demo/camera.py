@@ -49,7 +49,8 @@ class Camera:
         self.focal, self.horizon = rng.uniform(0.55, 0.75) * self.width, rng.uniform(*style.horizon) * self.height
         self.elevation, self.offset = rng.uniform(*style.elevation), lane + rng.normal(0, 0.5)
         self.bend = rng.uniform(-0.003, 0.003)  # the street at Z metres lies bend * Z^2 metres farther right
-        self.hour, self.fog = HOURS[rng.choice(len(HOURS), p=style.hours)], rng.uniform(*style.fog)
+        self.gain, self.zenith, self.haze = HOURS[rng.choice(len(HOURS), p=style.hours)]
+        self.fog = rng.uniform(*style.fog)
         self.depth = 0.0  # of the next shapes, in metres
         self.picture = Image.new("RGB", (self.width, self.height))
         self.labels = Image.new("L", self.picture.size, _IDS["sky"])
@@ -57,11 +58,10 @@ class Camera:
 
     def project(self, points: ArrayLike) -> np.ndarray:
         """Metres (right, up, ahead) to pixels (x, y): (..., 3) -> (..., 2)."""
-        right, up, ahead = np.moveaxis(np.asarray(points, dtype=np.float64), -1, 0)
-        ahead = np.maximum(ahead, 0.5)
-        scale = self.focal / ahead
-        x = self.width / 2 + scale * (right - self.offset + self.bend * ahead**2)
-        return np.stack([x, self.horizon + scale * (self.elevation - up)], -1)
+        points = np.asarray(points, dtype=np.float64)
+        ahead = np.maximum(points[..., 2], 0.5)
+        right, up = points[..., 0] - self.offset + self.bend * ahead**2, points[..., 1] - self.elevation
+        return np.stack([self.width / 2 + self.focal * right / ahead, self.horizon - self.focal * up / ahead], -1)
 
     def polygon(self, pixels: np.ndarray, colour: RGB | None, name: str | None = None) -> None:
         """Fill a polygon (N,2). Without a colour only its class changes, without a class only its colour."""
@@ -74,7 +74,7 @@ class Camera:
     def seen(self, colour: RGB) -> RGB:
         """A colour in the light of the hour, through the haze up to its depth. Lamps have levels above 255."""
         clear = math.exp(-self.fog * self.depth / _HAZE_METRES)
-        levels = zip(colour, self.hour.gain, self.hour.haze, strict=True)
+        levels = zip(colour, self.gain, self.haze, strict=True)
         return tuple(min(255, int(haze + (level * gain - haze) * clear)) for level, gain, haze in levels)
 
 

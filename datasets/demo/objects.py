@@ -54,27 +54,24 @@ def _paint_vehicle(figure: Plane, name: str) -> None:
     across = np.array([-along[2], 0, along[0]]) * width / 2 / length  # to the left
     tail = figure.origin - along / 2
     Plane(camera, tail, along, across).polygon([(0, -1.2), (0, 1.2), (1, 1.2), (1, -1.2)], _SHADOW)
-    sides = [Plane(camera, tail + side * across, along, up) for side in (1, -1)]
-    left, right = (side.origin + np.array(body.outline) @ side.axes for side in sides)
-    edges = np.stack([left, np.roll(left, -1, 0), np.roll(right, -1, 0), right], 1)  # edge, corner, metres
-    for edge in np.argsort(-edges[..., 2].mean(1)).tolist():
-        pixels = camera.project(edges[edge])
-        if _is_front(pixels):
-            camera.polygon(pixels, _GLASS if edge in body.glass else shade(colour, 1.1), name)
-            if edge in (0, len(edges) - 2):
-                end = tail + along if edge else tail
-                _paint_end(Plane(camera, end, across, up), name, _HEADLAMP if edge else _TAIL_LAMP)
-    for side, corners in zip(sides, (left[::-1], right), strict=True):
-        pixels = camera.project(corners)
-        if _is_front(pixels):
-            camera.polygon(pixels, shade(colour, 0.9), name)
-            _paint_side(side, name)
-
-
-def _is_front(pixels: np.ndarray) -> bool:
-    """Whether the corners (N,2) of a face run clockwise in the picture, as they do for an eye outside the body."""
-    x, y = pixels.T
-    return np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) > 0
+    left, right = (Plane(camera, tail + side * across, along, up) for side in (1, -1))
+    corners = [side.origin + np.array(body.outline) @ side.axes for side in (left, right)]
+    after, count = np.roll(corners, -1, 1), len(body.outline)
+    faces = [*np.stack([corners[0], after[0], after[1], corners[1]], 1), corners[0][::-1], corners[1]]
+    details = {
+        0: partial(_paint_end, Plane(camera, tail, across, up), name, _TAIL_LAMP),
+        count - 2: partial(_paint_end, Plane(camera, tail + along, across, up), name, _HEADLAMP),
+        count: partial(_paint_side, left, name),
+        count + 1: partial(_paint_side, right, name),
+    }
+    for face in sorted(range(count + 2), key=lambda face: -faces[face][:, 2].mean()):
+        pixels = camera.project(faces[face])
+        x, y = pixels.T
+        if np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) > 0:  # clockwise, as for an eye outside the body
+            paint = shade(colour, 0.9 if face >= count else 1.1)
+            camera.polygon(pixels, _GLASS if face in body.glass else paint, name)
+            if face in details:
+                details[face]()
 
 
 def _paint_side(side: Plane, name: str) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datasets.demo.camera import CIRCLE, Camera, Plane, photograph, shade, tone
 from datasets.demo.objects import BODIES, FIGURES
@@ -14,7 +14,8 @@ from datasets.demo.styles import RGB, Style
 _STATIONS = (1 + 139 * np.linspace(0, 1, 16) ** 3).tolist()  # metres ahead, closer together near the camera
 _BORDERS = ("building", "wall", "fence", "vegetation")
 _STARS = (*BODIES, "motorcycle", "bicycle", "wall", "fence")  # rare classes
-Objects = Iterator[tuple[float, Callable[[], None]]]  # depth in metres and what paints it
+Object = tuple[float, Callable[[], None]]  # depth in metres and what paints it
+Objects = Iterator[Object]
 
 
 def draw_scene(style: Style, rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +23,8 @@ def draw_scene(style: Style, rng: np.random.Generator, size: tuple[int, int]) ->
     lanes = int(rng.integers(1, 3))  # each way
     half = lanes * rng.uniform(3.2, 3.8)  # metres from the middle of the road to the kerb
     camera = Camera(style, rng, size, half * (-0.5 if style.left_hand else 0.5))
-    _paint_sky(camera)
+    sky = Image.linear_gradient("L").resize((camera.width, int(camera.project((0, 0, _STATIONS[-2]))[1])))
+    camera.picture.paste(ImageOps.colorize(sky, camera.zenith, camera.haze))
     borders = _paint_ground(camera, lanes, half)
     star = _STARS[rng.integers(len(_STARS))]  # stands near the camera, so that rare classes are seen well
     objects = [*_traffic(camera, lanes, half, star), *_roadsides(camera, half), *_borders(camera, borders, star)]
@@ -34,14 +36,6 @@ def draw_scene(style: Style, rng: np.random.Generator, size: tuple[int, int]) ->
         bonnet = CIRCLE * size + (0.5 * camera.width, camera.height)
         camera.polygon(bonnet, tone(rng, (0, 1), (0, 0.3), (0.08, 0.6)), "void")
     return photograph(camera)
-
-
-def _paint_sky(camera: Camera) -> None:
-    """A gradient from the top to where the ground begins."""
-    height = int(camera.project((0, 0, _STATIONS[-2]))[1])
-    ramp = np.linspace(0, 1, height)[:, None, None] ** 1.3
-    sky = np.array(camera.hour.zenith) * (1 - ramp) + np.array(camera.hour.haze) * ramp
-    camera.picture.paste(Image.fromarray(sky.astype(np.uint8)).resize((camera.width, height)))
 
 
 def _paint_ground(camera: Camera, lanes: int, half: float) -> dict[int, float]:
@@ -86,9 +80,8 @@ def _traffic(camera: Camera, lanes: int, half: float, star: str) -> Objects:
         yield _object(camera, star, rng.normal(0, 2), start, rng.integers(2) * np.pi + rng.normal(0, 0.2))
     for lane in range(2 * lanes):
         right = (lane + 0.5) * half / lanes - half
-        comes = (right < 0) != camera.style.left_hand
-        heading = np.pi * (-0.5 if comes else 0.5)
-        yield from _row(camera, shares, right, start + rng.uniform(1, 8), 4 + rng.exponential(8), heading)
+        yaw = np.pi * (-0.5 if (right < 0) != camera.style.left_hand else 0.5)
+        yield from _row(camera, shares, right, start + rng.uniform(1, 8), 4 + rng.exponential(8), yaw)
 
 
 def _roadsides(camera: Camera, half: float) -> Objects:
@@ -99,23 +92,19 @@ def _roadsides(camera: Camera, half: float) -> Objects:
         yield from _row(camera, shares, side * (half + 1.5), camera.rng.uniform(4, 9), 3.5)
 
 
-def _row(
-    camera: Camera, shares: dict[str, float], right: float, start: float, gap: float, heading: float = 0.0
-) -> Objects:
+def _row(camera: Camera, shares: dict[str, float], right: float, start: float, gap: float, yaw: float = 0) -> Objects:
     """Objects one behind the other, at random distances and in random order."""
     rng, weights, ahead = camera.rng, np.array(list(shares.values())), start
     while ahead < 70:
         name = str(rng.choice(list(shares), p=weights / weights.sum()))
         length = BODIES[name].size[0] if name in BODIES else 1.0
-        yield _object(camera, name, right + rng.normal(0, 0.3), ahead + length / 2, heading + rng.normal(0, 0.04))
+        yield _object(camera, name, right + rng.normal(0, 0.3), ahead + length / 2, yaw + rng.normal(0, 0.04))
         ahead += length + gap * rng.uniform(0.2, 1.8)
 
 
-def _object(
-    camera: Camera, name: str, right: float, ahead: float, heading: float = 0.0
-) -> tuple[float, Callable[[], None]]:
-    """An object in its place. A heading of 0 is to the right, pi / 2 is straight ahead; only vehicles turn."""
-    along = (np.cos(heading), 0, np.sin(heading)) if name in BODIES else (1, 0, 0)
+def _object(camera: Camera, name: str, right: float, ahead: float, yaw: float = 0) -> Object:
+    """An object in its place. A yaw of 0 is to the right, pi / 2 is straight ahead; only vehicles turn."""
+    along = (np.cos(yaw), 0, np.sin(yaw)) if name in BODIES else (1, 0, 0)
     return ahead, partial(FIGURES[name], Plane(camera, (right, 0, ahead), along))
 
 
@@ -148,17 +137,9 @@ def _paint_building(flank: Plane, length: float) -> None:
     for face, wide, light in ((flank, length, rng.uniform(0.75, 1.0)), (front, rng.uniform(8, 14), 1.0)):
         face.box((0, 0, wide, height), shade(colour, light), "building")
         face.box((0, height - 0.35, wide, height), shade(colour, 0.7))
-        left, low = np.meshgrid(np.arange(bay * 0.4, wide - bay * part, bay), np.arange(1.2, height - 2, storey))
-        _paint_windows(face, np.stack([left, low], -1).reshape(-1, 1, 2), (bay * part, storey * 0.5), pane)
-
-
-def _paint_windows(face: Plane, corners: np.ndarray, size: tuple[float, float], colour: RGB) -> None:
-    """Windows from their lower left corners N,1,2, without those too small or too far aside to be seen."""
-    pixels = face.pixels(corners + np.array([(0, 0), (0, 1), (1, 1), (1, 0)]) * size)
-    low, high = pixels.min(1), pixels.max(1)
-    visible = (high > 0).all(1) & (low < face.camera.picture.size).all(1) & (high - low > 3).all(1)
-    for window in pixels[visible]:
-        face.camera.polygon(window, colour)
+        if flank.origin[2] < 45:  # farther away, windows are too small to be seen
+            for left, low in product(np.arange(bay * 0.4, wide - bay * part, bay), np.arange(1.2, height - 2, storey)):
+                face.box((left, low, left + bay * part, low + storey * 0.5), pane)
 
 
 def _paint_barrier(flank: Plane, length: float, name: str) -> None:

@@ -1,25 +1,15 @@
 """The look of each domain: its camera, light, picture and street. All domains share the shapes of objects."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 RGB = tuple[int, int, int]
 Range = tuple[float, float]
 
-
-class Hour(NamedTuple):
-    """The light at a time of day."""
-
-    gain: tuple[float, float, float]  # factors of red, green and blue
-    zenith: RGB  # colour of the sky overhead
-    haze: RGB  # colour of the sky at the horizon
-
-
-HOURS = (
-    Hour((1.05, 1.03, 0.98), (80, 140, 215), (190, 215, 235)),  # day
-    Hour((0.95, 0.98, 1.02), (165, 172, 182), (205, 208, 212)),  # overcast
-    Hour((0.88, 0.68, 0.58), (95, 95, 150), (245, 170, 105)),  # dusk
-    Hour((0.46, 0.47, 0.56), (14, 18, 38), (46, 46, 66)),  # night
+HOURS = (  # gains of red, green and blue; colours of the sky overhead and of the haze at the horizon
+    ((1.05, 1.03, 0.98), (80, 140, 215), (190, 215, 235)),  # day
+    ((0.95, 0.98, 1.02), (165, 172, 182), (205, 208, 212)),  # overcast
+    ((0.88, 0.68, 0.58), (95, 95, 150), (245, 170, 105)),  # dusk
+    ((0.46, 0.47, 0.56), (14, 18, 38), (46, 46, 66)),  # night
 )
 
 

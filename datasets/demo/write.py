@@ -4,7 +4,8 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,8 +95,11 @@ def write_demo(
     for home, note in missing.items():
         _prepare(home, note)
         tasks += [(home, note, split, index) for split in SPLITS for index in range(note[split])]
-    for _ in tqdm(_draw(tasks, workers), total=len(tasks), disable=not tasks, desc="drawing", unit="image"):
-        pass
+    workers = min(workers or os.cpu_count() or 1, max(1, len(tasks)))
+    # Fresh processes: a fork of a process that has used torch may hang.
+    with ThreadPool(1) if workers == 1 else multiprocessing.get_context("spawn").Pool(workers) as pool:
+        drawn = pool.imap_unordered(_write_scene, tasks, chunksize=4)
+        list(tqdm(drawn, total=len(tasks), disable=not tasks, desc="drawing", unit="image"))
     for home, note in missing.items():
         write_json(home / "demo.json", note | {"complete": True})
     return {home: home in missing for home in notes}
@@ -134,17 +138,6 @@ def _prepare(home: Path, note: dict[str, Any]) -> None:
         for split in SPLITS:
             lines = "".join(f"{Path(file).name}\n" for file in files[split])
             write_text(home / "split_data" / f"synthia_split_{split}.txt", lines)
-
-
-def _draw(tasks: list[Task], workers: int) -> Iterator[None]:
-    """Draw all scenes, in several processes or in this one."""
-    workers = min(workers or os.cpu_count() or 1, max(1, len(tasks)))
-    if workers == 1:
-        yield from map(_write_scene, tasks)
-        return
-    # Fresh processes: a fork of a process that has used torch may hang.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(_write_scene, tasks, chunksize=4)
 
 
 def _write_scene(task: Task) -> None:
