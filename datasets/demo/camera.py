@@ -127,9 +127,10 @@ def photograph(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def _textures() -> np.ndarray:
     """Periodic noise around 0, from a fixed seed, for each class and for void: 20,256,256 float32."""
+    from scipy.ndimage import gaussian_filter  # slow to import
+
     rng, textures = np.random.default_rng(0), np.zeros((len(CLASSES) + 1, _TILE, _TILE), dtype=np.float32)
     for name, (height, width, strength) in _TEXTURES.items():
-        falloff = [np.exp(-2 * (np.pi * side * np.fft.fftfreq(_TILE)) ** 2) for side in (height, width)]
-        blobs = np.fft.ifft2(np.fft.fft2(rng.standard_normal((_TILE, _TILE))) * np.outer(*falloff)).real
+        blobs = gaussian_filter(rng.standard_normal((_TILE, _TILE)), (height, width), mode="wrap")
         textures[_IDS[name]] = strength * blobs / blobs.std()
     return textures

@@ -1,4 +1,7 @@
-"""What stands in a street: vehicles are solid bodies; all others are flat figures that face the camera."""
+"""What stands in a street: vehicles are solid bodies; all others are flat figures that face the camera.
+
+Each painter takes a plane, whose origin is the foot of the object, and the object's class.
+"""
 
 from functools import partial
 from itertools import pairwise
@@ -11,6 +14,7 @@ from datasets.demo.styles import RGB
 
 _DARK, _GLASS, _GREY, _SHADOW = (26, 26, 30), (38, 46, 56), (130, 130, 134), (50, 50, 54)
 _HEADLAMP, _TAIL_LAMP, _LIGHTS = (540, 520, 450), (430, 40, 50), ((80, 470, 250), (530, 380, 60), (530, 80, 60))
+_CLOTH, _SKIN = ((0, 1), (0, 0.8), (0.08, 0.9)), ((0.04, 0.09), (0.3, 0.6), (0.3, 0.9))
 _COAT = [(-0.28, 0.9), (-0.24, 1.4), (-0.08, 1.5), (0.08, 1.5), (0.24, 1.4), (0.28, 0.9), (0.2, 0.7), (-0.2, 0.7)]
 _FRAME = [(-0.55, 0.36), (-0.2, 0.85), (0.4, 0.82), (0, 0.32), (-0.2, 0.85), (0, 0.32), (-0.55, 0.36)]
 _MOTOR = [(-0.98, 0.7), (-0.9, 0.88), (-0.1, 0.8), (0.4, 1.0), (0.6, 0.75), (0.35, 0.24), (-0.4, 0.24)]
@@ -94,26 +98,18 @@ def _paint_end(end: Plane, name: str, lamp: RGB) -> None:
         end.box((left, 0.55 * metre, left + 0.3, 0.75 * metre), lamp)
 
 
-def _paint_person(figure: Plane) -> None:
-    stride, trousers = figure.rng.uniform(0.05, 0.35), _cloth(figure)
+def _paint_person(figure: Plane, name: str) -> None:
+    stride, trousers = figure.rng.uniform(0.05, 0.35), tone(figure.rng, *_CLOTH)
     figure.axes *= figure.rng.uniform(0.8, 1.1)
     for foot in (-stride, stride):
-        figure.line([(0, 0.85), (foot, 0)], 0.2, shade(trousers, 0.9 + foot), "person")
-    figure.polygon(_COAT, _cloth(figure), "person")
-    figure.disc((0, 1.62), 0.14, _skin(figure), "person")
-
-
-def _cloth(figure: Plane) -> RGB:
-    return tone(figure.rng, (0, 1), (0, 0.8), (0.08, 0.9))
-
-
-def _skin(figure: Plane) -> RGB:
-    return tone(figure.rng, (0.04, 0.09), (0.3, 0.6), (0.3, 0.9))
+        figure.line([(0, 0.85), (foot, 0)], 0.2, shade(trousers, 0.9 + foot), name)
+    figure.polygon(_COAT, tone(figure.rng, *_CLOTH), name)
+    figure.disc((0, 1.62), 0.14, tone(figure.rng, *_SKIN), name)
 
 
 def _paint_cycle(figure: Plane, name: str) -> None:
     """A bicycle or a motorcycle, seen obliquely from its left or its right, usually with a rider."""
-    rng, coat, colour = figure.rng, _cloth(figure), _cloth(figure)
+    rng, coat, colour = figure.rng, tone(figure.rng, *_CLOTH), tone(figure.rng, *_CLOTH)
     figure.axes[0] *= rng.choice((-1.0, 1.0)) * rng.uniform(0.6, 1)
     for hub in (-0.58, 0.58):  # what shows between the spokes is bicycle too, as in the real labels
         figure.disc((hub, 0.36), 0.38, None if name == "bicycle" else _GREY, name)
@@ -127,55 +123,39 @@ def _paint_cycle(figure: Plane, name: str) -> None:
         figure.line([(-0.2, 0.9), (0.18, 0.8), (0.04, 0.3)], 0.2, shade(colour, 0.6), "rider")
         figure.line([(-0.2, 0.85), (0.04, 1.4)], 0.34, coat, "rider")
         figure.line([(0.04, 1.35), (0.34, 1.05)], 0.13, shade(coat, 0.8), "rider")
-        figure.disc((0.12, 1.6), 0.15, _skin(figure), "rider")
+        figure.disc((0.12, 1.6), 0.15, tone(figure.rng, *_SKIN), "rider")
 
 
-def _paint_tree(figure: Plane) -> None:
+def _paint_tree(figure: Plane, name: str) -> None:
     """A trunk, and a crown of discs, dark ones below and bright ones above."""
     rng, tall, wide = figure.rng, figure.rng.uniform(3, 8), figure.rng.uniform(1.0, 2.6)
     leaf = tone(rng, figure.camera.style.leaf, (0.25, 0.75), (0.2, 0.6))
-    figure.line([(0, 0), (0, tall * 0.75)], 0.35, tone(rng, (0.04, 0.12), (0.1, 0.5), (0.15, 0.45)), "vegetation")
+    figure.line([(0, 0), (0, tall * 0.75)], 0.35, tone(rng, (0.04, 0.12), (0.1, 0.5), (0.15, 0.45)), name)
     for part in np.linspace(0, 1, 8).tolist():
         turn, spread = rng.uniform(0, 2 * np.pi), wide * 0.6 * (1 - 0.6 * part)
         centre = (np.cos(turn) * spread, np.sin(turn) * spread + tall * 0.8 + wide * 0.4 * (part - 0.5))
-        figure.disc(centre, wide * rng.uniform(0.4, 0.6), shade(leaf, 0.6 + 0.6 * part), "vegetation")
+        figure.disc(centre, wide * rng.uniform(0.4, 0.6), shade(leaf, 0.6 + 0.6 * part), name)
 
 
-def _paint_street_lamp(figure: Plane) -> None:
-    """A pole with an arm over the road."""
-    tall, arm = figure.rng.uniform(5, 8), -2 * np.sign(figure.origin[0])
-    path = [(0, 0), (0, tall), (arm * 0.2, tall + 0.4), (arm, tall + 0.5)]
-    figure.line(path, 0.2, tone(figure.rng, (0, 1), (0, 0.15), (0.2, 0.6)), "pole")
+def _paint_post(figure: Plane, name: str) -> None:
+    """A street lamp with an arm over the road, or a post with a traffic light or a traffic sign."""
+    rng, colour = figure.rng, tone(figure.rng, (0, 1), (0, 0.15), (0.2, 0.7))
+    height = rng.uniform(5, 8) if name == "pole" else rng.uniform(2.1, 3.0)
+    figure.line([(0, 0), (0, height)], 0.18, colour, "pole")
+    if name == "pole":
+        arm = -2 * np.sign(figure.origin[0])
+        figure.line([(0, height), (arm * 0.2, height + 0.4), (arm, height + 0.5)], 0.18, colour, "pole")
+    elif name == "traffic light":
+        figure.box((-0.28, height - 0.1, 0.28, height + 1.3), _DARK, name)
+        on = rng.integers(3)
+        for place, lamp in enumerate(_LIGHTS):
+            figure.disc((0, height + 0.2 + 0.4 * place), 0.16, lamp if place == on else shade(lamp, 0.12))
+    else:
+        board = np.array(_BOARDS[rng.integers(len(_BOARDS))]) * rng.uniform(0.42, 0.6)
+        for part, paint in zip((1, 0.7), _SIGNS[rng.integers(len(_SIGNS))], strict=True):
+            figure.polygon(board * part + np.array((0, height)), paint, name)
 
 
-def _paint_post(figure: Plane, height: float) -> None:
-    figure.line([(0, 0), (0, height)], 0.16, tone(figure.rng, (0, 1), (0, 0.15), (0.2, 0.7)), "pole")
-
-
-def _paint_traffic_light(figure: Plane) -> None:
-    low, on = figure.rng.uniform(2.1, 2.7), figure.rng.integers(3)
-    _paint_post(figure, low)
-    figure.box((-0.28, low - 0.1, 0.28, low + 1.3), _DARK, "traffic light")
-    for place, colour in enumerate(_LIGHTS):
-        figure.disc((0, low + 0.2 + 0.4 * place), 0.16, colour if place == on else shade(colour, 0.12))
-
-
-def _paint_traffic_sign(figure: Plane) -> None:
-    rng, low = figure.rng, figure.rng.uniform(2.4, 3.0)
-    _paint_post(figure, low)
-    board = np.array(_BOARDS[rng.integers(len(_BOARDS))]) * rng.uniform(0.42, 0.6)
-    rim, face = _SIGNS[rng.integers(len(_SIGNS))]
-    for part, colour in ((1, rim), (0.7, face)):
-        figure.polygon(board * part + np.array((0, low)), colour, "traffic sign")
-
-
-FIGURES = {
-    **{name: partial(_paint_vehicle, name=name) for name in BODIES},
-    "bicycle": partial(_paint_cycle, name="bicycle"),
-    "motorcycle": partial(_paint_cycle, name="motorcycle"),
-    "person": _paint_person,
-    "tree": _paint_tree,
-    "street lamp": _paint_street_lamp,
-    "traffic light": _paint_traffic_light,
-    "traffic sign": _paint_traffic_sign,
-}
+PAINTERS = dict.fromkeys(BODIES, _paint_vehicle) | dict.fromkeys(("bicycle", "motorcycle"), _paint_cycle)
+PAINTERS |= dict.fromkeys(("pole", "traffic light", "traffic sign"), _paint_post)
+PAINTERS |= {"person": _paint_person, "vegetation": _paint_tree}

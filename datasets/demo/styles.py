@@ -32,7 +32,6 @@ class Style:
     noise: float = 4.0  # standard deviation, in grey levels
     blur: float = 0.5  # radius in pixels, at most
     # Street
-    left_hand: bool = False  # traffic keeps to the left
     crowd: float = 1.0  # factor of the number of people and two-wheelers
     storeys: tuple[int, int] = (2, 6)
     facade: Range = (0.02, 0.16)  # hue
@@ -50,10 +49,10 @@ STYLES = {
         elevation=(1.8, 3.6), horizon=(0.3, 0.46), bonnet=0, fog=(0.05, 0.3), tint=(0.98, 1.0, 1.06), texture=0.3,
         noise=1, blur=0.2, facade=(0.5, 0.9), leaf=(0.24, 0.4),
     ),
-    # India: dusty and warm, low houses, left-hand traffic, many people and two-wheelers.
+    # India: dusty and warm, low houses, many people and two-wheelers.
     "idd": Style(
         hours=(0.6, 0.3, 0.1, 0), fog=(0.4, 1.2), tint=(1.14, 1.0, 0.76), contrast=0.9, saturation=0.85, texture=1.3,
-        noise=6, blur=1.0, left_hand=True, crowd=2, storeys=(1, 4), facade=(0, 1), leaf=(0.15, 0.32),
+        noise=6, blur=1.0, crowd=2, storeys=(1, 4), facade=(0, 1), leaf=(0.15, 0.32),
     ),
     # Germany: one camera, pale and greenish, mostly overcast.
     "cityscapes": Style(

@@ -66,9 +66,6 @@ def scene_files(name: str, layout: str, split: str, index: int) -> tuple[str, st
     return image, rule.of(owners).label(image)
 
 
-Task = tuple[Path, dict[str, Any], str, int]  # folder, the demo's note, split, index
-
-
 def write_demo(
     root: Path | str,
     *,
@@ -91,7 +88,7 @@ def write_demo(
         note |= {"train": 0 if name in val_only else train, "val": val}
         notes[Path(root).expanduser() / LAYOUTS[layout][name].folder] = note
     missing = {home: note for home, note in notes.items() if not _is_complete(home, note)}
-    tasks: list[Task] = []
+    tasks = []
     for home, note in missing.items():
         _prepare(home, note)
         tasks += [(home, note, split, index) for split in SPLITS for index in range(note[split])]
@@ -140,8 +137,8 @@ def _prepare(home: Path, note: dict[str, Any]) -> None:
             write_text(home / "split_data" / f"synthia_split_{split}.txt", lines)
 
 
-def _write_scene(task: Task) -> None:
-    """Draw one scene and write its image and its label."""
+def _write_scene(task: tuple[Path, dict[str, Any], str, int]) -> None:
+    """Draw one scene, of a folder, its note, a split and an index. Write its image and its label."""
     home, note, split, index = task
     name = note["name"]
     rng = np.random.default_rng([note["seed"], list(STYLES).index(name), SPLITS.index(split), index])
