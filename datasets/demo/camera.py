@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from scipy.ndimage import gaussian_filter
 
 from datasets.demo.styles import HOURS, RGB, Range, Style
 from datasets.labels import CLASSES, IGNORE
@@ -14,8 +15,7 @@ from datasets.labels import CLASSES, IGNORE
 _HAZE_METRES = 60.0  # depth at which fog of density 1 leaves 1/e of a colour
 _SCALE = 2  # shapes are drawn at twice the final size, for smooth edges
 _IDS = {**{name: train_id for train_id, name in enumerate(CLASSES)}, "void": IGNORE}
-_TURNS = np.linspace(0, 2 * np.pi, 13)
-CIRCLE = np.stack([np.cos(_TURNS), np.sin(_TURNS)], 1)
+CIRCLE = np.array([(np.cos(turn), np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 13)])
 _TILE = 256  # pixels, side of the periodic textures
 _TEXTURES = {  # class -> height and width of its blobs in pixels, and their strength
     "road": (0.5, 3, 0.08),
@@ -127,8 +127,6 @@ def photograph(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
 @cache
 def _textures() -> np.ndarray:
     """Periodic noise around 0, from a fixed seed, for each class and for void: 20,256,256 float32."""
-    from scipy.ndimage import gaussian_filter  # slow to import
-
     rng, textures = np.random.default_rng(0), np.zeros((len(CLASSES) + 1, _TILE, _TILE), dtype=np.float32)
     for name, (height, width, strength) in _TEXTURES.items():
         blobs = gaussian_filter(rng.standard_normal((_TILE, _TILE)), (height, width), mode="wrap")

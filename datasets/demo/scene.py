@@ -14,6 +14,7 @@ from datasets.demo.styles import Style
 _STATIONS = (1 + 139 * np.linspace(0, 1, 16) ** 3).tolist()  # metres ahead, closer together near the camera
 _BORDERS = ("building", "wall", "fence", "vegetation")
 Object = tuple[float, Callable[[], None]]  # depth in metres and what paints it
+Objects = Iterator[Object]
 
 
 def draw_scene(style: Style, rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +62,7 @@ def _paint_ground(camera: Camera, lanes: int, half: float) -> float:
     return border
 
 
-def _traffic(camera: Camera, lanes: int, half: float) -> Iterator[Object]:
+def _traffic(camera: Camera, lanes: int, half: float) -> Objects:
     """Vehicles, two-wheelers and a few people, lane by lane, perhaps behind a vehicle that blocks the road."""
     rng, start = camera.rng, 5.0
     shares = {"car": 10, "truck": 1.8, "bus": 1.6, "train": 0.8}
@@ -77,7 +78,7 @@ def _traffic(camera: Camera, lanes: int, half: float) -> Iterator[Object]:
         yield from _row(camera, shares, right, start + rng.uniform(1, 8), 4 + rng.exponential(8), yaw)
 
 
-def _roadsides(camera: Camera, half: float) -> Iterator[Object]:
+def _roadsides(camera: Camera, half: float) -> Objects:
     """Street furniture, trees and people along the kerbs."""
     shares = {"person": 4 * camera.style.crowd, "bicycle": 0.7, "vegetation": 1.5}
     shares |= dict.fromkeys(("pole", "traffic light", "traffic sign"), 1.3)
@@ -85,9 +86,7 @@ def _roadsides(camera: Camera, half: float) -> Iterator[Object]:
         yield from _row(camera, shares, side * (half + 1.5), camera.rng.uniform(4, 9), 3.5)
 
 
-def _row(
-    camera: Camera, shares: dict[str, float], right: float, start: float, gap: float, yaw: float = 0
-) -> Iterator[Object]:
+def _row(camera: Camera, shares: dict[str, float], right: float, start: float, gap: float, yaw: float = 0) -> Objects:
     """Objects one behind the other, at random distances and in random order."""
     rng, weights, ahead = camera.rng, np.array(list(shares.values())), start
     while ahead < 70:
@@ -103,7 +102,7 @@ def _object(camera: Camera, name: str, right: float, ahead: float, yaw: float = 
     return ahead, partial(PAINTERS[name], Plane(camera, (right, 0, ahead), along), name)
 
 
-def _borders(camera: Camera, border: float) -> Iterator[Object]:
+def _borders(camera: Camera, border: float) -> Objects:
     """Houses, walls, fences and hedges along both sides; trees stand behind the low ones."""
     rng = camera.rng
     for side in (-1, 1):
@@ -130,7 +129,7 @@ def _paint_building(flank: Plane, length: float) -> None:
     for face, wide, light in ((flank, length, rng.uniform(0.75, 1.0)), (front, rng.uniform(8, 14), 1.0)):
         face.box((0, 0, wide, height), shade(colour, light), "building")
         face.box((0, height - 0.35, wide, height), shade(colour, 0.7))
-        if flank.origin[2] < 45:  # farther away, windows are too small to be seen
+        if flank.origin[2] < 60:  # farther away, windows are too small to be seen
             for left, low in product(np.arange(bay * 0.4, wide - bay * part, bay), np.arange(1.2, height - 2, storey)):
                 face.box((left, low, left + bay * part, low + storey * 0.5), pane)
 

@@ -56,7 +56,7 @@ STYLES = {
     ),
     # Germany: one camera, pale and greenish, mostly overcast.
     "cityscapes": Style(
-        elevation=(1.2, 1.5), bonnet=1, hours=(0.3, 0.7, 0, 0), tint=(0.9, 1.06, 0.97), contrast=0.7, saturation=0.5,
+        elevation=(1.2, 1.5), bonnet=1, hours=(0.3, 0.7, 0, 0), tint=(0.85, 1.06, 0.95), contrast=0.6, saturation=0.5,
         blur=0.7, crowd=1.4, storeys=(3, 5),
     ),
     # United States: through a windscreen by day and by night, hazy and noisy.
@@ -66,7 +66,7 @@ STYLES = {
     ),
     # The world: any camera, any weather, any place.
     "mapillary": Style(
-        elevation=(1.2, 2.6), horizon=(0.36, 0.56), hours=(0.5, 0.3, 0.15, 0.05), fog=(0, 0.9), texture=1.2, noise=7,
-        blur=1.0, storeys=(1, 7), facade=(0, 1), leaf=(0.08, 0.4),
+        elevation=(1.2, 2.6), horizon=(0.36, 0.56), hours=(0.4, 0.3, 0.15, 0.15), fog=(0, 1.2), contrast=0.8,
+        texture=1.2, noise=9, blur=1.3, storeys=(1, 7), facade=(0, 1), leaf=(0.08, 0.4),
     ),
 }  # fmt: skip
