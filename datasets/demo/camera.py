@@ -57,11 +57,11 @@ class Camera:
         self.brush, self.pen = ImageDraw.Draw(self.picture), ImageDraw.Draw(self.labels)
 
     def project(self, points: ArrayLike) -> np.ndarray:
-        """Metres (right, up, ahead) to pixels (x, y): (..., 3) -> (..., 2)."""
+        """Metres (right, up, ahead) to pixels (x, y): (N,3) -> (N,2), or one point."""
         points = np.asarray(points, dtype=np.float64)
         ahead = np.maximum(points[..., 2], 0.5)
         right, up = points[..., 0] - self.offset + self.bend * ahead**2, points[..., 1] - self.elevation
-        return np.stack([self.width / 2 + self.focal * right / ahead, self.horizon - self.focal * up / ahead], -1)
+        return np.array([self.width / 2 + self.focal * right / ahead, self.horizon - self.focal * up / ahead]).T
 
     def polygon(self, pixels: np.ndarray, colour: RGB | None, name: str | None = None) -> None:
         """Fill a polygon (N,2). Without a colour only its class changes, without a class only its colour."""
@@ -86,7 +86,7 @@ class Plane:
         self.origin, self.axes = np.asarray(origin, dtype=np.float64), np.array([along, up], dtype=np.float64)
 
     def pixels(self, points: ArrayLike) -> np.ndarray:
-        """Own coordinates to pixels: (..., 2) -> (..., 2)."""
+        """Own coordinates to pixels: (N,2) -> (N,2)."""
         return self.camera.project(self.origin + np.asarray(points) @ self.axes)
 
     def polygon(self, points: ArrayLike, colour: RGB | None, name: str | None = None) -> None:
