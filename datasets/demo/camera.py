@@ -1,4 +1,4 @@
-"""The camera: strokes paint a colour into its picture and a class into its labels; then it photographs them."""
+"""The camera: shapes paint a colour into its picture and a class into its labels; then it photographs them."""
 
 import colorsys
 import math
@@ -6,25 +6,25 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from scipy.ndimage import gaussian_filter
 
 from datasets.demo.styles import HOURS, RGB, Range, Style
 from datasets.labels import CLASSES, IGNORE
 
-HAZE_METRES = 60.0  # depth at which fog of density 1 leaves 1/e of a colour
-_SCALE = 2  # strokes are drawn at twice the final size, for smooth edges
+_HAZE_METRES = 60.0  # depth at which fog of density 1 leaves 1/e of a colour
+_SCALE = 2  # shapes are drawn at twice the final size, for smooth edges
 _IDS = {**{name: train_id for train_id, name in enumerate(CLASSES)}, "void": IGNORE}
-_TURNS = np.linspace(0, 2 * np.pi, 13)
-CIRCLE = np.stack([np.cos(_TURNS), np.sin(_TURNS)], 1)
+CIRCLE = np.array([(np.cos(turn), np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 13)])
 _TILE = 256  # pixels, side of the periodic textures
-_NOISE = {  # height and width of blobs in pixels -> strength by class
-    (0.3, 0.3): {"road": 0.06, "sidewalk": 0.03, "building": 0.03, "wall": 0.02},
-    (1.2, 1.2): {"vegetation": 0.2},
-    (3, 3): {"building": 0.05, "vegetation": 0.17, "terrain": 0.06},
-    (12, 12): {"sidewalk": 0.03, "building": 0.07, "wall": 0.05, "vegetation": 0.1, "terrain": 0.06},
-    (0.6, 8): {"road": 0.05, "sidewalk": 0.06, "wall": 0.12},
-    (1.6, 0.6): {"terrain": 0.14},
-    (7, 18): {"sky": 0.1},
+_TEXTURES = {  # class -> height and width of its blobs in pixels, and their strength
+    "road": (0.5, 3, 0.08),
+    "sidewalk": (0.6, 6, 0.07),
+    "building": (8, 8, 0.09),
+    "wall": (0.6, 8, 0.13),
+    "vegetation": (1.6, 1.6, 0.28),
+    "terrain": (1.6, 0.6, 0.16),
+    "sky": (7, 18, 0.1),
 }
 
 
@@ -36,7 +36,7 @@ def tone(rng: np.random.Generator, hue: Range, saturation: Range, value: Range) 
 
 def shade(colour: RGB, factor: float) -> RGB:
     """A darker or brighter colour."""
-    return tuple(min(255, int(level * factor)) for level in colour)
+    return tuple(int(level * factor) for level in colour)
 
 
 class Camera:
@@ -46,23 +46,22 @@ class Camera:
         """The camera is about ``lane`` metres right of the middle of the road; ``size`` is height and width."""
         self.style, self.rng = style, rng
         self.height, self.width = (_SCALE * side for side in size)
-        self.focal, self.horizon = rng.uniform(*style.focal) * self.width, rng.uniform(*style.horizon) * self.height
+        self.focal, self.horizon = rng.uniform(0.55, 0.75) * self.width, rng.uniform(*style.horizon) * self.height
         self.elevation, self.offset = rng.uniform(*style.elevation), lane + rng.normal(0, 0.5)
         self.bend = rng.uniform(-0.003, 0.003)  # the street at Z metres lies bend * Z^2 metres farther right
-        self.hour = HOURS[rng.choice(len(HOURS), p=np.array(style.hours) / sum(style.hours))]
+        self.gain, self.zenith, self.haze = HOURS[rng.choice(len(HOURS), p=style.hours)]
         self.fog = rng.uniform(*style.fog)
-        self.depth = 0.0  # of the next strokes, in metres
+        self.depth = 0.0  # of the next shapes, in metres
         self.picture = Image.new("RGB", (self.width, self.height))
         self.labels = Image.new("L", self.picture.size, _IDS["sky"])
         self.brush, self.pen = ImageDraw.Draw(self.picture), ImageDraw.Draw(self.labels)
 
     def project(self, points: ArrayLike) -> np.ndarray:
-        """Metres (right, up, ahead) to pixels (x, y): (..., 3) -> (..., 2)."""
-        right, up, ahead = np.moveaxis(np.asarray(points, dtype=np.float64), -1, 0)
-        ahead = np.maximum(ahead, 0.5)
-        scale = self.focal / ahead
-        x = self.width / 2 + scale * (right - self.offset + self.bend * ahead**2)
-        return np.stack([x, self.horizon + scale * (self.elevation - up)], -1)
+        """Metres (right, up, ahead) to pixels (x, y): (N,3) -> (N,2), or one point."""
+        points = np.asarray(points, dtype=np.float64)
+        ahead = np.maximum(points[..., 2], 0.5)
+        right, up = points[..., 0] - self.offset + self.bend * ahead**2, points[..., 1] - self.elevation
+        return np.array([self.width / 2 + self.focal * right / ahead, self.horizon - self.focal * up / ahead]).T
 
     def polygon(self, pixels: np.ndarray, colour: RGB | None, name: str | None = None) -> None:
         """Fill a polygon (N,2). Without a colour only its class changes, without a class only its colour."""
@@ -72,14 +71,10 @@ class Camera:
         if name is not None:
             self.pen.polygon(corners, fill=_IDS[name])
 
-    def lamp(self, colour: RGB) -> RGB:
-        """A colour that looks the same at every hour, because it shines by itself."""
-        return tuple(round(level / gain) for level, gain in zip(colour, self.hour.gain, strict=True))
-
     def seen(self, colour: RGB) -> RGB:
-        """A colour in the light of the hour, through the haze up to its depth."""
-        clear = math.exp(-self.fog * self.depth / HAZE_METRES)
-        levels = zip(colour, self.hour.gain, self.hour.haze, strict=True)
+        """A colour in the light of the hour, through the haze up to its depth. Lamps have levels above 255."""
+        clear = math.exp(-self.fog * self.depth / _HAZE_METRES)
+        levels = zip(colour, self.gain, self.haze, strict=True)
         return tuple(min(255, int(haze + (level * gain - haze) * clear)) for level, gain, haze in levels)
 
 
@@ -91,7 +86,7 @@ class Plane:
         self.origin, self.axes = np.asarray(origin, dtype=np.float64), np.array([along, up], dtype=np.float64)
 
     def pixels(self, points: ArrayLike) -> np.ndarray:
-        """Own coordinates to pixels: (..., 2) -> (..., 2)."""
+        """Own coordinates to pixels: (N,2) -> (N,2)."""
         return self.camera.project(self.origin + np.asarray(points) @ self.axes)
 
     def polygon(self, points: ArrayLike, colour: RGB | None, name: str | None = None) -> None:
@@ -105,58 +100,35 @@ class Plane:
     def disc(self, centre: tuple[float, float], radius: float, colour: RGB | None, name: str | None = None) -> None:
         self.polygon(CIRCLE * radius + centre, colour, name)
 
-    def line(self, points: ArrayLike, colour: RGB, width: float, name: str | None = None) -> None:
+    def line(self, points: ArrayLike, width: float, colour: RGB, name: str | None = None) -> None:
         """A line of a width in metres."""
-        corners = self.pixels(points).ravel().tolist()
-        thickness = max(1, round(width * self.camera.focal / max(self.origin[2], 0.5)))
-        self.camera.brush.line(corners, fill=self.camera.seen(colour), width=thickness)
+        camera, corners = self.camera, self.pixels(points).ravel().tolist()
+        thickness = max(1, round(width * camera.focal / camera.depth))
+        camera.brush.line(corners, fill=camera.seen(colour), width=thickness)
         if name is not None:
-            self.camera.pen.line(corners, fill=_IDS[name], width=thickness)
+            camera.pen.line(corners, fill=_IDS[name], width=thickness)
 
 
 def photograph(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """The image H,W,3 uint8, with texture, rain, blur and noise, and its train ids H,W uint8 (255 = ignore)."""
+    """The image H,W,3 uint8, with texture, blur and noise, and its train ids H,W uint8 (255 = ignore)."""
     style, rng = camera.style, camera.rng
     labels = np.asarray(camera.labels)[::_SCALE, ::_SCALE].copy()
     image = np.asarray(camera.picture.reduce(_SCALE), dtype=np.float32)
-    zoom = style.zoom * rng.uniform(0.8, 1.25)
-    rows, columns = ((np.arange(side) / zoom + rng.integers(_TILE)).astype(int) % _TILE for side in labels.shape)
-    texture = _textures()[np.minimum(labels, len(CLASSES)), rows[:, None], columns]
-    image *= 1 + style.texture * texture[..., None]
-    picture = Image.fromarray(_colours(image, style, rng).clip(0, 255).astype(np.uint8))
-    if rng.random() < style.rain:
-        _paint_rain(picture, rng)
-    picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(*style.blur)))
+    rows, columns = ((np.arange(side) + rng.integers(_TILE)) % _TILE for side in labels.shape)
+    image *= 1 + style.texture * _textures()[np.minimum(labels, len(CLASSES)), rows[:, None], columns, None]
+    picture = Image.fromarray((image * np.float32(style.tint)).clip(0, 255).astype(np.uint8))
+    picture = ImageEnhance.Color(picture).enhance(style.saturation * rng.uniform(0.85, 1.15))
+    picture = ImageEnhance.Contrast(picture).enhance(style.contrast * rng.uniform(0.85, 1.15))
+    picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0, style.blur)))
     noise = style.noise * rng.uniform(0.6, 1.4) * rng.standard_normal((*labels.shape, 1), dtype=np.float32)
     return (np.asarray(picture) + noise).clip(0, 255).astype(np.uint8), labels
 
 
 @cache
 def _textures() -> np.ndarray:
-    """Periodic noise around 0, from a fixed seed, for each class and for void: 20,256,256."""
-    rng, textures = np.random.default_rng(0), np.zeros((len(CLASSES) + 1, _TILE, _TILE))
-    for size, strengths in _NOISE.items():
-        falloff = [np.exp(-2 * (np.pi * length * np.fft.fftfreq(_TILE)) ** 2) for length in size]
-        blobs = np.fft.ifft2(np.fft.fft2(rng.standard_normal((_TILE, _TILE))) * np.outer(*falloff)).real
-        for name, strength in strengths.items():
-            textures[_IDS[name]] += strength * blobs / blobs.std()
-    return textures.astype(np.float32)
-
-
-def _colours(image: np.ndarray, style: Style, rng: np.random.Generator) -> np.ndarray:
-    """The image with the saturation, tint and contrast of a camera."""
-    saturation = style.saturation * rng.uniform(0.85, 1.15)
-    grey = np.array([[0.299], [0.587], [0.114]])
-    mix = (saturation * np.eye(3) + (1 - saturation) * grey) * style.tint * rng.uniform(0.95, 1.05, 3)
-    contrast = rng.uniform(*style.contrast)
-    image = image @ mix.astype(np.float32)
-    mean = image.mean()
-    return mean + (image - mean) * np.float32(contrast)
-
-
-def _paint_rain(picture: Image.Image, rng: np.random.Generator) -> None:
-    streaks = Image.new("L", picture.size)
-    pen, slant, (width, height) = ImageDraw.Draw(streaks), rng.uniform(-0.25, 0.25), picture.size
-    for x, y, length in rng.uniform(0, (width, height, 0.09 * height), (260, 3)).tolist():
-        pen.line((x, y, x + slant * length, y + length), fill=70)
-    picture.paste((205, 210, 220), mask=streaks)
+    """Periodic noise around 0, from a fixed seed, for each class and for void: 20,256,256 float32."""
+    rng, textures = np.random.default_rng(0), np.zeros((len(CLASSES) + 1, _TILE, _TILE), dtype=np.float32)
+    for name, (height, width, strength) in _TEXTURES.items():
+        blobs = gaussian_filter(rng.standard_normal((_TILE, _TILE)), (height, width), mode="wrap")
+        textures[_IDS[name]] = strength * blobs / blobs.std()
+    return textures

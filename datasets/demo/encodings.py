@@ -31,9 +31,7 @@ def write_labels(dataset: DatasetSpec, path: Path, labels: np.ndarray) -> None:
         path.write_text(json.dumps(polygons(labels)))
     elif dataset.sixteen_bit:
         # The second channel holds instances in the real files; it is not zero, so that nobody reads the wrong channel.
-        counted = (labels >= CLASSES.index("person")) & (labels != IGNORE)
-        instances = np.where(counted, 256 + labels.astype(np.uint16), 0)
-        write_16_bit(path, np.stack([stored, instances, np.zeros_like(stored)], -1))
+        write_16_bit(path, np.stack([stored, np.full_like(stored, 200), np.zeros_like(stored)], -1))
     else:
         image = Image.fromarray(stored)
         palettes = {"gtav": GTAV_PALETTE, "mapillary": colourise(dataset.table[: len(MAPILLARY_CLASSES)])}

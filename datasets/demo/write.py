@@ -4,10 +4,10 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,7 @@ from datasets.registry import SPECS
 from utils.errors import UsageError
 from utils.files import write_json, write_text
 
-_VERSION = 2  # of the drawing rules: raise it when the same seed gives other pixels
+_VERSION = 3  # of the drawing rules: raise it when the same seed gives other pixels
 SPLITS = ("train", "val")
 _CITY = "leftImg8bit/{split}/demo/demo_{number:06d}_000019_leftImg8bit.png"
 _IDD = "leftImg8bit/{split}/demo/{number:06d}_leftImg8bit.png"
@@ -66,25 +66,6 @@ def scene_files(name: str, layout: str, split: str, index: int) -> tuple[str, st
     return image, rule.label(image, owners)
 
 
-@dataclass(frozen=True)
-class Demo:
-    """The contents of a demo folder. Equal contents have equal pixels."""
-
-    name: str
-    layout: str
-    size: Sequence[int]  # height and width
-    seed: int
-    train: int  # number of images
-    val: int
-    version: int = _VERSION
-
-    def indices(self, split: str) -> range:
-        return range(getattr(self, split))
-
-
-Task = tuple[Path, Demo, str, int]  # folder, contents, split, index
-
-
 def write_demo(
     root: Path | str,
     *,
@@ -101,76 +82,69 @@ def write_demo(
 
     Return for each folder whether it was drawn (True) or already there (False).
     """
-    demos = {}
+    notes = {}  # folder -> what its demo.json holds; demos of equal notes have equal pixels
     for name in (*domains, *val_only):
-        home = Path(root).expanduser() / LAYOUTS[layout][name].folder
-        demos[home] = Demo(name, layout, list(size), seed, 0 if name in val_only else train, val)
-    missing = {home: demo for home, demo in demos.items() if not _is_complete(home, demo)}
-    for home, demo in missing.items():
-        _prepare(home, demo)
-    tasks = [(*item, split, index) for item in missing.items() for split in SPLITS for index in item[1].indices(split)]
-    for _ in tqdm(_draw(tasks, workers), total=len(tasks), disable=not tasks, desc="drawing", unit="image"):
-        pass
-    for home, demo in missing.items():
-        write_json(home / "demo.json", {**asdict(demo), "complete": True})
-    return {home: home in missing for home in demos}
+        note = {"name": name, "layout": layout, "size": list(size), "seed": seed, "version": _VERSION}
+        note |= {"train": 0 if name in val_only else train, "val": val}
+        notes[Path(root).expanduser() / LAYOUTS[layout][name].folder] = note
+    missing = {home: note for home, note in notes.items() if not _is_complete(home, note)}
+    tasks = []
+    for home, note in missing.items():
+        _prepare(home, note)
+        tasks += [(home, note, split, index) for split in SPLITS for index in range(note[split])]
+    workers = min(workers or os.cpu_count() or 1, max(1, len(tasks)))
+    # Fresh processes: a fork of a process that has used torch may hang.
+    with ThreadPool(1) if workers == 1 else multiprocessing.get_context("spawn").Pool(workers) as pool:
+        drawn = pool.imap_unordered(_write_scene, tasks, chunksize=4)
+        list(tqdm(drawn, total=len(tasks), disable=not tasks, desc="drawing", unit="image"))
+    for home, note in missing.items():
+        write_json(home / "demo.json", note | {"complete": True})
+    return {home: home in missing for home in notes}
 
 
-def _is_complete(home: Path, demo: Demo) -> bool:
+def _is_complete(home: Path, note: dict[str, Any]) -> bool:
     """Whether the folder holds this very demo; UsageError if it holds anything else."""
     if not home.exists() or not any(home.iterdir()):
         return False
     try:
-        note = json.loads((home / "demo.json").read_text())
+        held = json.loads((home / "demo.json").read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"{home}: is not empty and holds no demo data: choose another ROOT") from error
-    complete = note.pop("complete", False)
-    if note != asdict(demo):
-        raise UsageError(f"{home}: holds another demo ({note}): choose another ROOT or remove that folder")
+    complete = held.pop("complete", False)
+    if held != note:
+        raise UsageError(f"{home}: holds another demo ({held}): choose another ROOT or remove that folder")
     return complete
 
 
-def _prepare(home: Path, demo: Demo) -> None:
-    """Make the folder and write the files that divide the images."""
+def _prepare(home: Path, note: dict[str, Any]) -> None:
+    """Make the folder and write the files that divide the images of a flat layout."""
     try:
         home.mkdir(parents=True, exist_ok=True)
-        write_json(home / "demo.json", {**asdict(demo), "complete": False})
+        write_json(home / "demo.json", note | {"complete": False})
     except OSError as error:
         raise UsageError(f"{home}: cannot be made ({error.strerror}): choose another ROOT") from error
-    stems = {
-        split: [Path(scene_files(demo.name, demo.layout, split, index)[0]).stem for index in demo.indices(split)]
-        for split in SPLITS
-    }
-    if demo.name == "gtav" and demo.layout == "official":
+    name, layout = note["name"], note["layout"]
+    files = {split: [scene_files(name, layout, split, index)[0] for index in range(note[split])] for split in SPLITS}
+    if (name, layout) == ("gtav", "official"):
         from scipy.io import savemat  # slow to import
 
-        train, val = ([int(stem) for stem in stems[split]] for split in SPLITS)
+        train, val = ([int(Path(file).stem) for file in files[split]] for split in SPLITS)
         savemat(home / "split.mat", {"trainIds": train, "valIds": val, "testIds": []})
-    if demo.name == "synthia" and demo.layout == "official":  # lists for --split_file
+    if (name, layout) == ("synthia", "official"):  # lists for --split_file
         (home / "split_data").mkdir(exist_ok=True)
         for split in SPLITS:
-            lines = "".join(f"{stem}.png\n" for stem in stems[split])
+            lines = "".join(f"{Path(file).name}\n" for file in files[split])
             write_text(home / "split_data" / f"synthia_split_{split}.txt", lines)
 
 
-def _draw(tasks: list[Task], workers: int) -> Iterator[None]:
-    """Draw all scenes, in several processes or in this one."""
-    workers = min(workers or os.cpu_count() or 1, max(1, len(tasks)))
-    if workers == 1:
-        yield from map(_write_scene, tasks)
-        return
-    # Fresh processes: a fork of a process that has used torch may hang.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(_write_scene, tasks, chunksize=4)
-
-
-def _write_scene(task: Task) -> None:
-    """Draw one scene and write its image and its label."""
-    home, demo, split, index = task
-    rng = np.random.default_rng([demo.seed, list(STYLES).index(demo.name), SPLITS.index(split), index])
-    image, labels = draw_scene(STYLES[demo.name], rng, demo.size)
-    image_path, label_path = (home / file for file in scene_files(demo.name, demo.layout, split, index))
+def _write_scene(task: tuple[Path, dict[str, Any], str, int]) -> None:
+    """Draw one scene, of a folder, its note, a split and an index. Write its image and its label."""
+    home, note, split, index = task
+    name = note["name"]
+    rng = np.random.default_rng([note["seed"], list(STYLES).index(name), SPLITS.index(split), index])
+    image, labels = draw_scene(STYLES[name], rng, note["size"])
+    image_path, label_path = (home / file for file in scene_files(name, note["layout"], split, index))
     for path in (image_path, label_path):
         path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(image_path, compress_level=1, quality=95, subsampling=0)  # for PNG, and for JPEG
-    write_labels(SPECS[demo.name], label_path, labels)
+    write_labels(SPECS[name], label_path, labels)
