@@ -186,6 +186,10 @@ def text(path: Path) -> None:
     path.write_text("no picture\n")
 
 
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
 
@@ -238,7 +242,7 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "a label in colours": (ON_BDD, every(BDD_LABELS, colours), "is a colour image"),
     "a truncated JPEG": (ON_BDD, every(BDD_IMAGES, truncate), "unreadable image ... fetch the file again"),
     "a bad image in a worker": (f"{TRAIN} --num_workers 1 --no_check", every(GTAV_IMAGES, text), "unreadable image"),
-    "an empty label": (TRAIN, every(GTAV_LABELS, lambda path: path.write_bytes(b"")), "00001.png: unreadable ... its 0 bytes begin"),
+    "an empty label": (TRAIN, every(GTAV_LABELS, empty), "00001.png: unreadable ... its 0 bytes begin"),
     "no labelled pixel": (GTAV, UNLABELLED, "gtav val: not one pixel is labelled"),
     # Results
     "a file as folder of runs": (TRAIN, lambda place: place.out.touch(), "--exp_root {out}: cannot write there"),
