@@ -25,7 +25,7 @@ from utils.files import write_json
 from utils.options import COUNT, add_options, fill, option
 from utils.processes import own_cores
 
-Rows = dict[str, dict[str, float]]  # figures by row and column of the table
+Figures = dict[str, float]  # by column of the table
 
 
 @dataclass(frozen=True)
@@ -35,43 +35,51 @@ class Options:
     cases: tuple[str, ...] = ()  # what is measured, by name
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     amp: str = option("off", "precision", choices=("off", "bf16"))
-    threads: int | None = option(None, "threads of torch (default: torch's own choice)", type=COUNT, metavar="N")
-    processor_time: bool = option(False, "processor seconds, which other programs hardly lengthen; for one thread")
+    threads: int | None = option(None, "threads of torch; with 1, seconds are processor time", type=COUNT, metavar="N")
     repeats: int = option(7, "measured turns, after the warm-up", type=COUNT, metavar="N")
     json: Path | None = option(None, "write all turns, options and the machine there", type=Path, metavar="FILE")
 
 
 class Case:
-    """A case of a benchmark, ready to be measured in a process of its own.
+    """A case of a benchmark: some ``work``, and its ``floor``, the part of it that cannot be avoided.
 
-    ``turn`` returns the figures of one turn; the table shows their medians.  The median of a ratio varies less than
-    the ratio of two medians, so a turn computes its own ratios.
+    Each turn measures both; the table shows medians.  The median of a ratio varies less than the ratio of two medians,
+    so a turn computes its own.  One thread is measured in processor time, which other programs hardly lengthen.
     """
 
-    title = "method"  # of the first column of the table
-    peak_runs = 0  # calls of ``work`` before the peak of the memory is read; 0: it is not measured
-    turn: Callable[[], Rows]
+    unit = "s"  # the column of the work
 
     def __init__(self, name: str, options: Options) -> None:
         torch.set_num_threads(options.threads or torch.get_num_threads())
         torch.manual_seed(0)
         self.name, self.device = name, choose_device(options.device)
-        on_processor = options.processor_time and self.device.type == "cpu"
-        self.clock = time.process_time if on_processor else time.perf_counter
+        alone = self.device.type == "cpu" and torch.get_num_threads() == 1
+        self.clock = time.process_time if alone else time.perf_counter
 
-    def warm_up(self) -> None:
-        self.turn()
+    def work(self) -> None:
+        raise NotImplementedError
 
-    def seconds(self, function: Callable[..., object], *args: Any) -> float:
+    def floor(self) -> None:
+        raise NotImplementedError
+
+    def turn(self) -> Figures:
+        work, floor = self.seconds(self.work), self.seconds(self.floor)
+        return {self.unit: work, "floor": floor, "ratio": work / floor}
+
+    def seconds(self, function: Callable[[], object]) -> float:
         """The duration of a call, until the device has finished."""
         start = self.clock()
-        function(*args)
-        self.wait()
-        return self.clock() - start
-
-    def wait(self) -> None:
+        function()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        return self.clock() - start
+
+    def peak_memory(self) -> float:
+        """Gigabytes of the device until now; on a CPU, of the whole process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 1e9
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def run_benchmark(name: str, description: str, options_class: type[Options], case: type[Case]) -> None:
@@ -83,11 +91,12 @@ def run_benchmark(name: str, description: str, options_class: type[Options], cas
         options = fill(options_class, parser.parse_args())
         turns, rows = {}, {}
         for each in options.cases:
-            turns[each] = in_own_process(measure, case, each, options)
-            rows |= medians(turns[each])
-            if case.peak_runs:
-                rows[each]["peak GB"] = in_own_process(peak_memory, case, each, options)
-        print(table(case.title, rows))
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:  # it inherits no memory
+                peak, turns[each] = fresh.submit(measure, case, each, options).result()
+            columns = turns[each][0]
+            rows[each] = {column: statistics.median(turn[column] for turn in turns[each]) for column in columns}
+            rows[each]["peak GB"] = peak
+        print(table(rows))
         if options.json:
             content = {"options": asdict(options), "machine": machine(options), "medians": rows, "turns": turns}
             write_json(options.json, content)
@@ -95,42 +104,21 @@ def run_benchmark(name: str, description: str, options_class: type[Options], cas
     run_program(f"benchmarks.{name}", main)
 
 
-def in_own_process(function: Callable, *args: Any) -> Any:
-    """Call in a fresh process, which inherits no memory."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *args).result()
-
-
-def measure(case: type[Case], name: str, options: Options) -> list[Rows]:
+def measure(case: type[Case], name: str, options: Options) -> tuple[float, list[Figures]]:
+    """The peak of the memory after ``work`` has run twice and nothing else has, and the figures of all turns."""
     ready = case(name, options)
-    ready.warm_up()
-    return [ready.turn() for _ in range(options.repeats)]
-
-
-def medians(turns: list[Rows]) -> Rows:
-    return {
-        row: {column: statistics.median(turn[row][column] for turn in turns) for column in figures}
-        for row, figures in turns[0].items()
-    }
-
-
-def peak_memory(case: type[Case], name: str, options: Options) -> float:
-    """Gigabytes of the device; on a CPU, of the whole process."""
-    ready = case(name, options)
-    for _ in range(case.peak_runs):
+    for _ in range(2):
         ready.work()
-    if ready.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(ready.device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    peak = ready.peak_memory()
+    ready.turn()
+    return peak, [ready.turn() for _ in range(options.repeats)]
 
 
-def table(title: str, rows: Rows) -> str:
-    """A Markdown table with the columns of all rows."""
-    columns = list(dict.fromkeys(column for figures in rows.values() for column in figures))
-    lines = [[title, *columns], ["---"] * (len(columns) + 1)]
-    for row, figures in rows.items():
-        lines.append([row, *(f"{figures[column]:.4g}" if column in figures else "" for column in columns)])
+def table(rows: dict[str, Figures]) -> str:
+    """A Markdown table."""
+    columns = list(next(iter(rows.values())))
+    lines = [["case", *columns], ["---"] * (len(columns) + 1)]
+    lines += [[row, *(f"{number:.4g}" for number in figures.values())] for row, figures in rows.items()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -5,12 +5,13 @@ cutting, summing, resizing, mirroring, the choice of classes, and the confusion 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from unittest.mock import patch
 
 import torch
 from PIL import Image
 
-from benchmarks.frame import Case, Options, Rows, run_benchmark
+from benchmarks.frame import Case, Options, run_benchmark
 from datasets.transforms import to_tensor
 from engine.build import network_from
 from engine.evaluating.prediction import Inference, Predictor
@@ -31,13 +32,12 @@ WAYS = {
 class InferenceOptions(Options):
     cases: tuple[str, ...] = option(tuple(WAYS), "which ones", flag="ways", nargs="+", choices=tuple(WAYS))
     arch: str = option("DeepR50V3PlusD", "the network, as in train.py")
-    processor_time: bool = True
 
 
 class Labelling(Case):
     """A network that labels a random image in one way."""
 
-    title, peak_runs = "way", 2
+    unit = "s/image"
 
     def __init__(self, name: str, options: InferenceOptions) -> None:
         super().__init__(name, options)
@@ -53,19 +53,16 @@ class Labelling(Case):
         self.labels = torch.randint(0, 19, self.image.shape[-2:], dtype=torch.uint8)
         self.matrix = ConfusionMatrix(19, self.device)
 
-    def warm_up(self) -> None:
-        with patch.object(self.predict, "logits", wraps=self.predict.logits) as logits:
-            self.work()
-        self.passes = [call.args[0] for call in logits.call_args_list]  # the images that the network sees at once
-        self.floor()
-
-    def turn(self) -> Rows:
-        image, floor = self.seconds(self.work), self.seconds(self.floor)
-        return {self.name: {"passes": len(self.passes), "s/picture": image, "network": floor, "ratio": image / floor}}
-
     def work(self) -> None:
         prediction = self.predict(self.image, self.views, index=0)
         self.matrix.update(self.labels.to(self.device, non_blocking=True), prediction)
+
+    @cached_property
+    def passes(self) -> list[torch.Tensor]:
+        """The images that the network sees at once."""
+        with patch.object(self.predict, "logits", wraps=self.predict.logits) as logits:
+            self.work()
+        return [call.args[0] for call in logits.call_args_list]
 
     @torch.no_grad()
     def floor(self) -> None:

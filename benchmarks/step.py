@@ -4,43 +4,26 @@ A method and its floor alternate in one process.  The floor is one forward and b
 plus one forward pass of the encoder without gradient per image and write of the memory.
 """
 
-from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from benchmarks.frame import Case, Options, Rows, run_benchmark
+from benchmarks.frame import Case, Options, run_benchmark
 from datasets.sampling.loaders import Batch
 from engine.build import network_from
 from engine.machine import autocast, choose_precision, keep_memory
 from methods import METHODS, BaselineOptions
 from methods.baseline import Baseline
-from methods.method import Method
 from methods.objective import Objective
 from methods.whitening_term import Whitening
-from network.batch_norms import join_batch_norms
 from network.deeplab import Encoder
 from optimizer.schedules import OptimizerOptions
 from optimizer.sgd import build_optimizer
 from utils.options import COUNT, number, option
-from utils.processes import world_size
 
 ISW = "ISW"  # RobustNet: the baseline with selective whitening
 NAMES = (*METHODS, ISW)
 SEVERAL = number(int, 2)  # batch norm needs two images, meta-learning two domains
-PHASES = {  # functions of methods -> phases of a step; the rest is "other"
-    "losses": "forward",
-    "read_and_write_losses": "forward",
-    "own_gradients": "backward",
-    "look_ahead": "stepped weights",
-    "write_at": "write ahead",
-    "losses_at": "look-ahead forward",
-    "reading_losses_at": "look-ahead forward",
-    "apply": "optimiser",
-    "absorb": "store",
-}
 
 
 @dataclass(frozen=True)
@@ -50,14 +33,13 @@ class StepOptions(Options):
     crop: int = option(256, "side of an image", type=COUNT)
     batch: int = option(2, "images per domain", type=SEVERAL)
     domains: int = option(2, "number of domains", type=SEVERAL)
-    plain: bool = option(False, "weights in torch's own layout, not channels-last")
     recompute: bool = option(False, "as in train.py", flag="checkpoint_activations")
 
 
 class Step(Case):
     """A method on random images, and the passes that are its floor."""
 
-    peak_runs = 3
+    unit = "s/iteration"
 
     def __init__(self, name: str, options: StepOptions) -> None:
         super().__init__(name, options)
@@ -68,10 +50,6 @@ class Step(Case):
         slots = {"slots": 19} if entry.memory else None
         net = network_from({"arch": options.arch, "num_classes": 19, "memory": slots, "wt_layer": norms})
         net = net.to(self.device).train()
-        if options.plain:
-            net = net.to(memory_format=torch.contiguous_format)
-        if world_size() > 1:
-            net = join_batch_norms(net, self.device)
         net.encoder.backbone.recompute = options.recompute
         optimizer = build_optimizer(net, OptimizerOptions(exponent=9, horizon=120_000))
         objective = Objective(whitening=random_whitening(net.encoder, self.device) if name == ISW else None)
@@ -85,18 +63,9 @@ class Step(Case):
         self.passes = [self.batch.pool(self.batch.meta_test), train] if entry.mldg else [train]
         self.writes = [train] * (entry.memory + (entry.memory and entry.mldg))
 
-    def warm_up(self) -> None:
-        for _ in range(2):
-            self.work()
-            self.floor()
-
-    def turn(self) -> Rows:
-        step, floor = self.seconds(self.work), self.seconds(self.floor)
-        return {self.name: {"s/iteration": step, "floor": floor, "ratio": step / floor, **self.phases()}}
-
-    def work(self, method: Method | None = None) -> None:
+    def work(self) -> None:
         with autocast(self.precision, self.device):
-            (method or self.method).step(self.batch)
+            self.method.step(self.batch)
 
     def floor(self) -> None:
         with autocast(self.precision, self.device):
@@ -105,26 +74,6 @@ class Step(Case):
             with torch.no_grad():
                 for part in self.writes:
                     self.baseline.net.encoder(part.images)
-
-    def phases(self) -> dict[str, float]:
-        """The seconds of one step by phase."""
-        spent, watched = dict.fromkeys(PHASES.values(), 0.0), copy(self.method)
-
-        def clocked(function: Callable, phase: str) -> Callable:
-            def call(*args: Any) -> Any:
-                start = self.clock()
-                result = function(*args)
-                self.wait()
-                spent[phase] += self.clock() - start
-                return result
-
-            return call
-
-        for name, phase in PHASES.items():
-            if hasattr(watched, name):
-                setattr(watched, name, clocked(getattr(watched, name), phase))
-        total = self.seconds(self.work, watched)
-        return {**spent, "other": total - sum(spent.values())}
 
 
 def random_whitening(encoder: Encoder, device: torch.device) -> Whitening:

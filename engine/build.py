@@ -14,7 +14,8 @@ from datasets.transforms import Augmentation
 from engine.data_report import coarse_pairs
 from engine.options.training_options import TrainingOptions
 from methods.method import Method
-from methods.objective import build_objective
+from methods.objective import Objective
+from methods.whitening_term import whitening_term
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
 from network.options import NetworkOptions
@@ -52,7 +53,7 @@ def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLab
 
 def build_method(options: TrainingOptions, net: DeepLab) -> Method:
     optimizer, scheduler = build_optimizer(net, options.optimizer)
-    objective = build_objective(net, scheduler, segmentation=options.segmentation, whitening=options.whitening)
+    objective = Objective(options.segmentation, whitening=whitening_term(options.whitening), scheduler=scheduler)
     method = options.entry.load()
     return method(net, optimizer, scheduler, options=options.method, objective=objective, parts=options.step.parts)
 

@@ -1,12 +1,9 @@
 """The whitening losses of RobustNet (Choi et al., CVPR 2021): instance whitening, relaxed and selective."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from loss.reduction import Reduce, alone
+from utils.distributed import all_sum
 from utils.packages import need_kmeans
 from utils.precision import at_least_single, full_precision
 
@@ -21,22 +18,10 @@ def covariance(maps: Tensor) -> Tensor:
     with full_precision(maps.device):
         flat = at_least_single(maps).flatten(2)
         ridge = RIDGE * torch.eye(flat.shape[1], dtype=flat.dtype, device=flat.device)
-        return _Products.apply(flat) / (flat.shape[2] - 1) + ridge
-
-
-class _Products(torch.autograd.Function):
-    """F F^T (N,C,C) of F (N,C,P).  The gradient (G + G^T) F needs one matrix product; autograd would make two."""
-
-    @staticmethod
-    def forward(ctx: Any, flat: Tensor) -> Tensor:
-        ctx.save_for_backward(flat)
-        return flat @ flat.mT
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (flat,) = ctx.saved_tensors
-        return (grad + grad.mT) @ flat
+        products = flat @ flat.detach().mT
+        if products.requires_grad:  # the gradient (G + G^T) F needs one matrix product; autograd would make two
+            products.register_hook(lambda grad: grad + grad.mT)
+        return products / (flat.shape[2] - 1) + ridge
 
 
 def upper_triangle(channels: int, device: torch.device | None = None) -> Tensor:
@@ -52,9 +37,7 @@ def relaxation(channels: int, denominator: float) -> int:
     return int(channels * (channels - 1) // 2 // denominator) if denominator else 0
 
 
-def whitening_loss(
-    maps: Tensor, mask: Tensor, *, images: int | None = None, margin: float = 0, reduce: Reduce = alone
-) -> Tensor:
+def whitening_loss(maps: Tensor, mask: Tensor, *, images: int | None = None, margin: float = 0) -> Tensor:
     """This process's share of the mean absolute covariance of ``maps`` (N,C,H,W, normalised) inside ``mask`` (C,C).
 
     L = mean over the images of max(0, (sum_mask |cov| - margin) / sum_mask 1).  The mean is over the images of all
@@ -62,7 +45,7 @@ def whitening_loss(
     """
     covariances = covariance(maps)
     excess = (covariances.abs() * mask).sum(dim=(1, 2)) - margin
-    count = reduce(excess.new_full((), len(maps) if images is None else images))
+    count = all_sum(excess.new_full((), len(maps) if images is None else images))
     return (excess / mask.sum().clamp_min(1)).clamp_min(0).sum() / count
 
 

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loss.reduction import Reduce, alone
 from loss.segmentation import cross_entropy
 
 
@@ -18,12 +17,12 @@ def divergence_loss(items: Tensor) -> Tensor:
     return (cosine.sum() - cosine.trace()) / (slots * (slots - 1))
 
 
-def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0, reduce: Reduce = alone) -> Tensor:
+def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Feature cohesion: each pixel should be closest to the item of its own class.
 
     L_coh = cross-entropy of ``scores`` (N,S,h,w) / temperature, resized to ``labels`` (N,H,W).
     """
-    return cross_entropy(scores / temperature, labels, reduce=reduce)
+    return cross_entropy(scores / temperature, labels)
 
 
 def classification_loss(logits: Tensor) -> Tensor:

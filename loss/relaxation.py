@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from datasets.labels import IGNORE
-from loss.reduction import Reduce, alone, per_valid_pixel
-from loss.weighting import Weigh
+from loss.segmentation import per_valid_pixel
 from network.deeplab import resize
 from utils.precision import at_least_single
 
@@ -19,25 +18,23 @@ def relaxed_cross_entropy(
     *,
     whole: Tensor | None = None,
     strict: Sequence[int] = (),
-    weigh: Weigh | None = None,
-    reduce: Reduce = alone,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy where a pixel may belong to any class that occurs in its 3 x 3 neighbourhood.
 
     L = -log sum_{c in N} p_c (eq. 2), where N are the classes of the neighbourhood; ignored pixels add none.
     ``logits`` (N,K,h,w) are resized to ``labels`` (N,H,W).  A pixel of one of the classes ``strict`` must have its own
-    class.  Ignored pixels do not count, whatever is around them.  With ``weigh``, a pixel's weight is the mean over N.
-    ``whole`` and ``reduce`` are those of ``cross_entropy``.  The peak memory is 335 bytes per pixel (19 classes,
+    class.  Ignored pixels do not count, whatever is around them.  ``whole`` and ``weights`` are those of
+    ``cross_entropy``; a pixel's weight is the mean over N.  The peak memory is 335 bytes per pixel (19 classes,
     float32), where cross-entropy of the resized logits takes 228.
     """
-    whole = labels if whole is None else whole
     logits = resize(at_least_single(logits), labels.shape[-2:])
     allowed = classes_nearby(labels, logits.shape[1], strict)
     allowed |= (labels == IGNORE)[:, None]  # all classes: loss and gradient are 0; without any class they are NaN
     losses = logits.logsumexp(dim=1) - logits.masked_fill(~allowed, -torch.inf).logsumexp(dim=1)
-    if weigh is not None:
-        losses = losses * mean_weights(weigh(labels, whole), allowed)
-    return per_valid_pixel(losses.sum(), whole, reduce)
+    if weights is not None:
+        losses = losses * mean_weights(weights, allowed)
+    return per_valid_pixel(losses.sum(), labels if whole is None else whole)
 
 
 def classes_nearby(labels: Tensor, classes: int, strict: Sequence[int] = ()) -> Tensor:
@@ -58,7 +55,7 @@ def classes_nearby(labels: Tensor, classes: int, strict: Sequence[int] = ()) -> 
 
 
 def mean_weights(weights: Tensor, allowed: Tensor) -> Tensor:
-    """The mean (N,H,W) of the ``weights`` (N,K) of the ``allowed`` classes (N,K,H,W).
+    """The mean (N,H,W) of the ``weights`` (N,K or 1,K) of the ``allowed`` classes (N,K,H,W).
 
     The loop over the classes avoids a map of floats per pixel and class.
     """

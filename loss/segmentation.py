@@ -5,41 +5,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.labels import IGNORE
-from loss.reduction import Reduce, alone, per_valid_pixel
 from loss.resized_cross_entropy import resized_cross_entropy
-from loss.weighting import Weigh, weights_of_pixels
+from loss.weighting import weights_of_pixels
 from network.deeplab import resize
+from utils.distributed import all_sum
 from utils.precision import at_least_single
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor, *, whole: Tensor | None = None, weigh: Weigh | None = None, reduce: Reduce = alone
+    logits: Tensor, labels: Tensor, *, whole: Tensor | None = None, weights: Tensor | None = None
 ) -> Tensor:
     """This process's share of the cross-entropy, averaged over the valid pixels of all processes.
 
-    ``logits`` (N,K,h,w) are resized to ``labels`` (N,H,W).  ``weigh`` gives the weights of the classes.  If the batch
-    is processed in parts, ``whole`` (M,H,W) are the labels of all parts: valid pixels are counted in them.
+    ``logits`` (N,K,h,w) are resized to ``labels`` (N,H,W).  ``weights`` (N,K or 1,K) are those of the classes in each
+    image.  If the batch is processed in parts, ``whole`` (M,H,W) are the labels of all parts: valid pixels are counted
+    in them.
     """
-    whole = labels if whole is None else whole
     logits = at_least_single(logits)
-    if weigh is not None:
+    if weights is not None:
         losses = F.cross_entropy(resize(logits, labels.shape[-2:]), labels, ignore_index=IGNORE, reduction="none")
-        total = (weights_of_pixels(weigh(labels, whole), labels) * losses).sum()
+        total = (weights_of_pixels(weights, labels) * losses).sum()
     elif logits.shape[-2:] == labels.shape[-2:]:
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
     else:
         total = resized_cross_entropy(logits, labels)
-    return per_valid_pixel(total, whole, reduce)
+    return per_valid_pixel(total, labels if whole is None else whole)
 
 
 def auxiliary_cross_entropy(
-    logits: Tensor, labels: Tensor, *, whole: Tensor | None = None, weigh: Weigh | None = None, reduce: Reduce = alone
+    logits: Tensor, labels: Tensor, *, whole: Tensor | None = None, weights: Tensor | None = None
 ) -> Tensor:
     """The same at the resolution of ``logits`` (N,K,h,w): the labels are resized to it, nearest neighbour."""
     rows = nearest(labels.shape[-2], logits.shape[-2], labels.device)
     columns = nearest(labels.shape[-1], logits.shape[-1], labels.device)
     labels, whole = (None if x is None else x[:, rows[:, None], columns] for x in (labels, whole))
-    return cross_entropy(logits, labels, whole=whole, weigh=weigh, reduce=reduce)
+    return cross_entropy(logits, labels, whole=whole, weights=weights)
 
 
 def nearest(source: int, target: int, device: torch.device) -> Tensor:
@@ -48,3 +48,12 @@ def nearest(source: int, target: int, device: torch.device) -> Tensor:
     Reading labels by index avoids a copy of all labels as floats, which torch's resize needs.
     """
     return F.interpolate(torch.arange(source, dtype=torch.float32, device=device)[None, None], target)[0, 0].long()
+
+
+def per_valid_pixel(total: Tensor, labels: Tensor) -> Tensor:
+    """This process's ``total`` divided by the number of valid pixels (not 255) in the ``labels`` of all processes.
+
+    The sum of the results over all processes is the average over all valid pixels; without any it is 0, not NaN.
+    If ``total`` belongs to a part of a batch, ``labels`` are those of the whole batch.
+    """
+    return total / all_sum((labels != IGNORE).sum()).clamp_min(1)

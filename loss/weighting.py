@@ -1,15 +1,11 @@
 """Class weights for pixel-wise losses: fixed ones, or weights computed from the classes in an image."""
 
-from collections.abc import Callable
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from loss.reduction import Reduce, alone
-
-# (labels N,H,W, labels of the whole batch M,H,W) -> the weights of the K classes in each image, N,K
-Weigh = Callable[[Tensor, Tensor], Tensor]
+from utils.distributed import all_sum
 
 # From DeepLab (Chen et al.) for Cityscapes; the authors' release uses them too.
 CITYSCAPES_WEIGHTS = (
@@ -18,41 +14,30 @@ CITYSCAPES_WEIGHTS = (
 )  # fmt: skip
 
 
-def class_weights(labels: Tensor, whole: Tensor | None = None) -> Tensor:
-    """Fixed weights of the 19 Cityscapes classes for each image of ``labels`` (N,H,W): N,19."""
-    return cityscapes_weights_on(labels.device).expand(len(labels), -1)
-
-
 @cache
-def cityscapes_weights_on(device: torch.device) -> Tensor:
-    """The weights are copied to a device only once, because the device waits for each copy."""
-    return torch.tensor(CITYSCAPES_WEIGHTS, device=device)
+def class_weights(device: torch.device) -> Tensor:
+    """Fixed weights (1,19) of the Cityscapes classes.  A device gets them only once, because it waits for each copy."""
+    return torch.tensor([CITYSCAPES_WEIGHTS], device=device)
 
 
 def image_weights(
-    labels: Tensor,
-    whole: Tensor | None = None,
-    *,
-    classes: int,
-    bound: float = 1.0,
-    joint: bool = False,
-    reduce: Reduce = alone,
+    labels: Tensor, whole: Tensor | None = None, *, classes: int, bound: float = 1.0, joint: bool = False
 ) -> Tensor:
     """Weights (N,K) that are higher for rare classes, from ``labels`` (N,H,W).
 
     w_c = 1 + bound (1 - h_c) for each class that occurs, 1 for the others; h_c is the class's share of the valid pixels
-    of the image, or with ``joint`` of the ``whole`` batch of all processes (Zhu et al., CVPR 2019).
+    of the image, or with ``joint`` of the ``whole`` batch of all processes: 1,K (Zhu et al., CVPR 2019).
     """
     bins = (whole if joint and whole is not None else labels).flatten(1).clamp(max=classes)  # the last bin: ignored
     counts = bins.new_zeros(len(bins), classes + 1).scatter_add_(1, bins, bins.new_ones(1, 1).expand_as(bins))
     counts = counts[:, :classes]
     if joint:
-        counts = reduce(counts.sum(dim=0, keepdim=True)).expand(len(labels), -1)
+        counts = all_sum(counts.sum(dim=0, keepdim=True))
     share = counts / counts.sum(dim=1, keepdim=True).clamp_min(1)
     return 1 + bound * (1 - share) * (counts > 0)
 
 
 def weights_of_pixels(weights: Tensor, labels: Tensor) -> Tensor:
-    """The weight (N,H,W) of each pixel's class, from ``weights`` (N,K); the value at ignored pixels is meaningless."""
+    """The weight (N,H,W) of each pixel's class; the value at ignored pixels is meaningless."""
     last = weights.shape[1] - 1
-    return weights.gather(1, labels.flatten(1).clamp(max=last)).view_as(labels)
+    return weights.expand(len(labels), -1).gather(1, labels.flatten(1).clamp(max=last)).view_as(labels)

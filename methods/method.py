@@ -54,7 +54,7 @@ class Method:
         first, *others = batch.parts(self.parts)
         terms = losses(first)
         grads = self.own_gradients(terms)
-        terms = detached(terms)
+        terms = {name: term.detach() for name, term in terms.items()}
         for part in others:
             more = losses(part)
             for total, grad in zip(grads, self.own_gradients(more), strict=True):
@@ -95,12 +95,7 @@ def call_with(module: nn.Module, state: Mapping[str, Tensor], *args: Any, prefix
     return functional_call(module, own, args, kwargs)
 
 
-def detached(terms: Terms) -> Terms:
-    return {name: term.detach() for name, term in terms.items()}
-
-
 def by_stage(inner: Terms, outer: Terms) -> Terms:
     """The terms of both stages of meta-learning by names like inner/seg and outer/seg."""
-    return {f"inner/{name}": term for name, term in inner.items()} | {
-        f"outer/{name}": term for name, term in outer.items()
-    }
+    named = {f"inner/{name}": term for name, term in inner.items()}
+    return named | {f"outer/{name}": term for name, term in outer.items()}

@@ -8,7 +8,7 @@ from loss.memory_losses import classification_loss, cohesion_loss, divergence_lo
 from methods.method import Method, by_stage, call_with
 from methods.objective import Terms
 from network.deeplab import SegOutput
-from utils.distributed import all_sum, share
+from utils.distributed import share
 from utils.precision import full_precision
 
 
@@ -46,7 +46,7 @@ class PinMem(Method):
         """L_read and L_write at the present weights and items."""
         memory = self.net.memory
         out = self.net(batch.images, gumbel=self.options.gumbel)
-        written = memory.write(out.features, batch.labels, memory.items, reduce=all_sum)
+        written = memory.write(out.features, batch.labels, memory.items)
         with full_precision(written.device):
             divergence = divergence_loss(written)
             classification = classification_loss(memory.classifier(written))
@@ -57,7 +57,7 @@ class PinMem(Method):
 
     def reading_losses(self, out: SegOutput, batch: Batch) -> Terms:
         """L_read of a network's output."""
-        cohesion = cohesion_loss(out.reading.scores, batch.labels, temperature=self.options.temperature, reduce=all_sum)
+        cohesion = cohesion_loss(out.reading.scores, batch.labels, temperature=self.options.temperature)
         return self.objective(out, batch) | {"coh": self.options.cohesion * cohesion}
 
     def write_at(self, state: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -65,7 +65,7 @@ class PinMem(Method):
         with torch.no_grad():
             features = call_with(self.net.encoder, state, batch.images, prefix="encoder.").features
         items = state["memory.items"]
-        return call_with(self.net.memory, state, features, batch.labels, items, prefix="memory.", reduce=all_sum)
+        return call_with(self.net.memory, state, features, batch.labels, items, prefix="memory.")
 
     def reading_losses_at(self, state: dict[str, Tensor], items: Tensor, batch: Batch) -> Terms:
         """L_read of the network in another state, which reads ``items`` instead of its own."""
@@ -78,5 +78,5 @@ class PinMem(Method):
         memory = self.net.memory
         self.net.eval()
         features = self.net.encoder(batch.images).features
-        memory.items.copy_(memory.write(features, batch.labels, memory.items, reduce=all_sum))
+        memory.items.copy_(memory.write(features, batch.labels, memory.items))
         self.net.train()

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from loss.covariance import relaxation, upper_triangle, view_variance, whitening_loss
+from loss.options import SELECTIVE_KIND, WHITENED_KINDS, WhiteningOptions
 from network.deeplab import Encoder
-from utils.distributed import all_sum, all_sums
+from utils.distributed import all_sums
 from utils.precision import at_least_single
 
 
@@ -30,14 +31,14 @@ class Whitening:
 
         ``images`` is the number of this process's images if the maps are those of a part of them.
         """
-        shared, masks = {"images": images, "reduce": all_sum}, iter(self.masks or ())
+        masks = iter(self.masks or ())
         total = at_least_single(maps[0].new_zeros(()))
         for x, selective in zip(maps, self.selective, strict=True):
             if not selective:
                 margin = relaxation(x.shape[1], self.relax_denom)
-                total = total + whitening_loss(x, upper_triangle(x.shape[1], x.device), margin=margin, **shared)
+                total = total + whitening_loss(x, upper_triangle(x.shape[1], x.device), images=images, margin=margin)
             elif self.masks is not None:
-                total = total + whitening_loss(x, next(masks), **shared)
+                total = total + whitening_loss(x, next(masks), images=images)
         return self.weight * total / len(self.selective)
 
     def select(self, masks: Sequence[Tensor], iteration: int, device: torch.device) -> None:
@@ -50,6 +51,14 @@ class Whitening:
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         if state["masks"] is not None:
             self.select(state["masks"], state["taken"], device)
+
+
+def whitening_term(options: WhiteningOptions) -> Whitening | None:
+    """The term of the network's whitened layers; None without a whitening loss."""
+    if not options.active:
+        return None
+    selective = [kind == SELECTIVE_KIND for kind in options.wt_layer if kind in WHITENED_KINDS]
+    return Whitening(selective, weight=options.weight, relax_denom=options.relax_denom)
 
 
 @torch.no_grad()

@@ -37,8 +37,6 @@ BACKBONES_OF_RELEASE = {  # the release's name: our backbone and its output stri
     "R101DeepStem_OS8": ("resnet101_deep_stem", 8),  # our name; the release has no such network, RobustNet's files do
 }
 DEEP_STEMS = ("resnet101_deep_stem",)  # stems of three convolutions; --wt_layer can add a norm behind each
-STRIDES = (4, 8, 16, 32)  # of the stages' outputs without dilation
-SMALL_STRIDES = (8, 16, 32, 32)  # the same for the small networks
 SMALL = ("mnasnet05", "mnasnet10", "mobilenet_v2", "shufflenet_v2")
 
 
@@ -65,6 +63,11 @@ def lookup_arch(name: str) -> Arch:
     raise UsageError(f"--arch {name}: no such network; known are {bare}")
 
 
+def undilated_strides(backbone: str) -> tuple[int, int, int, int]:
+    """The strides of the four stages' outputs without dilation."""
+    return (8, 16, 32, 32) if backbone in SMALL else (4, 8, 16, 32)
+
+
 def check_norms(
     name: str, wt_layer: Sequence[int], *, output_stride: int | None = None, side: int | None = None
 ) -> None:
@@ -80,7 +83,7 @@ def check_norms(
         )
     if side is None:
         return
-    strides = SMALL_STRIDES if arch.backbone in SMALL else STRIDES
+    strides = undilated_strides(arch.backbone)
     for stage, (kind, undilated) in enumerate(zip(wt_layer[3:], strides, strict=True), start=1):
         stride = min(output_stride or arch.output_stride, undilated)
         if kind and side <= stride:

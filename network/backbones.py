@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from network.archs import SMALL_STRIDES, STRIDES
+from network.archs import SMALL, undilated_strides
 from network.instance_norms import NAME, add_norm, add_stem_norms
 from network.pretrained import load_backbone, pretrained_weights
 from network.recomputing import recomputed
@@ -23,8 +23,6 @@ class Parts(NamedTuple):
     stem: nn.Sequential
     stages: list[nn.Sequential]
     stem_norms: tuple[int, ...] = ()  # indices of the batch norms in the stem that --wt_layer can replace
-    strides: tuple[int, ...] = STRIDES  # of the stages' outputs
-    dilate_everywhere: bool = True
 
 
 def residual(net: nn.Module) -> Parts:
@@ -68,7 +66,7 @@ def cut(layers: nn.Sequential, starts: tuple[int, int, int, int]) -> Parts:
     """A sequence of layers, cut where the four stages start; the last stage is a 1x1 convolution."""
     ends = [*starts[1:], len(layers)]
     stages = [nn.Sequential(*layers[start:end]) for start, end in zip(starts, ends, strict=True)]
-    return Parts(nn.Sequential(*layers[: starts[0]]), stages, strides=SMALL_STRIDES, dilate_everywhere=False)
+    return Parts(nn.Sequential(*layers[: starts[0]]), stages)
 
 
 def mobile(net: nn.Module) -> Parts:
@@ -89,8 +87,7 @@ def shuffle(net: nn.Module) -> Parts:
         return nn.Sequential(OrderedDict({"layer": layer, NAME: nn.Identity(), "relu": nn.ReLU()} | rest))
 
     stem = part(nn.Sequential(net.conv1[:2]), maxpool=net.maxpool)
-    stages = [net.stage2, net.stage3, net.stage4, part(net.conv5[:2])]
-    return Parts(stem, stages, strides=SMALL_STRIDES, dilate_everywhere=False)
+    return Parts(stem, [net.stage2, net.stage3, net.stage4, part(net.conv5[:2])])
 
 
 class BackboneSpec(NamedTuple):
@@ -139,9 +136,9 @@ class Backbone(nn.Module):
         if weights is not None:
             load_backbone(net, weights)
         parts = spec.take_apart(net)
-        for stage, stride in zip(parts.stages, parts.strides, strict=True):
+        for stage, stride in zip(parts.stages, undilated_strides(name), strict=True):
             if stride > output_stride:
-                dilate(stage, stride // output_stride, everywhere=parts.dilate_everywhere)
+                dilate(stage, stride // output_stride, everywhere=name not in SMALL)
         add_stem_norms(parts.stem, wt_layer[:3], batch_norms=parts.stem_norms)
         for stage, kind, channels in zip(parts.stages, wt_layer[3:], spec.channels, strict=True):
             add_norm(stage, kind, channels)

@@ -3,13 +3,13 @@
 Every pixel reads it; labelled features write it.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.distributed import all_sum
 from utils.precision import at_least_single, full_precision
 
 
@@ -53,24 +53,17 @@ class CategoricalMemory(nn.Module):
         fused = F.conv2d(query, of_query) + F.conv2d(weights, recalled)
         return Reading(self.fuse[1:](fused), scores, weights)
 
-    def write(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        items: Tensor,
-        *,
-        reduce: Callable[[Tensor], Tensor] = lambda x: x,
-    ) -> Tensor:
+    def write(self, features: Tensor, labels: Tensor, items: Tensor) -> Tensor:
         """New items (S,C): each class present in ``labels`` (N,H,W) moves its item towards its mean key.
 
         m_n <- normalise(momentum * m_n + (1 - momentum) * mean of class n's keys).  A key is a pixel's feature after
-        the residual update network, at unit length.  The items of absent classes stay.  ``reduce`` sums over all
-        processes, because each has only a part of the keys.
+        the residual update network, at unit length.  The keys are those of all processes.  The items of absent classes
+        stay.
         """
         with full_precision(features.device):
             features = at_least_single(features)
             keys = F.normalize(F.relu(features + self.update(features)), dim=1)
-            joint = reduce(torch.cat(class_sums(keys, labels, len(items)), dim=1))
+            joint = all_sum(torch.cat(class_sums(keys, labels, len(items)), dim=1))
             sums, mass = joint[:, :-1], joint[:, -1:]
             moved = self.momentum * items + (1 - self.momentum) * sums / mass.clamp_min(1e-12)
             return F.normalize(torch.where(mass > 0, moved, items), dim=1)

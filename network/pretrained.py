@@ -9,28 +9,25 @@ from torch import Tensor, nn
 
 from utils.errors import UsageError, first_line
 
-CLASSIFIERS = ("fc.", "classifier.")  # torchvision's names; a backbone has no classifier
+NOT_NEEDED = "fc.", "classifier."  # torchvision's names of the classifier, which a backbone does not have
+FLAG = "--pretrained_backbone"
 
 
 @torch.no_grad()
 def load_backbone(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy ``weights`` (with torchvision's names) into ``net``.  All must fit; only the classifier may be missing."""
-    own = net.state_dict()
-    misfits = [key for key, value in weights.items() if key in own and value.shape != own[key].shape]
-    if misfits:
+    """Copy ``weights`` (with torchvision's names) into ``net``.  All must fit, except those of the classifier."""
+    weights = {key: value for key, value in weights.items() if not key.startswith(NOT_NEEDED)}
+    own = {key: value for key, value in net.state_dict().items() if not key.startswith(NOT_NEEDED)}
+    counters = {key for key in own if key.endswith("num_batches_tracked")}  # old files have none
+    missing, unknown = own.keys() - counters - weights.keys(), weights.keys() - own.keys()
+    others = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
+    if missing or unknown or others:
         raise UsageError(
-            f"--pretrained_backbone: the file is of another network: {len(misfits)} of its entries have other shapes "
-            f"({', '.join(misfits[:3])}); give a file of this backbone, or 'none'"
+            f"{FLAG}: the file is of another network: {len(missing)} entries are missing, {len(unknown)} unknown, "
+            f"{len(others)} of other shapes, e.g. {min(missing | unknown | others)}; give a file of this backbone, or "
+            "'none'"
         )
-    optional = [key for key in own if key.startswith(CLASSIFIERS) or key.endswith("num_batches_tracked")]
-    missing = [key for key in own if key not in weights and key not in optional]
-    unexpected = [key for key in weights if key not in own]
-    if missing or unexpected:
-        raise UsageError(
-            f"--pretrained_backbone: the file does not fit {type(net).__name__}: {len(missing)} keys missing "
-            f"{missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}; give a file of this backbone, or 'none'"
-        )
-    for key, value in weights.items():
+    for key, value in weights.items():  # MNASNet refuses a state_dict without its version
         own[key].copy_(value)
 
 
@@ -43,30 +40,24 @@ def pretrained_weights(source: str, model: str | None) -> Mapping[str, Tensor] |
         return None
     if source != "imagenet":
         return weights_of_file(source)
+    remedy = "give the path of a file instead, or 'none' to start from random weights"
     if model is None:
-        raise UsageError(
-            "--pretrained_backbone imagenet: there is no download for this backbone; give the path of a file instead, "
-            "or 'none' to start from random weights"
-        )
+        raise UsageError(f"{FLAG} imagenet: there is no download for this backbone; {remedy}")
     try:
         return torchvision.models.get_model_weights(model)["IMAGENET1K_V1"].get_state_dict(progress=True)
     except (OSError, RuntimeError, HTTPException) as error:
-        raise UsageError(
-            f"--pretrained_backbone imagenet: {model} cannot be downloaded ({first_line(error)}); give the path "
-            "of the file instead, or 'none' to start from random weights"
-        ) from error
+        raise UsageError(f"{FLAG} imagenet: {model} cannot be downloaded ({first_line(error)}); {remedy}") from error
 
 
 def weights_of_file(source: str) -> Mapping[str, Tensor]:
     try:
         weights = torch.load(source, map_location="cpu", weights_only=True)
+        if all(isinstance(value, Tensor) for value in weights.values()):
+            return weights
+        problem = "it has other entries than tensors"
     except Exception as error:  # torch raises many kinds for a broken file
-        raise UsageError(
-            f"--pretrained_backbone {source}: not a readable file of weights ({first_line(error)}); give one that "
-            "torch.save wrote, with torchvision's key names"
-        ) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UsageError(
-            f"--pretrained_backbone {source}: not a plain dictionary of tensors; save its state_dict alone"
-        )
-    return weights
+        problem = first_line(error)
+    raise UsageError(
+        f"{FLAG} {source}: not a readable file of weights ({problem}); give one that torch.save wrote of a "
+        "state_dict, with torchvision's key names"
+    )

@@ -17,7 +17,7 @@ from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
 from support.golden import assert_classes, assert_close, assert_norms, hold, load, seed_weights, spread_of
 from support.rounding import MARGIN, SingleRounding
-from utils.inference import add_in_strips, probabilities, windows, zeros_like
+from utils.inference import add_in_strips, windows, zeros_like
 from utils.metrics import ConfusionMatrix
 from utils.seeds import seed_of
 
@@ -151,16 +151,6 @@ def test_one_window_is_the_whole_image() -> None:
     torch.testing.assert_close(Inference("pooling")(local, image, []), whole.softmax(0), rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("span", [10.0, 79.0, 1000.0])  # at the last, exponentials underflow
-def test_probabilities_are_the_softmax(span: float, layout: torch.memory_format) -> None:
-    logits = torch.rand(1, 5, 30, 40, generator=torch.Generator().manual_seed(0)) * span - 7
-    result = probabilities(logits.contiguous(memory_format=layout))
-    torch.testing.assert_close(result, logits.double().softmax(1).float(), rtol=1e-4, atol=1e-37)
-    logits[0, 2, 3, 4] = torch.nan
-    assert probabilities(logits).isnan().any(1).sum() == 1
-
-
 def test_a_mirror_image_is_seen_mirrored() -> None:
     image = to_tensor(picture(24, 8 + 2 * 6))  # three windows fit exactly, so the mirror image has the same windows
     for way in (Inference("pooling"), Inference("sliding", crop_size=8, overlap=0.25)):
@@ -207,8 +197,9 @@ def test_maps_are_added_in_place(layout: torch.memory_format, monkeypatch: pytes
     total = zeros_like(maps[:1, 0].contiguous(memory_format=layout), (10, 40))
     assert total.is_contiguous(memory_format=layout)
     for number, x in enumerate(maps):
-        add_in_strips(total, x.contiguous(memory_format=layout), mirrored=number == 2, convert=lambda x: 2 * x)
-    expected = 2 * (maps[0] + maps[1] + maps[2].flip(-1) + maps[3])
+        add_in_strips(total, x.contiguous(memory_format=layout), mirrored=number == 2, softmax=True)
+    maps = maps.softmax(2)
+    expected = maps[0] + maps[1] + maps[2].flip(-1) + maps[3]
     torch.testing.assert_close(total, expected, rtol=0, atol=1e-13)
 
 

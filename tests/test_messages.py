@@ -14,7 +14,7 @@ from support.ranks import run_ranks, small_method
 from utils.processes import rank
 
 GRADIENTS = "methods.method.accumulate"
-LOSSES, WRITES = "loss.reduction.per_valid_pixel", "network.categorical_memory.write"
+LOSSES, WRITES = "loss.segmentation.per_valid_pixel", "network.categorical_memory.write"
 NORMS = "network.batch_norms"
 BACKWARD = "methods.method.own_gradients"  # of a write
 OTHERS = {  # the messages of one step, besides those of batch norms

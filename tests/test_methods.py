@@ -95,13 +95,6 @@ def test_meta_test_images_never_reach_memory_or_running_statistics() -> None:
     torch.testing.assert_close(*stored, rtol=0, atol=0)
 
 
-def test_items_stay_unit_vectors() -> None:
-    method = tiny_method("pinmem")
-    for seed in range(5):
-        method.step(random_batch(seed=seed))
-    torch.testing.assert_close(method.net.memory.items.norm(dim=1), torch.ones(CLASSES))
-
-
 def test_meta_learning_needs_two_domains(tmp_path: Path) -> None:
     domains = Domains([flat_domain(tmp_path / "flat", False)], Augmentation(crop_size=16), seed=5)
     with pytest.raises(UsageError, match=r"--mldg needs two domains.*gtav gtav"):

@@ -1,6 +1,5 @@
 """A batch in parts equals the whole one, and activations that are computed again equal those that were kept."""
 
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +14,8 @@ from engine.options.resuming import refuse_changes
 from engine.options.training_command import parse_training, training_parser
 from engine.plan import step_lines
 from engine.training.run import start_network
-from loss.segmentation import auxiliary_cross_entropy
-from loss.weighting import class_weights
 from methods import METHODS
-from methods.objective import Objective, segmentation_loss
+from methods.objective import Objective
 from methods.whitening_term import Whitening
 from network.backbones import Backbone
 from network.deeplab import SegOutput
@@ -68,9 +65,7 @@ def train(line: str, name: str, parts: int) -> dict[str, Tensor]:
     term = Whitening([True, False], weight=2.0, relax_denom=4)
     term.select([torch.rand(DIM, DIM).triu(1) > 0.5], 1, CPU)
     loss = parse_training(line.split()).segmentation
-    schedule = SimpleNamespace(last_epoch=0)
-    auxiliary = partial(auxiliary_cross_entropy, weigh=class_weights if loss.class_weights else None, reduce=all_sum)
-    objective = Objective(segmentation_loss(loss, schedule, classes=CLASSES), auxiliary, term)
+    objective = Objective(loss, whitening=term, scheduler=SimpleNamespace(last_epoch=0))
     optimizer = OptimizerOptions(lr=0.1, exponent=9, horizon=100)
     method = method_on(net, name, optimizer=optimizer, objective=objective, parts=parts, inner_lr=0.1)
     own = slice(rank() * PER_RANK, (rank() + 1) * PER_RANK) if world_size() > 1 else slice(None)

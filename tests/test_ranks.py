@@ -10,7 +10,7 @@ from datasets.sampling.loaders import Batch
 from engine.options.training_command import parse_training
 from methods import METHODS
 from methods.first_memory import write_first_memory
-from methods.objective import segmentation_loss
+from methods.objective import Objective
 from network.deeplab import conv_norm
 from support.methods import NAMES
 from support.ranks import run_ranks, small_method
@@ -83,8 +83,8 @@ def chosen_losses(per_rank: int) -> dict[str, Tensor]:
     batch, found = joint_batch(0, per_rank), {}
     for flags in LOSSES:
         logits = batch.images.repeat(1, 1, 7, 1, 1)[:, :, :19].requires_grad_()
-        chosen = segmentation_loss(parse_training(flags.split()).segmentation, scheduler=None, classes=19)
-        loss = chosen(logits[:, own].flatten(0, 1), batch.labels[:, own].flatten(0, 1))
+        objective = Objective(parse_training(flags.split()).segmentation)
+        loss = objective.segmentation(logits[:, own].flatten(0, 1), batch.labels[:, own].flatten(0, 1))
         found[flags] = all_sum(loss.detach())
         found[f"gradient of {flags}"] = all_sum(torch.autograd.grad(loss, logits)[0])
     return found

@@ -18,13 +18,11 @@ from utils.precision import at_least_single
 
 Logits = Callable[[Tensor], Tensor]  # a network: images N,3,h,w to logits N,K,h,w
 Views = Mapping[float, Tensor]  # scale -> the image at that scale, 3,h,w
-Convert = Callable[[Tensor], Tensor]
 Size = Sequence[int]  # height and width
 
 WINDOW_PIXELS = 2048 * 1024  # pixels of the windows in one pass of the network: those of a Cityscapes image
 WINDOW_PIXELS_CPU = 768 * 768  # on a CPU, more windows at once take more memory and no less time
 STRIP_PIXELS = 2**15  # pixels of a map that are added at once
-RANGE = 80.0  # exp(-RANGE) is still a normal number in single precision
 
 
 class Window(NamedTuple):
@@ -35,12 +33,12 @@ class Window(NamedTuple):
 
 
 def mean_over_views(
-    predict: Callable[[Tensor, float], Tensor], views: Views, *, size: Size, flip: bool, convert: Convert | None
+    predict: Callable[[Tensor, float], Tensor], views: Views, *, size: Size, flip: bool, softmax: bool
 ) -> Tensor:
     """The mean (K,H,W of ``size``) of predictions (1,K,h,w) over all views and, with ``flip``, their mirror images.
 
-    ``predict`` gets an image and its scale.  Large views come first, so that each can reuse the memory of the one
-    before.
+    ``predict`` gets an image and its scale.  With ``softmax``, the predictions are logits and the mean is of their
+    probabilities.  Large views come first, so that each can reuse the memory of the one before.
     """
     total: Tensor | None = None
     for scale, view in sorted(views.items(), reverse=True):
@@ -49,32 +47,18 @@ def mean_over_views(
             if answer.shape[-2:] != size:  # pixels are areas, not points, as in OpenCV
                 answer = F.interpolate(answer, size, mode="bilinear", align_corners=False)
             total = zeros_like(answer, size) if total is None else total
-            add_in_strips(total, answer, mirrored=mirrored, convert=convert)
+            add_in_strips(total, answer, mirrored=mirrored, softmax=softmax)
             del answer  # before the next one is computed
     return total.div_(len(views) * (1 + flip))[0]
 
 
-def add_in_strips(total: Tensor, x: Tensor, *, mirrored: bool, convert: Convert | None = None) -> None:
-    """Add a map after ``convert``, a function of single pixels, in place; a ``mirrored`` map is mirrored back."""
+def add_in_strips(total: Tensor, x: Tensor, *, mirrored: bool, softmax: bool = False) -> None:
+    """Add a map or its ``softmax`` over the classes in place; a ``mirrored`` map is mirrored back."""
     rows = max(1, STRIP_PIXELS // total.shape[-1])
-    for first in range(0, total.shape[-2], rows):
-        strip = x[..., first : first + rows, :]
-        strip = convert(strip) if convert else strip
-        total[..., first : first + rows, :] += strip.flip(-1) if mirrored else strip
-
-
-def probabilities(x: Tensor) -> Tensor:
-    """The softmax over the classes of logits 1,K,h,w.
-
-    If no exponential can underflow, a CPU subtracts the maximum of all logits instead of each pixel's own, and sums by
-    a matrix product: this takes a fifth less time.
-    """
-    x = x.movedim(1, -1)  # a softmax over the last dimension takes two thirds of the time
-    low, high = x.aminmax() if x.device.type == "cpu" else (0.0, math.inf)
-    if not high - low < RANGE:  # also true if there is a NaN
-        return x.softmax(dim=-1).movedim(-1, 1)
-    odds = (x - high).exp_()
-    return odds.div_(odds @ odds.new_ones(x.shape[-1], 1)).movedim(-1, 1)
+    for sums, strip in zip(total.split(rows, dim=-2), x.split(rows, dim=-2), strict=True):
+        if softmax:  # over the last dimension, it takes less time
+            strip = strip.movedim(1, -1).softmax(dim=-1).movedim(-1, 1)
+        sums += strip.flip(-1) if mirrored else strip
 
 
 def zeros_like(answer: Tensor, size: Size) -> Tensor:
@@ -82,8 +66,7 @@ def zeros_like(answer: Tensor, size: Size) -> Tensor:
     last = answer.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
     dtype = at_least_single(answer[:0]).dtype
-    shape = 1, answer.shape[1], *size
-    return torch.empty(shape, dtype=dtype, device=answer.device, memory_format=layout).zero_()
+    return torch.empty(1, answer.shape[1], *size, dtype=dtype, device=answer.device, memory_format=layout).zero_()
 
 
 def windows(width: int, height: int, *, tile: int, overlap: float) -> list[Window]:

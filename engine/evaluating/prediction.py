@@ -10,7 +10,7 @@ from torch import Tensor
 from datasets.transforms import Pyramid, normalise
 from engine.machine import autocast
 from network.deeplab import DeepLab, SegOutput
-from utils.inference import Logits, by_windows, mean_over_views, probabilities
+from utils.inference import Logits, by_windows, mean_over_views
 from utils.precision import at_least_single
 from utils.seeds import seed_of
 
@@ -56,8 +56,9 @@ class Inference:
             return at_once(image, 1.0)[0]
         others = iter(resized)
         views = {scale: image if scale == 1 else next(others) for scale in self.scales}
-        predict, convert = (at_once, probabilities) if self.mode == "pooling" else (in_windows, None)
-        return mean_over_views(predict, views, size=image.shape[-2:], flip=self.flip, convert=convert)
+        pooling = self.mode == "pooling"
+        predict = at_once if pooling else in_windows
+        return mean_over_views(predict, views, size=image.shape[-2:], flip=self.flip, softmax=pooling)
 
 
 class Predictor:

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from support.golden import assert_close, hold, spread_of
 
+# docs/parity.md explains both numbers.
 MARGIN = 4  # the estimate is one draw of errors that depend on each other; and norms round several times inside
 TERMS = 16  # units of roundoff for sums inside of an operation, and for an estimate that is small by chance
 FLOOR = TERMS * 2**-24
