@@ -15,22 +15,18 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import image, scalar
 from torch import Tensor
 
-from utils.errors import UsageError
 from utils.files import without_nan, write_text
 
 
 def create_run_folder(root: Path, experiment: str) -> Path:
     """A new folder ``root/experiment/time``; runs started in the same second get a number."""
-    stamp, parent = time.strftime("%Y-%m-%d_%H-%M-%S"), root.expanduser() / experiment
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
-            with suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-    except OSError as error:
-        raise UsageError(f"--exp_root {root}: cannot write there ({error}); name another folder") from error
+    stamp, parent = time.strftime("%Y-%m-%d_%H-%M-%S"), root / experiment
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 def code_version() -> str:

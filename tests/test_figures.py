@@ -25,29 +25,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_home(tmp_path_factory.mktemp("figures"))
 
 
-# Maps
-
-
-def test_maps_are_scaled_over_the_items_of_a_pixel(home: Path) -> None:
-    image, _, _ = pair(home, "gtav", 0)
-    weights = look(home, image).reading.weights
-    torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(weights[:, 0]))
-    full = F.interpolate(weights, (64, 128), mode="bilinear", align_corners=True)[0]
-    maps = activation(weights, (64, 128), range(19), scale="pixel")
-    torch.testing.assert_close(maps, (full - full.amin(0)) / (full.amax(0) - full.amin(0)))
-    assert (maps.amin(0) == 0).all() and torch.allclose(maps.amax(0), torch.ones(64, 128))
-    assert torch.equal(activation(weights, (64, 128), [13, 2], scale="pixel"), maps[[13, 2]])
-    alone = activation(weights, (64, 128), [13], scale="image")[0]
-    torch.testing.assert_close(alone, (full[13] - full[13].min()) / (full[13].max() - full[13].min()))
-
-
 def test_maps_and_sheets_of_domains(home: Path) -> None:
+    """Maps are scaled over the items of a pixel."""
     draw(home, f"--dataset gtav bdd100k --limit 1 --mem_actmap --centre_crop 100 60 --out {home}/maps")
     folder = home / "maps" / "memory_activation" / "bdd100k_val"
     image, _, name = pair(home, "bdd100k", 0)
     image = image[:, 2:62, 14:114]
     pixels, output = image.permute(1, 2, 0).numpy(), look(home, image)
-    maps = activation(output.reading.weights, (60, 100), range(19), scale="pixel")
+    full = F.interpolate(output.reading.weights, (60, 100), mode="bilinear", align_corners=True)[0]
+    maps = (full - full.amin(0)) / (full.amax(0) - full.amin(0))
+    torch.testing.assert_close(activation(output.reading.weights, (60, 100)), maps)
     for k in (CLASSES.index(name) for name in SIX):
         files = (folder / kind / CLASSES[k] / f"{name}.png" for kind in ("plain", "blend"))
         plain, blend = (np.asarray(Image.open(file)) for file in files)
@@ -60,7 +47,7 @@ def test_maps_and_sheets_of_domains(home: Path) -> None:
         expected = np.asarray(Image.fromarray(tile.astype(np.uint8)).resize((320, 192), Image.Resampling.LANCZOS))
         assert np.abs(sheet[:, column * 324 : column * 324 + 320].astype(int) - expected).mean() < 1
     settings = json.loads((folder / "settings.json").read_text())
-    assert settings["scale"] == "pixel" and settings["memory_read"] == "softmax" and settings["classes"][0] in SIX
+    assert settings["memory_read"] == "softmax" and settings["classes"][0] in SIX
     assert len(list((home / "maps").rglob("*.png"))) == 2 * (6 + 6 + 1)
 
 
@@ -69,7 +56,7 @@ def test_maps_of_a_folder(home: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     (images / "deep").mkdir(parents=True)
     Image.new("RGB", (70, 40)).save(images / "deep" / "a.jpg")
     (images / "b.png").write_text("broken")
-    line = [*flags(home, "--mem_actmap --all_class --actmap_scale image"), "--outdir", str(images)]
+    line = [*flags(home, "--mem_actmap --all_class"), "--outdir", str(images)]
     for _ in range(2):  # the second run does not draw the pictures of the first
         evaluation.main([*line, "--images", str(images)])
     assert capsys.readouterr().err.count("skipped: ") == 2
@@ -86,9 +73,6 @@ def test_colours_and_sheets() -> None:
     assert contact_sheet(dict.fromkeys("abcde", tile), width=40).shape == (2 * 40 + 4, 4 * 40 + 3 * 4, 3)
 
 
-# Processes and packages
-
-
 def test_processes_share_the_images(home: Path, threads: Callable[[int], None], tmp_path: Path) -> None:
     line = f"--dataset gtav bdd100k --tsne --pca --mem_actmap --gumbel_eval 1 --out {home}"
     threads(1)
@@ -99,9 +83,9 @@ def test_processes_share_the_images(home: Path, threads: Callable[[int], None], 
         assert file.read_bytes() == (home / "two" / file.relative_to(home / "one")).read_bytes(), file
 
 
-@pytest.mark.parametrize(("package", "more"), [("tsnecuda", "--tsnecuda"), ("openTSNE", ""), ("matplotlib", "--pca")])
+@pytest.mark.parametrize(("package", "more"), [("openTSNE", ""), ("matplotlib", "--pca")])
 def test_missing_packages(package: str, more: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match=f"^--tsne(cuda)?: the package {package} cannot be loaded") as error:
+    with pytest.raises(UsageError, match=f"^--tsne: the package {package} cannot be loaded") as error:
         draw(home, f"--dataset gtav --tsne {more}")
     assert "\n" not in str(error.value)

@@ -125,7 +125,7 @@ COMMAND_LINES = {
     "train.py --device gpu": "--device gpu: not usable here",
     "train.py --pretrained_backbone absent.pth": "--pretrained_backbone absent.pth: no such file",
     "train.py --pretrained_backbone {this}": "not a readable file of weights",
-    "train.py --exp_root /proc/runs": "--exp_root /proc/runs: cannot write there",
+    "train.py --exp_root /proc/runs": "/proc/runs: No such file or directory; mend that",
     "train.py --resume absent": "--resume absent: no checkpoint there",
     "train.py --lr 1e30 --max_iter 4 --val_interval 4": "a loss is not finite (seg  ... aux  ... try a smaller --lr",
     # The method
@@ -151,8 +151,8 @@ COMMAND_LINES = {
     "eval.py --memory": "--memory: ... holds none; drop --memory",
     "eval.py --dataset gta": "no data set is called gta",
     "eval.py --dataset bdd100k --split test": "bdd100k has no labelled split 'test'",
-    "eval.py --dataset gtav --out /proc/results": "--out /proc/results: cannot be made a folder",
-    "eval.py --dataset gtav --out {snapshot}/x": "--out {snapshot}/x: cannot be made a folder",
+    "eval.py --dataset gtav --out /proc/results": "/proc/results: No such file or directory; mend that",
+    "eval.py --dataset gtav --out {snapshot}/x": "{snapshot}/x: Not a directory; mend that",
     "eval.py --dataset video_folder": "--dataset video_folder: name the images by --videopath DIR",
     "eval.py --dataset video_folder gtav": "no data set is called video_folder",
     "eval.py --images x --dataset gtav": "--images x and --dataset gtav: give one of them at a time",
@@ -181,7 +181,6 @@ COMMAND_LINES = {
     "ablation.py": "nothing to draw: add --tsne or --mem_actmap",
     "eval.py --pca": "--pca changes nothing without --tsne",
     "eval.py --all_class": "--all_class changes nothing without --tsne or --mem_actmap",
-    "eval.py --tsne --pca --tsnecuda": "--pca and --tsnecuda: give one of them at a time",
     "eval.py --tsne --pca --duplication 2": "--duplication 2: principal components are always the same",
     "eval.py --tsne --images x": "--tsne: points need labels",
     "eval.py --tsne --source_domain gta": "no data set is called gta",
@@ -189,7 +188,6 @@ COMMAND_LINES = {
     "eval.py --mem_actmap --dump_images": "--mem_actmap ... drop --dump_images",
     "eval.py --mem_actmap --gumbel_eval 2": "--mem_actmap ... give --gumbel_eval 0 or 1",
     "eval.py --mem_actmap --dataset gtav": "--mem_actmap: {snapshot} holds no memory",
-    "eval.py --tsne --tsne_features after --dataset gtav": "--tsne_features after: {snapshot} holds no memory",
 }
 
 
@@ -333,7 +331,7 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "no folder of images": (FOLDER, lambda place: shutil.rmtree(place.pictures), "pictures: no image here"),
     "a folder without images": (FOLDER, rename_picture, "pictures: no image here"),
     # Results
-    "a file as folder of runs": (TRAIN, lambda place: place.out.touch(), "--exp_root {out}: cannot write there"),
+    "a file as folder of runs": (TRAIN, lambda place: place.out.touch(), "{out}/default: Not a directory; mend that"),
     "a file as folder of results": (GTAV, lambda place: place.out.touch(), "--out {out} ... name another"),
     # Checkpoints
     "no snapshot": (GTAV, snapshot(Path.unlink), "--snapshot {snapshot}: no such file"),

@@ -178,7 +178,7 @@ def test_labels_are_searched_once(root: Path) -> None:
 
 def test_mistakes(root: Path) -> None:
     (root / "runs").write_text("a file")
-    with pytest.raises(UsageError, match=r"--exp_root .*cannot write there"):
+    with pytest.raises(OSError, match="runs"):  # run_program says which folder
         domains_of(options_of(root))
     (root / "runs").unlink()
     samples = spec("idd").pairs(root, "train")
@@ -243,10 +243,6 @@ def test_the_plan(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return plan(options_of(root, line))
 
     robustnet = "--city_mode train --cv 0 --max_cu_epoch 10000 --class_uniform_pct 0.5 --class_uniform_tile 1024"
-    assert "50% of the images by class, from tiles of at most 1024 pixels a side\n" in plan_of(robustnet)
+    assert "50% of the images by class\n" in plan_of(robustnet)
     assert "until iteration 4\n" in plan_of("--max_cu_epoch 1 --epoch_size 8")
-    losses = "--img_wt_loss --jointwtborder --strict_bdr_cls 5,7 --rlx_off_iter 1500"
-    text = plan_of(f"--class_uniform_pct 0 {losses}")
-    assert "by how little each image shows them, 1 to 2\n" in text and "sampling" not in text
-    assert "relaxed at borders before iteration 1,500, but not for pole, traffic sign\n" in text
-    assert "loss  " not in plan_of()
+    assert "sampling" not in plan_of("--class_uniform_pct 0")

@@ -11,14 +11,14 @@ from PIL import Image
 
 from datasets.demo import STYLES
 from datasets.labels import CLASSES, PALETTE, STANDARD
-from engine.figures import views
-from engine.figures.scatter_plots import Cloud, Point, by_class, by_domain, distinct
-from engine.figures.tsne import at_most, class_means
+from engine.figures import tsne
+from engine.figures.scatter_plots import Cloud, Point, by_class, by_domain
 from support.figures import SIX, draw, look, make_home, network, pair
 from utils.embedding import embed, settings_for
 from utils.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
+SHOWN = [CLASSES.index(name) for name in SIX]
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +38,9 @@ def slow_means(features: torch.Tensor, labels: torch.Tensor) -> dict[int, torch.
     return means
 
 
-# Points
-
-
-def test_class_means_are_those_of_one_hot_and_resize() -> None:
-    generator = torch.Generator().manual_seed(0)
-    features = torch.randn(5, 6, 9, generator=generator)
-    labels = torch.randint(0, 25, (8, 11), generator=generator).repeat_interleave(7, 0).repeat_interleave(5, 1)
-    labels = torch.where(labels < 18, labels, 255).to(torch.uint8)  # no pixel of class 18
-    means, present = class_means(features, labels, classes=19)
-    expected = slow_means(features, labels)
-    assert present.nonzero().flatten().tolist() == list(expected) and not present[18] and len(expected) > 10
-    for k, mean in expected.items():
-        torch.testing.assert_close(means[k], mean)
-
-
-SHOWN = [CLASSES.index(name) for name in SIX]
-
-
 def test_points_and_what_is_written(home: Path, capsys: pytest.CaptureFixture) -> None:
     draw(home, f"--dataset {' '.join(STYLES)} --tsne --source_domain gtav synthia --out {home}/six --exp label")
-    stem = home / "six" / "tsne" / f"{'_'.join(STYLES)}_val" / "openTSNE_before_6classes_1"
+    stem = home / "six" / "tsne" / f"{'_'.join(STYLES)}_val" / "openTSNE_6classes_1"
     data = np.load(f"{stem}.npz", allow_pickle=False)
     expected = []
     for domain in STYLES:
@@ -84,44 +66,26 @@ def test_points_and_what_is_written(home: Path, capsys: pytest.CaptureFixture) -
     assert len(list(stem.parent.iterdir())) == 5
 
 
-def test_all_classes_two_embeddings_and_features_after_the_read(home: Path) -> None:
-    draw(home, f"--dataset gtav --tsne --all_class --tsne_features after --duplication 2 --out {home}/after")
-    first, second = (
-        np.load(home / "after" / "tsne" / "gtav_val" / f"openTSNE_after_19classes_{n}.npz") for n in (1, 2)
-    )
-    assert "road" in first["class"] and first["item_features"].shape == (0, 256)
-    image, labels, _ = pair(home, "gtav", 0)
-    means = slow_means(look(home, image).reading.features[0], labels)
-    np.testing.assert_allclose(first["features"][0], means[CLASSES.index(str(first["class"][0]))], atol=1e-5)
+def test_all_classes_two_embeddings_and_a_part_of_the_points(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tsne, "MOST", 5)
+    draw(home, f"--dataset gtav --tsne --all_class --duplication 2 --out {home}/all")
+    first, second = (np.load(home / "all/tsne/gtav_val" / f"openTSNE_19classes_{n}.npz") for n in (1, 2))
+    assert len(first["features"]) == 5 and "road" in first["item_class"]
     np.testing.assert_array_equal(first["features"], second["features"])
     assert not np.allclose(first["coordinates"], second["coordinates"])
 
 
-def test_few_points(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "PUBLISHED_CLASSES", ("train",))
-    with pytest.raises(UsageError, match="points in 1 images, and at least 4 are needed; name more domains"):
-        draw(home, "--dataset gtav --limit 1 --tsne --pca")
-
-
-def test_many_points(capsys: pytest.CaptureFixture) -> None:
-    points = [Point("gtav", str(index), 0, np.zeros(1)) for index in range(50)]
-    drawn = at_most(points, 20)
-    assert len({point.image for point in drawn}) == 20 and "50 points; 20 of them" in capsys.readouterr().out
-    assert at_most(points, 50) is points
+def test_few_points(home: Path) -> None:
+    with pytest.raises(UsageError, match=r"--tsne: \d points in 1 images, and at least 4 are needed; name more domains"):
+        draw(home, f"--dataset gtav --tsne --pca --imagenum_dom 1 --centre_crop 2 2 --out {home}/few")
 
 
 # Embeddings
 
 
-def test_the_perplexity_suits_the_number_of_points() -> None:
-    few, many, cuda = (settings_for(name, n) for name, n in (("openTSNE", 7), ("openTSNE", 7000), ("tsnecuda", 7000)))
-    assert (few["perplexity"], many["perplexity"], cuda["perplexity"]) == (2, 50, 30)
-    places = embed(np.random.default_rng(0).normal(size=(7, 5)), few)
-    assert places.shape == (7, 2) and np.isfinite(places).all()
-
-
 def test_planted_clusters_stay_apart() -> None:
     """Unit vectors around three random ones."""
+    assert [settings_for("openTSNE", number)["perplexity"] for number in (7, 7000)] == [2, 50]
     rng, group = np.random.default_rng(0), np.arange(300) % 3
     points = rng.normal(size=(3, 256))[group] + 1.5 * rng.normal(size=(300, 256))
     places = embed(points / np.linalg.norm(points, axis=1, keepdims=True), settings_for("openTSNE", 300))
@@ -142,30 +106,17 @@ def test_principal_components() -> None:
 # Pictures
 
 
-def cloud(items: list[int]) -> Cloud:
+def test_points_and_items_are_coloured() -> None:
     points = [Point(domain, "x", k, np.zeros(1)) for domain in STYLES for k in SHOWN]
     places = np.array([[row, column] for row in range(6) for column in range(6)], dtype=float)
-    return Cloud(points, places, items, np.zeros((len(items), 1)), np.array([[2.5, 2.5]] * len(items)), STANDARD)
-
-
-def test_all_domains_and_classes_are_coloured() -> None:
-    for picture, expected in ((by_class, PALETTE[SHOWN] / 255), (by_domain, np.array(distinct(6)))):
-        figure = picture(cloud([]), sources=("gtav", "synthia"), note="note")
-        drawn = np.concatenate([marks.get_facecolor()[:, :3] for marks in figure.axes[0].collections])
-        assert len(drawn) == 36
-        assert {tuple(row) for row in drawn.round(6)} == {tuple(row) for row in expected.round(6)}
+    cloud = Cloud(points, places, SHOWN, np.zeros((6, 1)), np.full((6, 2), 2.5), STANDARD)
+    for picture, colours in ((by_class, PALETTE[SHOWN] / 255), (by_domain, np.ones((6, 3)))):
+        figure = picture(cloud, sources=("gtav", "synthia"), note="note")
+        *marks, triangles = figure.axes[0].collections
+        drawn = np.concatenate([mark.get_facecolor()[:, :3] for mark in marks])
+        assert len(drawn) == 36 and len({tuple(colour) for colour in drawn.round(6)}) == 6
+        np.testing.assert_allclose(triangles.get_facecolor()[:, :3], colours)
+        assert triangles.get_edgecolor()[:, :3].max() == 0 and len(triangles.get_paths()[0].vertices) == 4
         texts = [text.get_text() for text in figure.legends[0].get_texts()]
         names = SIX if picture is by_class else ("gtav (source)", "synthia (source)", "idd", "mapillary")
-        assert set(names) <= set(texts) and "memory item" not in texts
-    assert len(set(distinct(6))) == 6 and len(set(distinct(30))) == 30
-
-
-def test_items_are_triangles_with_black_edges_and_names() -> None:
-    figure = by_class(cloud(SHOWN), sources=(), note="note")
-    *_, triangles = figure.axes[0].collections
-    np.testing.assert_allclose(triangles.get_facecolor()[:, :3], PALETTE[SHOWN] / 255)
-    assert triangles.get_edgecolor()[:, :3].max() == 0 and len(triangles.get_paths()[0].vertices) == 4
-    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "memory item"
-    texts = figure.axes[0].texts
-    heights = sorted(text.xyann[1] for text in texts)
-    assert sorted(text.get_text() for text in texts) == sorted(SIX) and min(np.diff(heights)) > 11  # all in one place
+        assert {*names, "memory item"} <= set(texts)

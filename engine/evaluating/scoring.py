@@ -108,18 +108,7 @@ def write_pictures(folder: Path, classes: ClassSet, predicted: Predicted) -> Non
         save_picture(folder / kind / f"{predicted.name}.png", picture)
 
 
-class FirstPicture:
-    """Keeps the first image of a domain for TensorBoard, and calls ``within`` after every image."""
-
-    def __init__(self, within: Callable[[], None], classes: ClassSet) -> None:
-        self.within, self.classes = within, classes
-        self.first: Predicted | None = None
-
-    def __call__(self, predicted: Predicted) -> None:
-        self.within()
-        self.first = self.first or predicted
-
-    def strip(self) -> Tensor:
-        """Image, labels and prediction side by side: 3,H,3W uint8."""
-        maps = (self.classes.colourise(x.cpu().numpy()) for x in (self.first.labels, self.first.prediction))
-        return torch.cat([self.first.image, *(torch.from_numpy(x).permute(2, 0, 1) for x in maps)], dim=2)
+def strip(predicted: Predicted, classes: ClassSet) -> Tensor:
+    """Image, labels and prediction side by side: 3,H,3W uint8."""
+    maps = (classes.colourise(x.cpu().numpy()) for x in (predicted.labels, predicted.prediction))
+    return torch.cat([predicted.image, *(torch.from_numpy(x).permute(2, 0, 1) for x in maps)], dim=2)

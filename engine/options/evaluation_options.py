@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.images import LabelledImages
 from datasets.options import DataOptions, user_path
 from datasets.registry import SPECS
 from engine.options.figure_options import FigureOptions
@@ -109,6 +110,12 @@ class EvaluationOptions:
     figures: FigureOptions
     machine: MachineOptions
 
+    def domains(self) -> dict[str, LabelledImages]:
+        """The images of each domain, by its name in results."""
+        names, split, limit = dict.fromkeys(self.subject.datasets), self.subject.split, self.subject.limit
+        listed = [self.data.images(name, split, limit) for name in names]
+        return {images.spec.name: images for images in listed}
+
 
 @mistakes_of_all()
 def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
@@ -162,6 +169,8 @@ def settle(args: Namespace) -> None:
         args.dataset = None
     if args.images is None:
         args.dataset = dataset_names(args.dataset or ["cityscapes"], args.data_root)
+    if args.tsne or args.mem_actmap:
+        args.limit = args.limit or args.imagenum_dom
     args.source_domain = dataset_names(args.source_domain or (), args.data_root)
     args.snapshot = given_weights(args.snapshot)
     args.target_norm = list(dict.fromkeys(args.target_norm or ())) or None
@@ -175,7 +184,6 @@ def check_needs(args: Namespace) -> None:
         ("--source_domain", args.source_domain, figures, either),
         ("--centre_crop", args.centre_crop, figures, either),
         ("--pca", args.pca, args.tsne, "--tsne"),
-        ("--tsnecuda", args.tsnecuda, args.tsne, "--tsne"),
         ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
     ):
         refuse_if(given and not used, f"{flag} changes nothing without {needed}: add that, or drop {flag}")
@@ -189,9 +197,8 @@ def check_contradictions(args: Namespace) -> None:
     remedy = "such windows never reach the end of an image; give a share below 1"
     refuse_if(args.sliding_overlap == 1, f"--sliding_overlap 1: {remedy}")
     refuse_if(args.gumbel_off and repeats, f"--gumbel_off contradicts --gumbel_eval {repeats}: drop one of them")
-    if args.pca:
-        refuse_if(args.tsnecuda, "--pca and --tsnecuda: give one of them at a time")
-        refuse_if(embeddings > 1, f"--duplication {embeddings}: principal components are always the same; drop it")
+    same = args.pca and embeddings > 1
+    refuse_if(same, f"--duplication {embeddings}: principal components are always the same; drop it")
     if images is not None:
         names = " ".join(args.dataset or ())
         refuse_if(names, f"--images {images} and --dataset {names}: give one of them at a time")

@@ -19,13 +19,6 @@ class FigureOptions:
     centre_crop: tuple[int, int] | None = option(
         None, "look only at the centre of an image, of this width and height", nargs=2, type=COUNT
     )
-    actmap_scale: str = option(
-        "pixel", "range of a map: all items at a pixel, or one item over the image", choices=("pixel", "image")
-    )
-    tsne_features: str = option("before", "features before the memory is read, or after", choices=("before", "after"))
     embeddings: int = option(1, "draw N embeddings, from different starts", flag="duplication", type=COUNT)
-    perplexity: float | None = option(
-        None, "perplexity of t-SNE (default: 50; 30 with --tsnecuda; less for few points)", type=FACTOR
-    )
+    perplexity: float = option(50.0, "perplexity of t-SNE; less for few points", type=FACTOR)
     pca: bool = option(False, "the two principal components instead of t-SNE: seconds")
-    tsnecuda: bool = option(False, "t-SNE by the package tsnecuda, on a GPU")

@@ -24,7 +24,7 @@ TRAINING_WITHOUT_EFFECT = {
 EVALUATION_WITHOUT_EFFECT = {
     "--faster": 0, "--syncbn": 0, "--dist_bn": 0, "--profile": 0, "--trunk": 1, "--dataset_dir": 1, "--dataset_cls": 1,
     "--resume": 0, "--cv_split": 1, "--trials": 1, "--visualize_feature": 0, "--mode": 1,
-    "--ablation_mode": 0, "--fixed_aspp_pool": 0, "--split_count": "1",
+    "--ablation_mode": 0, "--tsnecuda": 0, "--fixed_aspp_pool": 0, "--split_count": "1",
     # The release asks for the options of training again; here the snapshot holds them.
     "--mem_slot": "19", "--mem_dim": "256", "--mem_momentum": "0.8", "--mem_temp": "1", "--relax_denom": "0.0",
     "--clusters": "50", "--use_wtloss": 0, "--use_isw": 0, "--cls_wt_loss": 0, "--img_wt_loss": 0, "--wt_bound": "1.0",

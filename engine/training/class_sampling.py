@@ -1,7 +1,6 @@
 """Class-uniform sampling: the tiles of every source, computed once and kept for all runs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -37,25 +36,17 @@ def class_uniform(options: TrainingOptions, domains: Domains) -> ClassUniform | 
 
 def tiles_of(options: TrainingOptions, dataset: DatasetSpec, samples: Sequence[Sample]) -> ClassTiles:
     """The tiles of a data set, from their file or from the labels; one process of a machine computes them."""
-    name = f"{dataset.name}_{key(dataset, samples, options.sampling.tile)}.npz"
-    path = options.run.exp_root / FOLDER / name
+    side = options.sampling.tile
+    path = options.run.exp_root / FOLDER / f"{dataset.name}_{key(dataset, samples, side)}.npz"
     with first_on_machine():
-        tiles = ClassTiles.load(path) or compute_tiles(options, dataset, samples, path)
+        tiles = ClassTiles.load(path)
+        if tiles is None:
+            labels = places_loader(dataset, samples, side=side, workers=options.machine.workers)
+            progress = tqdm(labels, f"classes of {dataset.name}", leave=False, disable=rank() > 0)
+            tiles = ClassTiles.of(progress, classes=len(dataset.classes))
+            tiles.save(path)
     if not len(tiles.classes):
         raise UsageError(
             f"--class_uniform_pct: the labels of {dataset.name} show no class; give labels, or drop the flag"
         )
-    return tiles
-
-
-def compute_tiles(options: TrainingOptions, dataset: DatasetSpec, samples: Sequence[Sample], path: Path) -> ClassTiles:
-    """The tiles of a data set from its labels, saved as ``path``."""
-    labels = places_loader(dataset, samples, side=options.sampling.tile, workers=options.machine.workers)
-    progress = tqdm(labels, f"classes of {dataset.name}", leave=False, disable=rank() > 0)
-    tiles = ClassTiles.of(progress, classes=len(dataset.classes))
-    try:
-        tiles.save(path)
-    except OSError as error:
-        root = options.run.exp_root
-        raise UsageError(f"--exp_root {root}: cannot write there ({error}); name another folder") from error
     return tiles

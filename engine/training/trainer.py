@@ -18,7 +18,7 @@ from datasets.images import LabelledImages
 from datasets.sampling.loaders import Batch
 from engine import machine
 from engine.evaluating.prediction import Inference, Predictor
-from engine.evaluating.scoring import FirstPicture, score_reads, summary
+from engine.evaluating.scoring import Predicted, score_reads, strip, summary
 from engine.options.resuming import command_to_continue
 from engine.options.training_options import TrainingOptions
 from engine.run_log import RunLog
@@ -26,11 +26,13 @@ from engine.timetable import timetable_of
 from engine.training.batch_feed import BatchFeed, Pace
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interrupted, Interruption, Stopped
+from methods.first_memory import write_first_memory
 from methods.method import Method
 from methods.objective import Terms
 from utils.distributed import all_sum, any_rank, from_first
 from utils.errors import CommonError, UsageError
 from utils.log import log
+from utils.metrics import Scores
 from utils.processes import rank, world_size
 from utils.seeds import seed_of
 
@@ -70,6 +72,19 @@ class Trainer:
         self.timetable = timetable_of(self.options)
         self.pending: list[tuple[Terms, float, dict[str, str]]] = []  # losses, learning rate, bad files: not yet logged
 
+    def write_memory(self, batches: Iterable[Batch]) -> None:
+        """Write the first memory; the log holds images that could not be read as bad files of iteration 0."""
+        bad_files, total = self.progress.bad_files, self.options.run.first_memory_batches
+        feed = BatchFeed(batches, bad_files, self.options.sampling.skip_bad)
+        bar = tqdm(map(self.ready, feed), "first memory", total=total, leave=False, disable=rank() > 0)
+        with closing(feed), machine.autocast(self.precision, self.device):
+            write_first_memory(self.method.net, bar)
+        if self.run_log:
+            self.run_log.write_bad_files(0, bad_files)
+
+    def ready(self, batch: Batch) -> Batch:
+        return batch.ready(self.device, image_in=self.options.network.image_in)
+
     def run(self, batches: Iterable[Batch]) -> None:
         """Train to the end, or to the first SIGINT or SIGTERM, which ends with ``Interrupted`` once all is saved."""
         start, end = self.progress.iteration, self.timetable.end
@@ -83,7 +98,7 @@ class Trainer:
                 raise self.ending()
             self.pace = Pace(feed)
             while feed.batch is not None:
-                self.step(feed.batch.ready(self.device, image_in=self.options.network.image_in))
+                self.step(self.ready(feed.batch))
                 bar.update()
                 stop = feed.fetch(signalled=self.interruption.number > 0) or bool(feed.fault)
                 done = self.progress.iteration
@@ -172,30 +187,42 @@ class Trainer:
         """Score all domains, if that is due.  The mean over the held-out source images chooses the best checkpoint."""
         if not self.validation_due():
             return
-        options, iteration, results = self.options, self.progress.iteration, {}
+        iteration, results = self.progress.iteration, {}
         predict = Predictor(
             self.method.net,
             device=self.device,
             inference=Inference(),
-            gumbel=bool(options.scoring.gumbel_eval),
-            image_in=options.network.image_in,
+            gumbel=bool(self.options.scoring.gumbel_eval),
+            image_in=self.options.network.image_in,
             precision=self.precision,
         )
-        settings = {"scoring": options.scoring, "workers": options.machine.workers}
         for role, images in [(role, images) for role, group in self.validation.items() for images in group]:
-            name, first = images.spec.name, FirstPicture(self.leave_alone, images.spec.classes)
-            (scores,) = score_reads(predict, images, each=first, **settings)
-            self.leave()
+            name = images.spec.name
+            scores, first = self.score(predict, images)
             results[name] = scores.mean_iou
             if self.run_log:
                 self.run_log.write("validation", iteration, summary(scores), domain=name, role=role)
-                self.run_log.picture(f"{role}/{name}", first.strip(), iteration)
+                self.run_log.picture(f"{role}/{name}", strip(first, images.spec.classes), iteration)
         self.method.net.train()
         self.progress.validated, self.progress.validation = iteration, results
         mean = fmean(results[images.spec.name] for images in self.validation["seen"])
         if mean > self.progress.best:
             self.progress.best, self.progress.best_iteration = mean, iteration
         log.info(f"{iteration}: mIoU {', '.join(f'{name} {100 * value:.1f}' for name, value in results.items())}")
+
+    def score(self, predict: Predictor, images: LabelledImages) -> tuple[Scores, Predicted]:
+        """The scores of a domain, and its first image with the prediction."""
+        first: list[Predicted] = []
+
+        def after_each(predicted: Predicted) -> None:
+            self.leave_alone()
+            if not first:
+                first.append(predicted)
+
+        workers, scoring = self.options.machine.workers, self.options.scoring
+        (scores,) = score_reads(predict, images, scoring=scoring, workers=workers, each=after_each)
+        self.leave()
+        return scores, first[0]
 
     def leave(self) -> None:
         """Raise ``Stopped`` if a signal reached any process; all processes call this together."""
