@@ -28,7 +28,6 @@ def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
     options = parse_evaluation(translated(line.split()))
     assert options.figures == FigureOptions(
         tsne=True,
-        tsnecuda=True,
         all_classes=True,
         embeddings=10,
         images_per_domain=600,
@@ -36,7 +35,8 @@ def test_flags_of_the_release(capsys: pytest.CaptureFixture) -> None:
         centre_crop=(1280, 720),
     )
     assert (options.subject.datasets, options.subject.out) == (("gtav", "idd"), Path("results"))
-    assert options.scoring.gumbel_eval == 0 and capsys.readouterr().err.count("no effect") == 1
+    assert options.subject.limit == 600 and options.scoring.gumbel_eval == 0
+    assert capsys.readouterr().err.count("no effect") == 2  # with --tsnecuda openTSNE embeds
     options = parse_evaluation(translated(["--snapshot", "x.pth", "--mem_actmap", "--crop_size", "64", "32"]))
     assert options.figures.centre_crop == (64, 32) and options.figures.actmap
     assert options.inference.crop_size == 768  # the side of a window
@@ -75,7 +75,7 @@ def test_figures_of_two_images(script: str, home: Path) -> None:
     results = home / method  # beside the snapshot
     if "tsne" in script:
         names = {path.name for path in (results / "tsne" / "gtav_cityscapes_val").iterdir()}
-        stem = "openTSNE_before_6classes_1"
+        stem = "openTSNE_6classes_1"
         pictures = {f"{stem}_{kind}.{suffix}" for kind in ("class", "domain") for suffix in ("png", "pdf")}
         assert names == {f"{stem}.npz", *pictures}
     else:

@@ -1,6 +1,5 @@
 """eval.py --target_norm: batch norms with the statistics of the target's own images."""
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,7 +73,6 @@ def test_batches_are_equal_in_size() -> None:
         assert all(len({sizes[index] for index in group}) == 1 for group in groups)
         assert sorted(map(len, groups)) == [1, 1, 1, 3, 3, 3]  # 7 are 3, 3, 1; 4 are 3, 1
         assert groups == batches_of(sizes, 3, seed) != batches_of(sizes, 3, seed + 1)
-    assert [len(group) for group in batches_of(sizes, 1, 0)] == [1] * 12
 
 
 # Scores
@@ -105,8 +103,7 @@ def score(home: Path, line: str, out: str) -> dict | None:
 def test_scores(home: Path, capsys: pytest.CaptureFixture) -> None:
     domains = "--dataset bdd100k gtav"
     results = score(home, f"{domains} --target_norm 2 8 1 8 --target_norm_seeds 2", "normed")
-    printed = capsys.readouterr().out
-    assert printed.count("stored statistics") == 3 and printed.count("of 2 images at a time") == 3
+    assert capsys.readouterr().out.count("with the statistics of 2 images at a time") == 2
     plain = score(home, domains, "plain")
     for name, domain in results["domains"].items():
         normed = domain.pop("target_norm")
@@ -117,17 +114,7 @@ def test_scores(home: Path, capsys: pytest.CaptureFixture) -> None:
         assert len(set(ious)) > 1 and normed["2"]["mean_iou"] == pytest.approx(np.mean(ious))
         assert normed["2"]["standard_deviation"]["mean_iou"] == pytest.approx(np.std(ious, ddof=1))
         assert normed["8"]["mean_iou"] == pytest.approx(reference(home, name, WHOLE[name]), abs=1e-6)
-        assert normed["8"]["protocol"]["batch_norm"] == "statistics of the batch"
-        count, mean = len(WHOLE[name]), np.mean([len(group) for group in WHOLE[name]])
-        assert (normed["8"]["protocol"]["batches"], normed["8"]["protocol"]["mean_batch"]) == (count, mean)
-        noted = f"note: --target_norm 8: batches of {name} hold {mean:.1f} images on average"
-        assert printed.count(noted) == 1 and f"--target_norm 2: batches of {name}" not in printed
-    mean = results["mean"]["target_norm"]["2"]
-    assert mean["mean_iou"] == pytest.approx(np.mean([seed["mean_iou"] for seed in mean["seeds"]]))
-    rows = {row[0]: row[1:] for row in csv.reader((home / "normed/results.csv").read_text().splitlines())}
-    assert rows["mean_iou target_norm 8"][3] == f"{normed['8']['mean_iou']:.4f}"
-    assert rows["mean_iou target_norm 1 standard_deviation"] == [""] * 7
-    assert float(rows["mean_iou target_norm 2 standard_deviation"][-1]) > 0
+        assert normed["8"]["protocol"]["batches"] == len(WHOLE[name])
 
 
 @torch.no_grad()

@@ -206,11 +206,9 @@ def test_a_run_and_its_evaluation(data: Path, tmp_path: Path, capsys: pytest.Cap
     line += "--test_mode --crop_size 48 --max_iter 2 --val_images 1 --mapillary_crop 64 --image_in --bblur "
     line += "--pre_size 56 --image_uniform_sampling --memory --class_uniform_pct 0.5 --class_uniform_tile 32 "
     line += "--dump_augmentation_images"
-    told = plan(parse_training(line.split()))
-    assert "2 images of all domains together, 2 images in all" in told
-    unusual = "a shorter side of 56 before scaling, a bilateral blur, normalised by their own mean and deviation"
-    assert f"images      {unusual} (--image_in)\n" in told
-    assert len(re.findall(r"4 images.*, 0\.50", told)) == 2
+    text = plan(parse_training(line.split()))
+    assert "2 images of all domains together, 2 images in all" in text
+    assert len(re.findall(r"4 images.*, 0\.50", text)) == 2
     training.main(line.split())
     (run,) = (tmp_path / "default").iterdir()
     pictures = sorted((run / "augmentation").iterdir())
