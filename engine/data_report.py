@@ -12,7 +12,6 @@ from datasets.images import LabelledImages
 from datasets.options import BOOSTED, DataOptions
 from datasets.registry import DatasetSpec, Sample
 from engine.options.run_options import RunOptions
-from utils.errors import UsageError
 
 REPLACEABLE = {  # faults of single files, which --skip_bad replaces
     "empty_file", "lfs_pointer", "html_page", "dangling_link", "truncated", "unreadable", "broken_polygons",
@@ -30,15 +29,8 @@ def validation_sets(data: DataOptions, run: RunOptions) -> dict[str, list[Labell
 
 
 def coarse_pairs(data: DataOptions) -> Pairs:
-    """The coarsely labelled images of Cityscapes."""
-    try:
-        return data.dataset(BOOSTED).pairs(data.root, "train_extra")
-    except UsageError as error:
-        problem, _, _ = str(error).rpartition(": ")  # its remedy, drawing demo data, does not help here
-        raise UsageError(
-            f"--coarse_boost_classes: {problem}: unpack leftImg8bit_trainextra.zip and gtCoarse.zip of Cityscapes "
-            "there, or drop the flag"
-        ) from error
+    """The coarsely labelled images of Cityscapes, for ``--coarse_boost_classes``."""
+    return data.dataset(BOOSTED).pairs(data.root, "train_extra")
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:

@@ -77,7 +77,7 @@ def test_results_and_pictures_have_the_classes(home: Path, tmp_path: Path, capsy
     assert list(found["domains"]) == ["city", "b_city"] and "the sky" in told and "sidewalk" not in told
     assert [domain["protocol"]["images"] for domain in found["domains"].values()] == [1, 1]  # what was held out
     for domain in found["domains"].values():
-        assert list(domain["classes"]) == NAMES and domain["all_road"] is None
+        assert list(domain["classes"]) == NAMES
     table = (out / "results.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in table[1:4]] == NAMES
     picture = np.asarray(Image.open(out / "b_city_val" / "colours" / "z.png")).reshape(-1, 3)
@@ -167,7 +167,7 @@ def test_standard_classes_are_mapped_to(home: Path, tmp_path: Path) -> None:
     line = ["--snapshot", str(snapshot), "--device", "cpu", "--num_workers", "0", "--out", str(tmp_path / "out")]
     evaluation.main([*line, "--dataset", f"custom:{own}"])
     domain = json.loads((tmp_path / "out" / "results.json").read_text())["domains"]["own"]
-    assert len(domain["classes"]) == 19 and domain["classes"]["sky"]["share"] > 0.3 and domain["all_road"]
+    assert len(domain["classes"]) == 19 and domain["classes"]["sky"]["share"] > 0.3
     with pytest.raises(UsageError, match=r"custom:.*city: has 3 classes .*, but --snapshot .* the 19 classes"):
         evaluation.main([*line, "--dataset", f"custom:{home}/a/city"])
 

@@ -61,7 +61,7 @@ def test_folder_and_figures(home: Path) -> None:
     images = home / "data/synthia/RGB/val"
     evaluate(home, f"--snapshot {home}/theirs.pth --images {images} --limit 1")
     record = json.loads((home / "theirs/whole/val/snapshot.json").read_text())
-    assert record["iteration"] is None and record["network"]["arch"].endswith(R18)
+    assert record["trained"]["iteration"] is None and record["trained"]["network"]["arch"].endswith(R18)
     evaluate(home, f"--snapshot {home}/theirs.pth --dataset gtav --mem_actmap --limit 1")
     assert len(list((home / "theirs/memory_activation/gtav_val/sheets").iterdir())) == 1
 

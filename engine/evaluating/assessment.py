@@ -58,13 +58,7 @@ def evaluate(options: EvaluationOptions) -> None:
     if options.figures.tsne or options.figures.actmap:
         draw_figures(predict, options, classes, out=subject.out or beside, header=header)
     elif subject.images is not None:
-        record = {
-            "snapshot": str(path.resolve()),
-            "iteration": content["iteration"],
-            "weights": weights_hash(content["weights"]),
-            "network": content["network"],
-            "protocol": predict.describe(),
-        }
+        record = {**header, "weights": weights_hash(content["weights"]), "protocol": predict.describe()}
         label_folder(predict, options, classes, out=subject.out or beside / tag, record=record)
     else:
         score_domains(predict, options, out=subject.out or beside / tag, header=header)

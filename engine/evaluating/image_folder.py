@@ -85,10 +85,11 @@ def write_pictures(files: Sequence[Path], image: Tensor, *, prediction: Tensor, 
 
 
 def prepare_folder(folder: Path, record: dict[str, Any]) -> None:
-    """Write ``record`` into ``folder``; UsageError if there are pictures that were made in another way."""
-    path, record = folder / "snapshot.json", json.loads(json.dumps(record))
-    before = json.loads(path.read_text()) if path.exists() else None
-    if before != record and any((folder / kind).exists() for kind in KINDS):
+    """Write ``record`` into ``folder``; UsageError if pictures in it were made in another way."""
+    path = folder / "snapshot.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    same = all(before.get(key) == record[key] for key in ("images", "weights", "protocol"))
+    if not same and any((folder / kind).exists() for kind in KINDS):
         raise UsageError(
             f"{folder}: holds labels of other images, of other weights or made in another way; delete it, or name "
             "another --out"

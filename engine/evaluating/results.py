@@ -21,7 +21,6 @@ from utils.log import log
 from utils.metrics import Scores
 
 MEASURES = ("iou", "precision", "recall")  # of a class
-ROAD = "road"
 OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
 Numbers = dict[str, float]
 Results = Mapping[str, dict[str, Any]]  # by the name of the domain
@@ -31,7 +30,7 @@ def domain_result(
     scores: Sequence[Scores], protocol: Mapping[str, Any], *, classes: ClassSet, repeats: str = "reads"
 ) -> dict[str, Any]:
     """All that is written about a domain; ``scores`` has one entry per repeat, and ``repeats`` names the repeats."""
-    details = {"all_road": all_road(scores[0], classes), "classes": per_class(scores, classes), "protocol": protocol}
+    details = {"classes": per_class(scores, classes), "protocol": protocol}
     return over_repeats([summary(each) for each in scores], repeats) | details
 
 
@@ -57,18 +56,6 @@ def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str
     return {
         name: {key: None if math.isnan(values[k]) else values[k] for key, values in columns.items()}
         for k, name in enumerate(classes.names)
-    }
-
-
-def all_road(scores: Scores, classes: ClassSet) -> Numbers | None:
-    """The score of calling every pixel road, a floor for comparisons; None without a class of that name."""
-    if ROAD not in classes.names:
-        return None
-    road = torch.tensor([name == ROAD for name in classes.names])
-    iou = torch.where(road, scores.share, 0.0)
-    return {
-        "mean_iou": iou[scores.share > 0].mean().item(),
-        "mean_iou_frequent": iou[scores.share >= FREQUENT].mean().item(),
     }
 
 

@@ -1,6 +1,7 @@
 """Class-uniform sampling: the tiles of every source, computed once and kept for all runs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -39,14 +40,18 @@ def tiles_of(options: TrainingOptions, dataset: DatasetSpec, samples: Sequence[S
     side = options.sampling.tile
     path = options.run.exp_root / FOLDER / f"{dataset.name}_{key(dataset, samples, side)}.npz"
     with first_on_machine():
-        tiles = ClassTiles.load(path)
-        if tiles is None:
-            labels = places_loader(dataset, samples, side=side, workers=options.machine.workers)
-            progress = tqdm(labels, f"classes of {dataset.name}", leave=False, disable=rank() > 0)
-            tiles = ClassTiles.of(progress, classes=len(dataset.classes))
-            tiles.save(path)
+        tiles = ClassTiles.load(path) or compute_tiles(options, dataset, samples, path)
     if not len(tiles.classes):
         raise UsageError(
             f"--class_uniform_pct: the labels of {dataset.name} show no class; give labels, or drop the flag"
         )
+    return tiles
+
+
+def compute_tiles(options: TrainingOptions, dataset: DatasetSpec, samples: Sequence[Sample], path: Path) -> ClassTiles:
+    """The tiles of a data set from its labels, saved as ``path``."""
+    labels = places_loader(dataset, samples, side=options.sampling.tile, workers=options.machine.workers)
+    progress = tqdm(labels, f"classes of {dataset.name}", leave=False, disable=rank() > 0)
+    tiles = ClassTiles.of(progress, classes=len(dataset.classes))
+    tiles.save(path)
     return tiles

@@ -2,7 +2,6 @@
 
 import math
 import signal
-from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from datasets.images import LabelledImages
 from datasets.sampling.loaders import Batch
 from engine import machine
 from engine.evaluating.prediction import Inference, Predictor
-from engine.evaluating.scoring import Predicted, score_reads, strip, summary
+from engine.evaluating.scoring import score_reads, summary
 from engine.options.resuming import command_to_continue
 from engine.options.training_options import TrainingOptions
 from engine.run_log import RunLog
@@ -32,7 +31,6 @@ from methods.objective import Terms
 from utils.distributed import all_sum, any_rank, from_first
 from utils.errors import CommonError, UsageError
 from utils.log import log
-from utils.metrics import Scores
 from utils.processes import rank, world_size
 from utils.seeds import seed_of
 
@@ -151,10 +149,7 @@ class Trainer:
         if self.run_log:
             self.run_log.write("pace", self.progress.iteration, pace)
         self.pending.clear()
-        sums: dict[str, float] = defaultdict(float)  # of the terms of each stage, e.g. inner and outer
-        for name, mean in zip(names, torch.tensor(values).mean(dim=0).tolist(), strict=True):
-            sums[name.partition("/")[0] if "/" in name else "loss"] += mean
-        return {name: f"{value:.3f}" for name, value in sums.items()} | {"waiting": f"{pace['waiting']:.0%}"}
+        return {"loss": f"{fmean(map(sum, values)):.3f}", "waiting": f"{pace['waiting']:.0%}"}
 
     def conclude(self, *, stop: bool = False) -> None:
         """Do what is due besides stepping, save, and end the run if ``stop`` asks for it."""
@@ -167,8 +162,11 @@ class Trainer:
             from_first(None)  # no process reports such an image before all is saved
             try:
                 with machine.uncompiled(self.options.step.compile):
-                    self.select()
-                    self.validate()
+                    if self.selection_due():
+                        checks = {"between": self.leave, "within": self.leave_alone}
+                        self.selection.take(self.method, iteration, self.device, **checks)
+                    if self.validation_due():
+                        self.validate()
             except Stopped:
                 stop = True
             except UsageError as error:  # a broken image; the other processes wait in vain and are ended
@@ -177,16 +175,8 @@ class Trainer:
         if stop:
             raise self.ending()
 
-    def select(self) -> None:
-        """Select the covariance entries to whiten from now on, if that is due."""
-        if self.selection_due():
-            done = self.progress.iteration
-            self.selection.take(self.method, done, self.device, between=self.leave, within=self.leave_alone)
-
     def validate(self) -> None:
-        """Score all domains, if that is due.  The mean over the held-out source images chooses the best checkpoint."""
-        if not self.validation_due():
-            return
+        """Score all domains.  The mean over the held-out source images chooses the best checkpoint."""
         iteration, results = self.progress.iteration, {}
         predict = Predictor(
             self.method.net,
@@ -198,11 +188,12 @@ class Trainer:
         )
         for role, images in [(role, images) for role, group in self.validation.items() for images in group]:
             name = images.spec.name
-            scores, first = self.score(predict, images)
+            workers, scoring = self.options.machine.workers, self.options.scoring
+            (scores,) = score_reads(predict, images, scoring=scoring, workers=workers, each=self.leave_alone)
+            self.leave()
             results[name] = scores.mean_iou
             if self.run_log:
                 self.run_log.write("validation", iteration, summary(scores), domain=name, role=role)
-                self.run_log.picture(f"{role}/{name}", strip(first, images.spec.classes), iteration)
         self.method.net.train()
         self.progress.validated, self.progress.validation = iteration, results
         mean = fmean(results[images.spec.name] for images in self.validation["seen"])
@@ -210,26 +201,12 @@ class Trainer:
             self.progress.best, self.progress.best_iteration = mean, iteration
         log.info(f"{iteration}: mIoU {', '.join(f'{name} {100 * value:.1f}' for name, value in results.items())}")
 
-    def score(self, predict: Predictor, images: LabelledImages) -> tuple[Scores, Predicted]:
-        """The scores of a domain, and its first image with the prediction."""
-        first: list[Predicted] = []
-
-        def after_each(predicted: Predicted) -> None:
-            self.leave_alone()
-            if not first:
-                first.append(predicted)
-
-        workers, scoring = self.options.machine.workers, self.options.scoring
-        (scores,) = score_reads(predict, images, scoring=scoring, workers=workers, each=after_each)
-        self.leave()
-        return scores, first[0]
-
     def leave(self) -> None:
         """Raise ``Stopped`` if a signal reached any process; all processes call this together."""
         if any_rank(self.interruption.number > 0):
             raise Stopped
 
-    def leave_alone(self) -> None:
+    def leave_alone(self, *image: object) -> None:
         """Raise ``Stopped`` if a signal came and there is a single process.
 
         Processes call this at different places, so several of them cannot agree to stop here.
