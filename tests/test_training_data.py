@@ -14,7 +14,7 @@ import eval as evaluation
 import train as training
 from checkpoints.run_files import load_checkpoint, write_checkpoint
 from datasets.bilateral import bilateral
-from datasets.labels import STANDARD, colourise
+from datasets.labels import colourise
 from datasets.registry import spec
 from datasets.sampling.class_tiles import ClassTiles
 from datasets.sampling.loaders import Batch, Domains, train_loader
@@ -22,7 +22,6 @@ from datasets.transforms import Augmentation, normalise, scale_crop_flip
 from engine.options.evaluation_options import parse_evaluation
 from engine.options.training_command import parse_training
 from engine.plan import plan
-from engine.training.sample_sheets import sheet_of
 from support.mistakes import training_mistake
 from support.snapshots import write_snapshot
 from utils.errors import UsageError
@@ -162,24 +161,9 @@ def test_a_snapshot_says_how(data: Path, tmp_path: Path) -> None:
 
     own, silent = scored("own"), scored("silent")
     assert (own[0], silent[0]) == ("the image itself", "ImageNet") and own[1] != silent[1]
-    assert scored("silent", "--image_in") == own and scored("imagenet") == silent
+    assert scored("silent", "--image_in") == own
     with pytest.raises(UsageError, match="trained on images normalised by ImageNet; drop --image_in"):
         scored("imagenet", "--image_in")
-
-
-# Runs
-
-
-def test_pictures_of_samples() -> None:
-    images = torch.zeros(2, 1, 3, 8, 8, dtype=torch.uint8)
-    images[1] = 200
-    labels = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 1, 8, 8)
-    sheet = sheet_of(Batch(images, labels, torch.tensor([False, True])), ["gtav", "gtav"], STANDARD)
-    assert sheet.shape == (8 + 20, 2 * 16 + 4, 3)
-    bodies = sheet[20:, :8], sheet[20:, 8:16], sheet[20:, 20:28], sheet[20:, 28:]
-    assert [tuple(body.reshape(-1, 3).mean(0)) for body in bodies] == [
-        (0, 0, 0), (128, 64, 128), (200, 200, 200), (0, 0, 0)
-    ]  # fmt: skip
 
 
 def test_a_run_and_its_evaluation(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
