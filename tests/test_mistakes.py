@@ -332,7 +332,7 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "a folder without images": (FOLDER, rename_picture, "pictures: no image here"),
     # Results
     "a file as folder of runs": (TRAIN, lambda place: place.out.touch(), "{out}/default: Not a directory; mend that"),
-    "a file as folder of results": (GTAV, lambda place: place.out.touch(), "--out {out} ... name another"),
+    "a file as folder of results": (GTAV, lambda place: place.out.touch(), "{out}: File exists; mend that"),
     # Checkpoints
     "no snapshot": (GTAV, snapshot(Path.unlink), "--snapshot {snapshot}: no such file"),
     "a truncated checkpoint": (GTAV, snapshot(truncate), NOT_READABLE),
