@@ -115,13 +115,11 @@ def test_comparison(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -
         assert picture.size == (3 * 64, visualise.TITLE + 32)
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"), [(None, "No such file"), ("{", "not JSON"), ("[]", "not written by eval.py")]
-)
-def test_results_that_cannot_be_compared(content: str | None, problem: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_results_that_cannot_be_compared(content: str | None, tmp_path: Path) -> None:
     if content:
         (tmp_path / "results.json").write_text(content)
-    with pytest.raises(UsageError, match=rf"results\.json: cannot be used \({problem}"):
+    with pytest.raises(UsageError, match=r"results\.json: cannot be used"):
         compare.main([f"x={tmp_path}"])
 
 

@@ -188,8 +188,8 @@ class Trainer:
         )
         for role, images in [(role, images) for role, group in self.validation.items() for images in group]:
             name = images.spec.name
-            workers, scoring = self.options.machine.workers, self.options.scoring
-            (scores,) = score_reads(predict, images, scoring=scoring, workers=workers, each=self.leave_alone)
+            settings = {"scoring": self.options.scoring, "workers": self.options.machine.workers}
+            (scores,) = score_reads(predict, images, **settings, each=lambda *_: self.leave_alone())
             self.leave()
             results[name] = scores.mean_iou
             if self.run_log:
@@ -206,7 +206,7 @@ class Trainer:
         if any_rank(self.interruption.number > 0):
             raise Stopped
 
-    def leave_alone(self, *image: object) -> None:
+    def leave_alone(self) -> None:
         """Raise ``Stopped`` if a signal came and there is a single process.
 
         Processes call this at different places, so several of them cannot agree to stop here.
