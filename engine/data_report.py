@@ -2,7 +2,7 @@
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datasets.check import check_sources
@@ -12,7 +12,6 @@ from datasets.images import LabelledImages
 from datasets.options import BOOSTED, DataOptions
 from datasets.registry import DatasetSpec, Sample
 from engine.options.run_options import RunOptions
-from utils.errors import UsageError
 
 
 def validation_sets(data: DataOptions, run: RunOptions) -> dict[str, list[LabelledImages]]:
@@ -25,15 +24,8 @@ def validation_sets(data: DataOptions, run: RunOptions) -> dict[str, list[Labell
 
 
 def coarse_pairs(data: DataOptions) -> Pairs:
-    """The coarsely labelled images of Cityscapes."""
-    try:
-        return data.dataset(BOOSTED).pairs(data.root, "train_extra")
-    except UsageError as error:
-        problem, _, _ = str(error).rpartition(": ")  # its remedy, drawing demo data, does not help here
-        raise UsageError(
-            f"--coarse_boost_classes: {problem}: unpack leftImg8bit_trainextra.zip and gtCoarse.zip of Cityscapes "
-            "there, or drop the flag"
-        ) from error
+    """The coarsely labelled images of Cityscapes, for ``--coarse_boost_classes``."""
+    return data.dataset(BOOSTED).pairs(data.root, "train_extra")
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
@@ -52,19 +44,22 @@ def count(pairs: Pairs) -> str:
     return f"{len(pairs):,} images" + (f" ({pairs.expected:,} expected)" if differs else "")
 
 
-def whereabouts(pairs: Pairs) -> str:
-    """Layout, folder, what divided the images into splits, and their hash."""
-    return f"{pairs.layout} in {pairs.home}, split by {pairs.split_by}, {fingerprint(pairs)}"
+def whereabouts(pairs: Pairs) -> list[str]:
+    """A line with layout, folder, what divided the images into splits, and their hash; then the notes."""
+    place = f"            {pairs.layout} in {pairs.home}, split by {pairs.split_by}, {fingerprint(pairs)}"
+    return [place, *(f"note: {note}" for note in pairs.notes)]
 
 
-def notes(pairs: Pairs) -> list[str]:
-    return [f"note: {note}" for note in pairs.notes]
+def joined(lines: Iterable[str]) -> str:
+    """The lines as text, each note once and at the end."""
+    lines = list(lines)
+    notes = dict.fromkeys(line for line in lines if line.startswith("note: "))
+    return "\n".join([*(line for line in lines if line not in notes), *notes])
 
 
-def report(sets: Sequence[tuple[str, Pairs]]) -> str:
-    """A line per data set, then the notes; each line once."""
-    lines = [f"{name}: {count(pairs)}, {whereabouts(pairs)}" for name, pairs in sets]
-    return "\n".join(dict.fromkeys([*lines, *(note for _, pairs in sets for note in notes(pairs))]))
+def report(sets: Iterable[tuple[str, Pairs]]) -> str:
+    """Lines about each data set by its name, then the notes."""
+    return joined(line for name, pairs in sets for line in (f"{name}: {count(pairs)}", *whereabouts(pairs)))
 
 
 def first_fault(sets: Sequence[tuple[DatasetSpec, str, Sequence[Sample]]], data: DataOptions, *, skip_bad: int) -> str:
@@ -75,12 +70,10 @@ def first_fault(sets: Sequence[tuple[DatasetSpec, str, Sequence[Sample]]], data:
         errors = [finding for finding in errors if finding not in replaced]
     if not errors:
         return ""
-    first = errors[0]
-    beyond = f", more than --skip_bad {skip_bad} allows" if skip_bad and first in replaced else ""
-    names = dict.fromkeys(dataset.asked_as for dataset, _, _ in sets)
+    first, names = errors[0], dict.fromkeys(dataset.asked_as for dataset, _, _ in sets)
     lists = ["--split_file", *data.split_files] if data.split_files else []
     command = shlex.join(["python", "-m", "datasets.check", str(data.root), "--dataset", *names, *lists])
     return (
-        f"{first.file}: {first.message}: {first.fix} (errors in a sample of the files: {len(errors):,}{beyond}; "
-        f"list all with `{command}`, or train without this check: --no_check)"
+        f"{first.file}: {first.message}: {first.fix} (errors in a sample of the files: {len(errors):,}; list all with "
+        f"`{command}`, or train without this check: --no_check)"
     )

@@ -1,12 +1,11 @@
 """The plan of a training run as text.  It prints what other modules decide, and needs no torch."""
 
 from collections.abc import Iterator
-from itertools import chain
 
 from datasets.labels import STANDARD
 from datasets.options import BOOSTED
 from datasets.shared_classes import shared_classes
-from engine.data_report import coarse_pairs, count, notes, validation_sets, whereabouts
+from engine.data_report import coarse_pairs, count, joined, validation_sets, whereabouts
 from engine.loading_cost import loading_line
 from engine.options.recipes import RECIPES
 from engine.options.training_options import TrainingOptions
@@ -28,9 +27,7 @@ def plan(options: TrainingOptions) -> str:
         method_lines, data_lines, step_lines, sampling_lines, loss_lines, whitening_lines, schedule_lines,
         number_lines, validation_lines, output_lines, recipe_lines,
     )  # fmt: skip
-    lines = list(chain.from_iterable(paragraph(options) for paragraph in paragraphs))
-    last = dict.fromkeys(line for line in lines if line.startswith("note: "))  # each note once, at the end
-    return "\n".join([*(line for line in lines if line not in last), *last])
+    return joined(line for paragraph in paragraphs for line in paragraph(options))
 
 
 def method_lines(options: TrainingOptions) -> Iterator[str]:
@@ -67,8 +64,7 @@ def data_lines(options: TrainingOptions) -> Iterator[str]:
         images = sum(map(len, sources)) if sampling.joined else len(pairs)
         epochs = run.max_iter * per_domain / images
         yield f"source      {dataset.name}: {count(pairs)}, {epochs:,.2f} epochs"
-        yield f"            {whereabouts(pairs)}"
-        yield from notes(pairs)
+        yield from whereabouts(pairs)
     if options.entry.mldg:
         jittered = "the meta-test domains" if sampling.meta_aug == "role" else f"{datasets[0].name}, always"
         yield f"roles       drawn anew in every iteration; strong jitter: {jittered}"
@@ -162,8 +158,7 @@ def validation_lines(options: TrainingOptions) -> Iterator[str]:
         best = ", decides which checkpoint is best" if role == "seen" else ""
         for images in sets:
             yield f"            {images.spec.name} ({role}): {len(images):,} of {count(images.found)}{best}"
-            yield f"            {whereabouts(images.found)}"
-            yield from notes(images.found)
+            yield from whereabouts(images.found)
 
 
 def output_lines(options: TrainingOptions) -> Iterator[str]:

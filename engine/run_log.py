@@ -11,26 +11,20 @@ from pathlib import Path
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.summary import image, scalar
-from torch import Tensor
+from tensorboardX.summary import scalar
 
-from utils.errors import UsageError
 from utils.files import without_nan, write_text
 
 
 def create_run_folder(root: Path, experiment: str) -> Path:
     """A new folder ``root/experiment/time``; runs started in the same second get a number."""
-    stamp, parent = time.strftime("%Y-%m-%d_%H-%M-%S"), root.expanduser() / experiment
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        for number in count(1):
-            folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
-            with suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-    except OSError as error:
-        raise UsageError(f"--exp_root {root}: cannot write there ({error}); name another folder") from error
+    stamp, parent = time.strftime("%Y-%m-%d_%H-%M-%S"), root / experiment
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
 
 
 def code_version() -> str:
@@ -70,19 +64,13 @@ class RunLog:
         curve = "/".join([kind, *facts.values()])
         for name, value in values.items():
             if row[name] is not None:
-                self.event(iteration, scalar(f"{curve}/{name}", value))
+                curves = scalar(f"{curve}/{name}", value)
+                self.events.write_event(Event(step=iteration, wall_time=time.time(), summary=curves))
 
     def write_bad_files(self, iteration: int, faults: Mapping[str, str]) -> None:
         """A row for each image that another one replaced; iteration 0 is before the first iteration."""
         for name, fault in faults.items():
             self.write("bad_file", iteration, {}, image=name, fault=fault)
-
-    def picture(self, name: str, picture: Tensor, iteration: int) -> None:
-        """A picture (3,H,W uint8) for TensorBoard."""
-        self.event(iteration, image(name, picture.numpy()))
-
-    def event(self, iteration: int, summary: Summary) -> None:
-        self.events.write_event(Event(step=iteration, wall_time=time.time(), summary=summary))
 
     def flush(self) -> None:
         """Bring all rows and events to the disk: a checkpoint must not be ahead of its log."""

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from checkpoints.release_format import to_release
 from methods.first_memory import write_first_memory
-from methods.method import Method
-from network.deeplab import DeepLab
 from support.golden import assert_close, assert_norms, hold, load, probe
 from support.methods import method_on
 from support.rounding import assert_rounding_explains, assert_rounding_explains_most, in_three_ways
@@ -43,18 +41,12 @@ def test_memory_initialisation_in_single_precision() -> None:
     assert_rounding_explains(golden, *(way["items"] for way in in_three_ways(initial_items)), "items")
 
 
-def build_method(kind: str, net: DeepLab, anneal: bool = False) -> Method:
-    return method_on(net, CALLED[kind], inner_lr_anneal=anneal, gumbel=False)
-
-
-KINDS = ("agg", "mldg", "memory_agg", "memory_mldg")
 # Two iterations contain what one shows, and Pin the Memory in double precision what the others do.
 CASES = [
     pytest.param(kind, iterations, marks=() if (kind, iterations) == ("memory_mldg", 2) else pytest.mark.slow)
-    for kind in KINDS
+    for kind in CALLED
     for iterations in (1, 2)
 ]
-SINGLE_CASES = [pytest.param(kind, iterations, marks=pytest.mark.slow) for kind in KINDS for iterations in (1, 2)]
 
 
 @pytest.mark.parametrize(("kind", "iterations"), CASES)
@@ -70,7 +62,9 @@ def test_iterations(kind: str, iterations: int) -> None:
         assert_close(results[key], golden_of(golden, key), 1e-8, title(key))
 
 
-@pytest.mark.parametrize(("kind", "iterations"), SINGLE_CASES)
+@pytest.mark.slow
+@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize("kind", CALLED)
 def test_iterations_in_single_precision(kind: str, iterations: int) -> None:
     golden = load(f"e_{kind}" + ("_2it" if iterations == 2 else ""))
     ways = [with_norms(way, golden) for way in in_three_ways(lambda dtype: iterate(kind, iterations, dtype))]
@@ -91,7 +85,7 @@ def iterate(kind: str, iterations: int, dtype: torch.dtype) -> dict[str, Tensor]
     """Losses, the state afterwards, and what was added to the parameters, by the release's names."""
     net = seeded_network("r50v3p_mem" if "memory" in kind else "r50v3p_base", dtype).train()
     start = {key: value.clone() for key, value in net.state_dict().items()}
-    method = build_method(kind, net, anneal=iterations == 2)
+    method = method_on(net, CALLED[kind], inner_lr_anneal=iterations == 2, gumbel=False)
     results = {}
     for number in range(iterations):  # the recorded splits: domain 0 is meta-test in both iterations
         terms = method.step(iteration_batch(number, dtype, [True, False]))

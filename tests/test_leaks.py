@@ -51,6 +51,5 @@ def test_a_long_run_holds_no_more_than_a_short_one(
     training.main(line.split())
     early, late = held[settled], held[iterations - 1]
     assert late["memory"] - early["memory"] < 16e6, f"{(late['memory'] - early['memory']) / 1e6:.0f} MB more"
-    for name in ("files", "threads", "children"):
-        assert late[name] == early[name], name
+    assert all(late[name] == early[name] for name in ("files", "threads", "children")), (early, late)
     assert usage()["children"] <= early["children"] - 1 and usage()["files"] < early["files"]

@@ -19,7 +19,6 @@ from engine import machine
 from engine.build import network_config
 from engine.machine import choose_precision
 from engine.options.training_command import parse_training
-from engine.plan import number_lines
 from engine.program import run_program
 from engine.training import run as training
 from optimizer.schedules import OptimizerOptions
@@ -27,6 +26,7 @@ from optimizer.sgd import build_optimizer
 from support.methods import NAMES
 from support.tiny_network import tiny_method
 from utils.errors import CommonError, UsageError
+from utils.processes import own_cores
 
 SCHEDULE = OptimizerOptions(exponent=9, horizon=100)
 
@@ -36,10 +36,10 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Those of the other tests are put back."""
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # noted, so that it is put back
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
-    cudnn, product = torch.backends.cudnn, torch.get_float32_matmul_precision()
-    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
+    for name in ("benchmark", "deterministic", "allow_tf32"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+    product = torch.get_float32_matmul_precision()
     yield
-    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before
     torch.set_float32_matmul_precision(product)
     torch.use_deterministic_algorithms(False)
 
@@ -71,16 +71,17 @@ def test_memory_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("amp", "device", "precision", "tf32"),
+    ("amp", "device", "precision"),
     [
-        ("auto", "cuda", "bf16", False),
-        ("auto", "cpu", "off", False),
-        ("tf32", "cuda", "tf32", True),
-        ("tf32", "cpu", "off", False),
-        ("off", "cuda", "off", False),
+        ("auto", "cuda", "bf16"),
+        ("auto", "cpu", "off"),
+        ("tf32", "cuda", "tf32"),
+        ("tf32", "cpu", "off"),
+        ("off", "cuda", "off"),
     ],
 )
-def test_precision(amp: str, device: str, precision: str, tf32: bool) -> None:
+def test_precision(amp: str, device: str, precision: str) -> None:
+    tf32 = precision == "tf32"
     torch.set_float32_matmul_precision("medium")
     assert choose_precision(amp, torch.device(device)) == precision
     assert torch.backends.cudnn.allow_tf32 == tf32
@@ -123,7 +124,6 @@ def test_flags_reach_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     config = network_config(options.network, shared_classes(options.run.sources), memory=False)
     net = training.start_network(options, config, torch.device("cpu"))
     assert calls == [True, net]
-    assert list(number_lines(options)) == ["numbers     bf16 on a GPU, else float32; TF32 off, compiled, deterministic"]
 
 
 def test_a_failed_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -137,7 +137,6 @@ def test_a_failed_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(CommonError, match="--compile: works for a single process only"):
         parse_training(["--compile"])
-    assert not parse_training(["--compile", "--no-compile"]).step.compile
 
 
 def test_validation_is_not_compiled() -> None:
@@ -150,3 +149,12 @@ def test_validation_is_not_compiled() -> None:
     assert not calls
     layer(torch.zeros(1, 3, 4, 4))
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(("processes", "cores", "workers"), [(1, 16, 8), (4, 4, 3), (32, 1, 1)])
+def test_processes_of_a_machine_share_its_cores(
+    processes: int, cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert own_cores() == cores and parse_training([]).machine.workers == workers

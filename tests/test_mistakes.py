@@ -110,7 +110,7 @@ COMMAND_LINES = {
     "train.py --device cuda:99": "--device cuda:99: not usable here ... try --device cpu",
     "train.py --pretrained_backbone absent.pth": "--pretrained_backbone absent.pth: no such file",
     "train.py --pretrained_backbone {this}": "not a readable file of weights",
-    "train.py --exp_root /proc/runs": "--exp_root /proc/runs: cannot write there",
+    "train.py --exp_root /proc/runs": "/proc/runs: No such file or directory; mend that",
     "train.py --resume absent": "--resume absent: no checkpoint there",
     "train.py --lr 1e30 --max_iter 4 --val_interval 4": "a loss is not finite (seg  ... aux  ... try a smaller --lr",
     # The method
@@ -129,7 +129,8 @@ COMMAND_LINES = {
     "eval.py --wt_layer 0 0 4 4 4 0 0": "--snapshot {snapshot}: another list of norms (--wt_layer): there 0",
     "eval.py --memory": "--memory: ... holds none; drop --memory",
     "eval.py --dataset bdd100k --split test": "bdd100k has no labelled split 'test'",
-    "eval.py --dataset gtav --out /proc/results": "--out /proc/results: cannot be made a folder",
+    "eval.py --dataset gtav --out /proc/results": "/proc/results: No such file or directory; mend that",
+    "eval.py --dataset video_folder": "--dataset video_folder: name the images by --videopath DIR",
     "eval.py --dataset video_folder gtav": "no data set is called video_folder",
     "eval.py --images x --dataset gtav": "--images and --dataset exclude each other",
     "eval.py --images absent": "no image here",
@@ -143,11 +144,9 @@ COMMAND_LINES = {
     # Figures
     "ablation.py": "--centre_crop changes nothing without --tsne or --mem_actmap",
     "eval.py --pca": "--pca changes nothing without --tsne",
-    "eval.py --tsne --pca --tsnecuda": "--pca and --tsnecuda exclude each other",
     "eval.py --tsne --images x": "--images and --tsne exclude each other",
     "eval.py --mem_actmap --inference_mode sliding": "--mem_actmap and --inference_mode exclude each other",
     "eval.py --mem_actmap --dataset gtav": "--mem_actmap: {snapshot} holds no memory",
-    "eval.py --tsne --tsne_features after --dataset gtav": "--tsne_features after: {snapshot} holds no memory",
 }
 
 
@@ -245,7 +244,7 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "an empty label": (TRAIN, every(GTAV_LABELS, empty), "00001.png: unreadable ... its 0 bytes begin"),
     "no labelled pixel": (GTAV, UNLABELLED, "gtav val: not one pixel is labelled"),
     # Results
-    "a file as folder of runs": (TRAIN, lambda place: place.out.touch(), "--exp_root {out}: cannot write there"),
+    "a file as folder of runs": (TRAIN, lambda place: place.out.touch(), "{out}/default: Not a directory; mend that"),
     # Checkpoints
     "a truncated checkpoint": (GTAV, snapshot(truncate), NOT_READABLE),
     "text as checkpoint": (GTAV, snapshot(text), NOT_READABLE),

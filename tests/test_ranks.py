@@ -14,7 +14,7 @@ from methods.objective import Objective
 from network.deeplab import conv_norm
 from support.methods import NAMES
 from support.ranks import run_ranks, small_method
-from utils.distributed import all_sum, any_rank
+from utils.distributed import all_sum
 from utils.processes import rank, world_size
 
 LOSSES = [
@@ -104,12 +104,3 @@ def test_ranks_equal_one_process(world: int, tmp_path: Path) -> None:
                 # A bias before a batch norm has only rounding noise as its gradient: hence the least scale.
                 difference = (results[kind][key] - value).abs().max() / value.abs().max().clamp_min(1e-3)
                 assert difference < 1e-9, f"{[*NAMES, 'losses'][kind]} {key}: {difference:.1e}"
-
-
-def somewhere() -> tuple[bool, bool, bool]:
-    return any_rank(rank() == 1), any_rank(True), any_rank(False)
-
-
-def test_a_flag_of_any_rank_is_known_to_all(tmp_path: Path) -> None:
-    assert run_ranks(somewhere, 2, tmp_path) == [(True, True, False)] * 2
-    assert any_rank(True) and not any_rank(False)

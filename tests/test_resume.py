@@ -22,7 +22,7 @@ from checkpoints.run_files import numbered
 from engine.options.resuming import refuse_changes
 from engine.options.training_command import parse_training, training_parser
 from engine.program import run_program
-from engine.training import run as training_run
+from engine.training import trainer as loop
 from engine.training.interruption import Interrupted
 from engine.training.trainer import Trainer
 from methods.pinmem import PinMem
@@ -50,7 +50,7 @@ def flags(data: Path, out: Path, *extra: str) -> list[str]:
     return [*line.split(), *extra]
 
 
-@pytest.mark.parametrize(("owner", "part"), [(training_run, "write_first_memory"), (PinMem, "step")])
+@pytest.mark.parametrize(("owner", "part"), [(loop, "write_first_memory"), (PinMem, "step")])
 def test_an_error_ends_the_loading_processes(
     owner: Any, part: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

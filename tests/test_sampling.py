@@ -165,7 +165,7 @@ def test_labels_are_searched_once(root: Path) -> None:
 
 def test_mistakes(root: Path) -> None:
     (root / "runs").write_text("a file")
-    with pytest.raises(UsageError, match=r"--exp_root .*cannot write there"):
+    with pytest.raises(OSError, match="runs"):  # run_program says which folder
         domains_of(options_of(root))
     (root / "runs").unlink()
     samples = spec("idd").pairs(root, "train")

@@ -42,8 +42,8 @@ def read_result(folder: Path) -> dict[str, Any]:
 def table(results: Results, measure: str) -> list[str]:
     """Return Markdown lines: a row per domain, the seen ones first, and a column per result, in percent."""
     lines = [f"\n{MEASURES[measure]}, in percent\n"]
-    lines.append("| domain | | all road | " + " | ".join(results) + " |")
-    lines.append("|---|---|---" + "|---" * len(results) + "|")
+    lines.append("| domain | | " + " | ".join(results) + " |")
+    lines.append("|---|---" + "|---" * len(results) + "|")
     for role, domains in domains_by_role(next(iter(results.values()))).items():
         rows = {domain: scores(results, domain, measure) for domain in domains}
         if len(rows) > 1:
@@ -66,12 +66,11 @@ def domains_by_role(result: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def scores(results: Results, domain: str, measure: str) -> list[float | None]:
-    """Return the score of a prediction that is road everywhere (None if no class is road), then that of each result."""
+    """Return the score of each result."""
     for name, result in results.items():
         if domain not in result["domains"]:
             raise UsageError(f"{name}: has no result for {domain}; evaluate all with the same --dataset")
-    scored = [result["domains"][domain] for result in results.values()]
-    return [(scored[0]["all_road"] or {}).get(measure), *(each[measure] for each in scored)]
+    return [result["domains"][domain][measure] for result in results.values()]
 
 
 if __name__ == "__main__":

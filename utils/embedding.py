@@ -1,33 +1,30 @@
-"""Embedding in two dimensions: t-SNE (van der Maaten and Hinton 2008) by other packages, or principal components."""
+"""Embedding in two dimensions: t-SNE (van der Maaten and Hinton 2008) by openTSNE, or principal components."""
 
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-REMEDY = {  # for packages that cannot be loaded
-    "openTSNE": "install it with `pip install openTSNE matplotlib`, or add --pca",
-    "tsnecuda": "see https://github.com/CannyLab/tsne-cuda for how to install it, or drop --tsnecuda",
-}
-PERPLEXITY = {"openTSNE": 50.0, "tsnecuda": 30.0}
-OPTIONS: dict[str, dict[str, Any]] = {
-    "openTSNE": {"learning_rate": "auto", "early_exaggeration_iter": 250, "n_iter": 500, "metric": "euclidean"},
-    "tsnecuda": {"learning_rate": 100, "n_iter": 3500},
-}
+REMEDY = "install it with `pip install openTSNE matplotlib`, or add --pca"
 
 
-def settings_for(method: str, count: int, *, number: int = 1, perplexity: float | None = None) -> dict[str, Any]:
+def settings_for(method: str, count: int, *, number: int = 1, perplexity: float = 50.0) -> dict[str, Any]:
     """The settings with which ``embed`` embeds ``count`` points for the ``number``-th time.
 
     The perplexity is a number of neighbours, so it is at most (count - 1) / 3.
     """
     if method == "pca":
         return {"method": method}
-    wanted = PERPLEXITY[method] if perplexity is None else perplexity
-    settings = {"method": method, "perplexity": min(wanted, (count - 1) / 3), **OPTIONS[method]}
-    if method == "tsnecuda":
-        return settings | {"random_seed": number}
-    return settings | {"initialization": "pca" if number == 1 else "random", "random_state": number}
+    return {
+        "method": method,
+        "perplexity": min(perplexity, (count - 1) / 3),
+        "learning_rate": "auto",
+        "early_exaggeration_iter": 250,
+        "n_iter": 500,
+        "metric": "euclidean",
+        "initialization": "pca" if number == 1 else "random",
+        "random_state": number,
+    }
 
 
 def embed(x: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
@@ -37,11 +34,9 @@ def embed(x: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
     cores, because its threads wait busily for each other.
     """
     options = dict(settings)
-    method = options.pop("method")
-    if method == "pca":
+    if options.pop("method") == "pca":
         return principal(x)
-    tsne = import_module(method).TSNE(**options)
-    return np.asarray(tsne.fit(x) if method == "openTSNE" else tsne.fit_transform(x), dtype=np.float64)
+    return np.asarray(import_module("openTSNE").TSNE(**options).fit(x), dtype=np.float64)
 
 
 def principal(x: np.ndarray) -> np.ndarray:

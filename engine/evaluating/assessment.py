@@ -6,10 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from checkpoints.adoption import as_ours, classes_in
 from checkpoints.run_files import load_weights, read_checkpoint, weights_hash
 from datasets.labels import STANDARD, ClassSet
 from datasets.own.own_classes import FILE
+from datasets.registry import titles
 from datasets.shared_classes import describe_classes, shared_classes
 from engine.build import network_from
 from engine.data_report import report
@@ -20,14 +23,13 @@ from engine.evaluating.results import (
     domain_result,
     keep_older,
     mean_of,
-    norm_table,
     percent,
     scoring_protocol,
     write_csv,
 )
 from engine.evaluating.scoring import score_reads, write_pictures
 from engine.evaluating.target_norm import target_norm_results
-from engine.figures.drawing import draw_figures
+from engine.figures.activation_maps import draw_activation
 from engine.machine import choose_device, choose_precision, keep_memory
 from engine.options.evaluation_options import EvaluationOptions, SnapshotOptions
 from engine.run_log import code_version
@@ -35,47 +37,46 @@ from utils.distributed import start
 from utils.errors import UsageError
 from utils.files import write_json
 from utils.log import log
+from utils.packages import need
 from utils.processes import rank
 
 
-def evaluate(options: EvaluationOptions) -> Path:
-    """Do what the options say; return the folder of the results."""
+def evaluate(options: EvaluationOptions) -> None:
+    """Do what the options say."""
     device = choose_device(options.machine.device)
     keep_memory(device)
     start(device)
     path, subject = options.snapshot.snapshot, options.subject
     content = read_snapshot(options.snapshot)
-    config = content["network"]
     options = replace(options, data=replace(options.data, trained_on=tuple(content["flags"].get("dataset") or ())))
-    classes = choose_classes(subject.datasets or (), path, config)
+    classes = choose_classes(subject.datasets or (), path, content["network"])
+    predict = predictor_of(content, options, device)
+    trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
+    header = {"label": subject.label, "snapshot": str(path.resolve()), "trained": trained, "code": code_version()}
+    beside = path.with_suffix("") if path.suffix else path.with_name(f"{path.name}_results")
+    tag = predict.inference.tag + ("_target_norm" if options.target_norm.batch_sizes else "")
+    if options.figures.tsne or options.figures.actmap:
+        draw_figures(predict, options, classes, out=subject.out or beside, header=header)
+    elif subject.images is not None:
+        record = {**header, "weights": weights_hash(content["weights"]), "protocol": predict.describe()}
+        label_folder(predict, options, classes, out=subject.out or beside / tag, record=record)
+    else:
+        score_domains(predict, options, out=subject.out or beside / tag, header=header)
+
+
+def predictor_of(content: Mapping[str, Any], options: EvaluationOptions, device: torch.device) -> Predictor:
+    """The network of a checkpoint, ready to label images."""
+    config, snapshot = content["network"], options.snapshot
     net = network_from(config)
-    load_weights(net, content["weights"], f"--snapshot {path}")
-    predict = Predictor(
+    load_weights(net, content["weights"], f"--snapshot {snapshot.snapshot}")
+    return Predictor(
         net.to(device),
         device=device,
         inference=Inference(**asdict(options.inference)),
         gumbel=bool(options.scoring.gumbel_eval),
-        image_in=config.get("image_in", options.snapshot.image_in),
+        image_in=config.get("image_in", snapshot.image_in),
         precision=choose_precision(options.machine.amp, device),
     )
-    beside = path.with_suffix("") if path.suffix else path.with_name(f"{path.name}_results")
-    if options.figures.tsne or options.figures.actmap:
-        return draw_figures(predict, options, out=subject.out or beside, trained=content, classes=classes)
-    tag = predict.inference.tag + ("_target_norm" if options.target_norm.batch_sizes else "")
-    out = subject.out or beside / tag
-    if subject.images is not None:
-        record = {
-            "snapshot": str(path.resolve()),
-            "iteration": content["iteration"],
-            "weights": weights_hash(content["weights"]),
-            "network": config,
-            "protocol": predict.describe(),
-        }
-        return label_folder(predict, options, out=out, record=record, classes=classes)
-    trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
-    header = {"label": subject.label, "snapshot": str(path), "trained": trained, "code": code_version()}
-    score_domains(predict, options, out=out, header=header)
-    return out
 
 
 def read_snapshot(options: SnapshotOptions) -> dict[str, Any]:
@@ -91,19 +92,12 @@ def read_snapshot(options: SnapshotOptions) -> dict[str, Any]:
 def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, header: dict[str, Any]) -> None:
     """Score every domain; the first process prints tables and writes JSON and CSV after each domain."""
     subject, scoring, workers = options.subject, options.scoring, options.machine.workers
-    listed = [options.data.images(name, subject.split, subject.limit) for name in subject.datasets]
-    sets = {images.spec.name: images for images in listed}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be made a folder ({error.strerror}); name another") from error
+    sets = options.domains()
+    out.mkdir(parents=True, exist_ok=True)
     if rank() == 0:
         keep_older(out)
     log.info(report([(name, images.found) for name, images in sets.items()]))
     reads = max(1, scoring.gumbel_eval) if predict.noisy else 1
-    if scoring.gumbel_eval > reads:
-        asked = f"--gumbel_eval {scoring.gumbel_eval}"
-        log.info(f"note: {asked}: this network has no memory to be read with noise; scored once")
     domains: dict[str, dict[str, Any]] = {}
     mean = None
     for name, images in sets.items():
@@ -120,9 +114,36 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
             write_json(out / "results.json", header | {"domains": domains} | ({"mean": mean} if mean else {}))
             write_csv(out / "results.csv", domains, mean=mean)
     if mean:
-        title = f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}"
-        log.info("\n".join([title, *norm_table(mean)]))
+        log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
     log.info(f"written to {out}")
+
+
+def draw_figures(
+    predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, header: Mapping[str, Any]
+) -> None:
+    """Draw the figures of the paper below ``out``: where features lie, and where the memory is read.
+
+    UsageError if ``--mem_actmap`` has no memory to draw.
+    """
+    figures, subject = options.figures, options.subject
+    if predict.net.memory is None and figures.actmap:
+        raise UsageError(f"--mem_actmap: {header['snapshot']} holds no memory; name a checkpoint trained with --memory")
+    names = titles(subject.datasets or ())
+    settings = {
+        **header,
+        "recipe": subject.recipe,
+        "sources": [names.get(name, name) for name in figures.sources or options.data.trained_on],
+        "split": subject.split,
+        "centre_crop": figures.centre_crop,
+        **predict.describe(),
+    }
+    if figures.tsne:
+        need("matplotlib", "--tsne", remedy="install it with `pip install openTSNE matplotlib`")
+        from engine.figures.tsne import draw_tsne
+
+        draw_tsne(predict, options, classes, out=out / "tsne", settings=settings)
+    if figures.actmap:
+        draw_activation(predict, options, classes, out=out / "memory_activation", settings=settings)
 
 
 def choose_classes(datasets: tuple[str, ...], snapshot: Path, config: Mapping[str, Any]) -> ClassSet:

@@ -1,7 +1,6 @@
 """Labelling images without labels: pictures and files of class ids, one by one, resumable at any time."""
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from datasets.disk.layouts import some
 from datasets.images import ImageFolder
 from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
 from datasets.sampling.loaders import picture_loader
 from datasets.transforms import Pyramid
 from engine.evaluating.prediction import Predictor
-from engine.options.evaluation_options import EvaluationOptions
+from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first
 from utils.errors import UsageError
 from utils.files import write_json
@@ -27,16 +27,15 @@ KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")  # the last one on
 
 
 def label_folder(
-    predict: Predictor, options: EvaluationOptions, *, out: Path, record: dict[str, Any], classes: ClassSet
-) -> Path:
-    """Label the images of ``--images``, a folder or one image; return the folder of the results, below ``out``.
+    predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, record: dict[str, Any]
+) -> None:
+    """Label the images of ``--images``, a folder or one image, into a folder below ``out``.
 
-    ``record`` says how the labels are made: pictures that were made in another way are made again.
+    ``record`` says how the labels are made.  UsageError if the folder has labels that were made in another way.
     """
-    path, workers = options.subject.images, options.machine.workers
-    images, folder = image_folder(path, out, KINDS, limit=options.subject.limit)
+    images, folder = image_folder(options.subject, out, KINDS)
     if images.skipped:
-        names = ", ".join(file.name for file in images.skipped[:3]) + (", ..." if len(images.skipped) > 3 else "")
+        names = some([file.name for file in images.skipped], 3)
         log.info(f"{len(images.skipped)} files are no images and are skipped: {names}")
     if rank() == 0:
         prepare_folder(folder, {"images": str(images.root.resolve()), **record})
@@ -45,25 +44,24 @@ def label_folder(
     kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
     targets = {index: [folder / kind / f"{images.stem(index)}.png" for kind in kinds] for index in mine}
     todo = {index: files for index, files in targets.items() if not all(file.exists() for file in files)}
-    start, done = time.perf_counter(), 0
-    for index, image, *resized in read_images(images, list(todo), predict.inference.pyramid, workers=workers):
+    loaded = read_images(images, list(todo), predict.inference.pyramid, workers=options.machine.workers)
+    done = 0
+    for index, image, *resized in loaded:
         write_pictures(todo[index], image, prediction=predict(image, resized, index=index), classes=classes)
         done += 1
     done, before, broken = all_sum(torch.tensor([done, len(mine) - len(todo), len(todo) - done])).tolist()
-    seconds = time.perf_counter() - start
-    each = f" in {seconds:.1f} s, {seconds / done:.2f} s each" if done else ""
-    log.info(f"{done} images labelled{each}; {before} were finished before; {broken} could not be read")
+    log.info(f"{done} images labelled; {before} were finished before; {broken} could not be read")
     log.info(f"written to {folder}")
     if broken == len(images):
-        raise UsageError(f"--images {path}: not one image could be read; fetch them again")
-    return folder
+        raise UsageError(f"--images {options.subject.images}: not one image could be read; fetch them again")
 
 
-def image_folder(path: Path, out: Path, kinds: Sequence[str], *, limit: int) -> tuple[ImageFolder, Path]:
-    """The images of ``path`` and the folder of their results, whose own pictures, in ``kinds``, are not among them."""
+def image_folder(subject: SubjectOptions, out: Path, kinds: Sequence[str]) -> tuple[ImageFolder, Path]:
+    """The images of ``--images`` and the folder of their results, whose own pictures, in ``kinds``, are left out."""
+    path = subject.images
     root = path if path.is_dir() else path.parent
     folder = out / (root.resolve().name or "images")
-    return ImageFolder(path, apart_from=[folder / kind for kind in kinds], limit=limit), folder
+    return ImageFolder(path, apart_from=[folder / kind for kind in kinds], limit=subject.limit), folder
 
 
 def read_images(images: ImageFolder, indices: Sequence[int], pyramid: Pyramid, *, workers: int) -> Iterator[Sequence]:
@@ -87,25 +85,14 @@ def write_pictures(files: Sequence[Path], image: Tensor, *, prediction: Tensor, 
 
 
 def prepare_folder(folder: Path, record: dict[str, Any]) -> None:
-    """Write ``record`` into ``folder``; remove pictures that were made in another way.
-
-    UsageError if there are pictures of other images.
-    """
+    """Write ``record`` into ``folder``; UsageError if pictures in it were made in another way."""
     path = folder / "snapshot.json"
-    there = [folder / kind for kind in KINDS if (folder / kind).exists()]
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError):
-        before = {}
-    if there and before.get("images") != record["images"]:
-        made_of = before.get("images", "unknown images")
-        raise UsageError(f"{folder}: holds results for {made_of}; name another --out for {record['images']}")
-    if there and before != json.loads(json.dumps(record)):
-        log.info(
-            f"{folder} was made with {before.get('snapshot')} (iteration {before.get('iteration')}) or in another way: "
-            "everything is done again"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    same = all(before.get(key) == record[key] for key in ("images", "weights", "protocol"))
+    if not same and any((folder / kind).exists() for kind in KINDS):
+        raise UsageError(
+            f"{folder}: holds labels of other images, of other weights or made in another way; delete it, or name "
+            "another --out"
         )
-        for picture in (file for kind in there for file in kind.rglob("*.png")):
-            picture.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, record)

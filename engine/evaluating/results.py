@@ -4,7 +4,7 @@ import csv
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from utils.log import log
 from utils.metrics import Scores
 
 MEASURES = ("iou", "precision", "recall")  # of a class
-ROAD = "road"
 OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
 Numbers = dict[str, float]
 Results = Mapping[str, dict[str, Any]]  # by the name of the domain
@@ -31,7 +30,7 @@ def domain_result(
     scores: Sequence[Scores], protocol: Mapping[str, Any], *, classes: ClassSet, repeats: str = "reads"
 ) -> dict[str, Any]:
     """All that is written about a domain; ``scores`` has one entry per repeat, and ``repeats`` names the repeats."""
-    details = {"all_road": all_road(scores[0], classes), "classes": per_class(scores, classes), "protocol": protocol}
+    details = {"classes": per_class(scores, classes), "protocol": protocol}
     return over_repeats([summary(each) for each in scores], repeats) | details
 
 
@@ -44,17 +43,11 @@ def over_repeats(rows: Sequence[Numbers], repeats: str) -> dict[str, Any]:
     return means
 
 
-def mean_of(domains: Results, *, repeats: str = "reads") -> dict[str, Any]:
-    """The mean over domains of their overall numbers, repeat by repeat; with ``--target_norm`` for each batch size."""
-    each = zip(*(domain.get(repeats, [domain]) for domain in domains.values()), strict=True)
-    rows = [{name: statistics.fmean(row[name] for row in repeat) for name in OVERALL} for repeat in each]
-    mean = over_repeats(rows, repeats) | {"domains": list(domains)}
-    normed = {name: domain["target_norm"] for name, domain in domains.items() if "target_norm" in domain}
-    if normed:
-        sizes = next(iter(normed.values()))
-        by_size = {size: {name: results[size] for name, results in normed.items()} for size in sizes}
-        mean["target_norm"] = {size: mean_of(results, repeats="seeds") for size, results in by_size.items()}
-    return mean
+def mean_of(domains: Results) -> dict[str, Any]:
+    """The mean over domains of their overall numbers, read by read."""
+    each = zip(*(domain.get("reads", [domain]) for domain in domains.values()), strict=True)
+    rows = [{name: statistics.fmean(row[name] for row in read) for name in OVERALL} for read in each]
+    return over_repeats(rows, "reads") | {"domains": list(domains)}
 
 
 def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str, float | None]]:
@@ -63,18 +56,6 @@ def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str
     return {
         name: {key: None if math.isnan(values[k]) else values[k] for key, values in columns.items()}
         for k, name in enumerate(classes.names)
-    }
-
-
-def all_road(scores: Scores, classes: ClassSet) -> Numbers | None:
-    """The score of calling every pixel road, a floor for comparisons; None without a class of that name."""
-    if ROAD not in classes.names:
-        return None
-    road = torch.tensor([name == ROAD for name in classes.names])
-    iou = torch.where(road, scores.share, 0.0)
-    return {
-        "mean_iou": iou[scores.share > 0].mean().item(),
-        "mean_iou_frequent": iou[scores.share >= FREQUENT].mean().item(),
     }
 
 
@@ -120,21 +101,9 @@ def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -
         for name in next(iter(domains.values()))["classes"]:
             row = [cell(domain["classes"][name][measure]) for domain in domains.values() for measure in MEASURES]
             table.writerow([name, *row, *("" for _ in last)])
-        for name, values in overall_rows([*domains.values(), *last]):
-            row = [text for value in values[: len(domains)] for text in (cell(value), "", "")]
-            table.writerow([name, *row, *map(cell, values[len(domains) :])])
-
-
-def overall_rows(columns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[float | None]]]:
-    """Each overall number by its name, with a value per column; those of ``--target_norm`` follow."""
-    for name in OVERALL:
-        yield name, [column[name] for column in columns]
-    for size in columns[0].get("target_norm", ()):
-        normed = [column["target_norm"][size] for column in columns]
         for name in OVERALL:
-            yield f"{name} target_norm {size}", [column[name] for column in normed]
-            deviations = [column.get("standard_deviation", {}).get(name) for column in normed]
-            yield f"{name} target_norm {size} standard_deviation", deviations
+            row = [text for domain in domains.values() for text in (cell(domain[name]), "", "")]
+            table.writerow([name, *row, *(cell(numbers[name]) for numbers in last)])
 
 
 def cell(value: float | None) -> str:
@@ -149,19 +118,9 @@ def class_table(result: Mapping[str, Any]) -> str:
         lines.append(f"{name:<14}{shown[0]:>7}{shown[1]:>7}{shown[2]:>7}{shown[3]:>8}")
     frequent = f"{percent(result, 'mean_iou_frequent')} over the classes with {FREQUENT:.0%} of the pixels or more"
     lines.append(f"mIoU {percent(result, 'mean_iou')}   ({frequent})   accuracy {percent(result, 'accuracy')}")
-    return "\n".join([*lines, *norm_table(result)])
-
-
-def norm_table(result: Mapping[str, Any]) -> list[str]:
-    """Lines with the overall numbers in percent for each kind of batch norm statistics; [] if there is only one."""
-    if "target_norm" not in result:
-        return []
-    rows = {"stored statistics": result}
-    rows |= {f"of {size} images at a time": row for size, row in result["target_norm"].items()}
-    lines = [f"{'batch norm':<26}{'mIoU':>14}{'frequent':>14}{'accuracy':>14}"]
-    return lines + [
-        f"{name:<26}" + "".join(f"{percent(row, key):>14}" for key in OVERALL) for name, row in rows.items()
-    ]
+    for size, normed in result.get("target_norm", {}).items():
+        lines.append(f"mIoU {percent(normed, 'mean_iou')} with the statistics of {size} images at a time")
+    return "\n".join(lines)
 
 
 def percent(result: Mapping[str, Any], name: str) -> str:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,16 +20,7 @@ from utils.processes import rank, world_size
 FREQUENT = 0.01  # a class is frequent if it has this share of the labelled pixels
 
 
-class Predicted(NamedTuple):
-    """One image of a domain with its prediction."""
-
-    name: str
-    image: Tensor  # 3,H,W uint8
-    labels: Tensor  # H,W uint8
-    prediction: Tensor  # H,W uint8
-
-
-Each = Callable[[Predicted], None]
+Each = Callable[[str, Tensor, Tensor, Tensor], None]  # name, image 3,H,W, labels H,W, prediction H,W; all uint8
 
 
 def score_reads(
@@ -56,7 +45,7 @@ def score_reads(
             prediction = predict(image, resized, index=index, read=read)
             matrix.update(truth, prediction)
             if read == 0 and each:
-                each(Predicted(name, image, labels, prediction))
+                each(name, image, labels, prediction)
     return [joint_scores(matrix, images) for matrix in matrices]
 
 
@@ -98,28 +87,12 @@ def summary(scores: Scores) -> dict[str, float]:
     }
 
 
-def write_pictures(folder: Path, classes: ClassSet, predicted: Predicted) -> None:
+def write_pictures(
+    folder: Path, classes: ClassSet, name: str, image: Tensor, labels: Tensor, prediction: Tensor
+) -> None:
     """Write three pictures: the prediction in class colours, over the image, and the wrong pixels in red."""
-    image = predicted.image.permute(1, 2, 0).numpy()
-    prediction = predicted.prediction.cpu().numpy()
-    colours = classes.colourise(prediction)
-    wrong = errors(image, predicted.labels.numpy(), prediction, len(classes))
-    for kind, picture in (("colours", colours), ("overlay", overlay(image, colours)), ("errors", wrong)):
-        save_picture(folder / kind / f"{predicted.name}.png", picture)
-
-
-class FirstPicture:
-    """Keeps the first image of a domain for TensorBoard, and calls ``within`` after every image."""
-
-    def __init__(self, within: Callable[[], None], classes: ClassSet) -> None:
-        self.within, self.classes = within, classes
-        self.first: Predicted | None = None
-
-    def __call__(self, predicted: Predicted) -> None:
-        self.within()
-        self.first = self.first or predicted
-
-    def strip(self) -> Tensor:
-        """Image, labels and prediction side by side: 3,H,3W uint8."""
-        maps = (self.classes.colourise(x.cpu().numpy()) for x in (self.first.labels, self.first.prediction))
-        return torch.cat([self.first.image, *(torch.from_numpy(x).permute(2, 0, 1) for x in maps)], dim=2)
+    pixels, train_ids = image.permute(1, 2, 0).numpy(), prediction.cpu().numpy()
+    colours = classes.colourise(train_ids)
+    wrong = errors(pixels, labels.numpy(), train_ids, len(classes))
+    for kind, picture in (("colours", colours), ("overlay", overlay(pixels, colours)), ("errors", wrong)):
+        save_picture(folder / kind / f"{name}.png", picture)

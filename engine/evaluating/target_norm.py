@@ -15,7 +15,6 @@ from engine.evaluating.results import domain_result
 from engine.evaluating.scoring import joint_scores, load_images, scoring_crop
 from engine.options.evaluation_options import TARGET_NORM_SEEDS, EvaluationOptions
 from network.batch_norms import target_normalised
-from utils.log import log
 from utils.metrics import ConfusionMatrix, Scores
 from utils.processes import rank, world_size
 
@@ -37,18 +36,9 @@ def target_norm_results(
         seeds = (options.target_norm.seeds or TARGET_NORM_SEEDS) if repeats else 1
         groupings = [batches_of(sizes, batch_size, seed) for seed in range(seeds)]
         scores = [score(normed, images, options, batches, seed) for seed, batches in enumerate(groupings)]
-        count = len(groupings[0])  # the same for every seed
-        mean = len(images) / count
-        if 2 * mean < batch_size:
-            log.info(
-                f"note: --target_norm {batch_size}: batches of {images.spec.name} hold {mean:.1f} images on "
-                "average, since only images of equal size share a batch"
-            )
         norms = {"batch_norm": "statistics of the batch", "batch_size": batch_size, "seeds": seeds}
-        norms |= {"batches": count, "mean_batch": round(mean, 2)}
-        results[str(batch_size)] = domain_result(
-            scores, {**protocol, **norms}, classes=images.spec.classes, repeats="seeds"
-        )
+        how = {**protocol, **norms, "batches": len(groupings[0])}  # as many for every seed
+        results[str(batch_size)] = domain_result(scores, how, classes=images.spec.classes, repeats="seeds")
     return results
 
 

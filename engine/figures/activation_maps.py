@@ -1,15 +1,18 @@
 """``--mem_actmap``: how much each pixel reads from the memory's item of a class."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from datasets.labels import ClassSet
+from engine.evaluating.image_folder import image_folder
 from engine.evaluating.prediction import Predictor
-from engine.figures.views import View, ViewSource
+from engine.figures.views import View, domain_views, folder_views, shown_classes
+from engine.options.evaluation_options import EvaluationOptions
 from network.deeplab import resize
 from utils.files import write_json
 from utils.log import log
@@ -19,28 +22,37 @@ from utils.processes import rank
 KINDS = ("plain", "blend", "sheets")
 
 
-def draw_activation(predict: Predictor, source: ViewSource, *, out: Path, settings: Mapping[str, Any]) -> None:
+def draw_activation(
+    predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, settings: Mapping[str, Any]
+) -> None:
     """Write a map per image and class, plain and over the image, and a sheet per image."""
-    names = [source.classes.names[k] for k in source.shown]
-    for folder, views in source.folders(out, KINDS):
+    shown = {k: classes.names[k] for k in shown_classes(classes, options)}
+    for folder, views in views_by_folder(options, out):
         folder.mkdir(parents=True, exist_ok=True)
         if rank() == 0:
-            scale = source.figures.actmap_scale
-            write_json(folder / "settings.json", {**settings, "scale": scale, "classes": names})
+            write_json(folder / "settings.json", {**settings, "classes": list(shown.values())})
         for view in views:
-            draw_view(predict, view, source, folder)
+            draw_view(predict, view, shown, classes, folder)
     log.info(f"written to {out}")
 
 
-def draw_view(predict: Predictor, view: View, source: ViewSource, folder: Path) -> None:
+def views_by_folder(options: EvaluationOptions, out: Path) -> Iterator[tuple[Path, Iterator[View]]]:
+    """The folder of results, in ``out``, and the images, for each domain or for a folder of images."""
+    if options.subject.images is None:
+        for name, images in options.domains().items():
+            yield out / f"{name}_{options.subject.split}", domain_views(images, options)
+    else:
+        images, folder = image_folder(options.subject, out, KINDS)
+        yield folder, folder_views(images, options)
+
+
+def draw_view(predict: Predictor, view: View, shown: Mapping[int, str], classes: ClassSet, folder: Path) -> None:
     output = predict.output(view.image, index=view.index)
     image = view.image.permute(1, 2, 0).numpy()
-    prediction = source.classes.colourise(output.logits[0].argmax(0).to(torch.uint8).cpu().numpy())
+    prediction = classes.colourise(output.logits[0].argmax(0).to(torch.uint8).cpu().numpy())
     tiles = {"image": image, "prediction": prediction}
-    size, scale = view.image.shape[-2:], source.figures.actmap_scale
-    maps = activation(output.reading.weights, size, source.shown, scale=scale)
-    for k, values in zip(source.shown, maps.cpu().numpy(), strict=True):
-        name = source.classes.names[k]
+    maps = activation(output.reading.weights, view.image.shape[-2:])[list(shown)]
+    for name, values in zip(shown.values(), maps.cpu().numpy(), strict=True):
         file = re.sub(r"[^\w.-]", "_", name) + f"/{view.name}.png"
         plain = heat(values)
         tiles[name] = overlay(image, plain)
@@ -49,13 +61,11 @@ def draw_view(predict: Predictor, view: View, source: ViewSource, folder: Path) 
     save_picture(folder / "sheets" / f"{view.name}.png", contact_sheet(tiles))
 
 
-def activation(weights: Tensor, size: Sequence[int], shown: Sequence[int], *, scale: str) -> Tensor:
-    """How much is read from the items ``shown``, from 0 to 1: K,H,W of ``size`` for read weights (1,S,h,w).
+def activation(weights: Tensor, size: Sequence[int]) -> Tensor:
+    """How much is read from each item, S,H,W of ``size``, for read weights (1,S,h,w).
 
-    With ``scale`` 'pixel', 0 is the least read and 1 the most read item of each pixel, as published.  With 'image',
-    they are an item's own least and most over the image.
+    0 is the least read and 1 the most read item of each pixel, as published.
     """
-    full = resize(weights, torch.Size(size))[0]
-    maps = full[list(shown)]
-    low, high = full.aminmax(dim=0) if scale == "pixel" else (maps.amin((1, 2), True), maps.amax((1, 2), True))
+    maps = resize(weights, torch.Size(size))[0]
+    low, high = maps.aminmax(dim=0)
     return (maps - low) / (high - low).clamp_min(1e-12)

@@ -1,24 +1,20 @@
 """Pictures of points in two dimensions, by class and by domain; needs matplotlib."""
 
 from collections.abc import Collection, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from datasets.labels import ClassSet
 from utils.files import whole_file
 
-Colour = tuple[float, ...]
-SOURCE, UNSEEN = "o", "x"  # markers of domains that were seen in training, and of others
-DISTINCT = 10  # colours of matplotlib's table
-LONG = 14  # entries of a legend that need small letters
-LINE, WIDE = 12, 70  # height and width of an item's name, in points
+Colour = tuple[float, ...] | str
+SOURCE, UNSEEN, ITEM = "o", "x", "^"  # markers of domains that were seen in training, of others, and of memory items
 
 
 class Point(NamedTuple):
@@ -52,92 +48,59 @@ def draw_cloud(stem: Path, cloud: Cloud, *, sources: Collection[str], note: str)
 
 def by_class(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
     """Points and items in the colours of their classes."""
-    seen = np.array([point.domain in sources for point in cloud.points])
-    palette = np.array(cloud.classes.colours) / 255
-    train_ids = [point.train_id for point in cloud.points]
-    shown = sorted({*train_ids, *cloud.item_classes})
-    entries = [entry(cloud.classes.names[k], tuple(palette[k]), SOURCE) for k in shown]
-    entries.append(Line2D([], [], ls="", label=" "))  # an empty line
-    entries += [entry("source domain", "black", SOURCE, hollow=True)] * bool(seen.any())
-    entries += [entry("unseen domain", "black", UNSEEN, hollow=True)] * bool((~seen).any())
-    return compose(cloud, palette[train_ids], palette[list(cloud.item_classes)], seen, entries, note)
+    palette = [tuple(np.array(colour) / 255) for colour in cloud.classes.colours]
+    shown = sorted({*(point.train_id for point in cloud.points), *cloud.item_classes})
+    entries = [entry(cloud.classes.names[k], palette[k]) for k in shown]
+    entries += [entry("source domain", "black"), entry("unseen domain", "black", UNSEEN)]
+    colours = [palette[point.train_id] for point in cloud.points]
+    return compose(cloud, colours, [palette[k] for k in cloud.item_classes], entries, sources=sources, note=note)
 
 
 def by_domain(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
     """Points in a colour for each domain, items in white."""
-    seen = np.array([point.domain in sources for point in cloud.points])
-    domains = list(dict.fromkeys(point.domain for point in cloud.points))
-    colour_of = dict(zip(domains, distinct(len(domains)), strict=True))
+    domains = dict.fromkeys(point.domain for point in cloud.points)
+    table = matplotlib.colormaps["tab20"].colors  # ten colours, each followed by a light one
+    colour_of = dict(zip(domains, cycle([*table[::2], *table[1::2]]), strict=False))
     entries = [
-        entry(f"{name} (source)" if name in sources else name, colour, SOURCE if name in sources else UNSEEN)
+        entry(f"{name} (source)", colour) if name in sources else entry(name, colour, UNSEEN)
         for name, colour in colour_of.items()
     ]
-    colours = np.array([colour_of[point.domain] for point in cloud.points])
-    return compose(cloud, colours, np.ones((len(cloud.item_classes), 3)), seen, entries, note)
+    colours = [colour_of[point.domain] for point in cloud.points]
+    return compose(cloud, colours, ["white"] * len(cloud.item_classes), entries, sources=sources, note=note)
 
 
 def compose(
-    cloud: Cloud, colours: np.ndarray, faces: np.ndarray, seen: np.ndarray, entries: Sequence[Line2D], note: str
+    cloud: Cloud,
+    colours: Sequence[Colour],
+    faces: Sequence[Colour],
+    entries: Sequence[Line2D],
+    *,
+    sources: Collection[str],
+    note: str,
 ) -> Figure:
-    """One picture: ``colours`` of the points (P,3), ``faces`` of the items (S,3), which points are ``seen`` (P)."""
+    """One picture: ``colours`` of the points, ``faces`` of the items, ``entries`` of the legend, ``note`` below.
+
+    The points come in random order, so that no domain or class lies on top of all others.
+    """
     figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
     axes = figure.add_subplot(aspect="equal", adjustable="datalim", xticks=[], yticks=[])
     axes.spines[:].set_color("0.8")
     axes.set_xlabel(note, fontsize=9, color="0.35")
-    draw_points(axes, cloud.places, colours, seen)
+    size = float(np.clip(900 / np.sqrt(len(cloud.points)), 14, 60))  # area of a mark: large for few points
+    order = np.random.default_rng(0).permutation(len(cloud.points)).tolist()
+    for marker, seen, edge in ((SOURCE, True, 0.0), (UNSEEN, False, 1.2)):
+        if chosen := [index for index in order if (cloud.points[index].domain in sources) == seen]:
+            shown = {"c": [colours[index] for index in chosen], "marker": marker, "linewidths": edge, "alpha": 0.75}
+            axes.scatter(*cloud.places[chosen].T, s=size, **shown)
     if cloud.item_classes:
-        entries = [*entries, Line2D([], [], marker="^", ls="", ms=10, mfc="white", mec="black", label="memory item")]
-    style = {"fontsize": 11} if len(entries) <= LONG else {"fontsize": 9, "labelspacing": 0.25}
-    figure.legend(handles=entries, loc="outside right upper", frameon=False, handletextpad=0.2, **style)
-    if cloud.item_classes:
-        draw_items(axes, cloud, faces)
+        edges = {"edgecolors": "black", "linewidths": 1.3}
+        axes.scatter(*cloud.item_places.T, s=130, c=faces, marker=ITEM, zorder=3, **edges)
+        entries = [*entries, entry("memory item", "white", ITEM)]
+    figure.legend(handles=entries, loc="outside right upper", frameon=False, fontsize=10, labelspacing=0.35)
     return figure
 
 
-def draw_points(axes: Axes, places: np.ndarray, colours: np.ndarray, seen: np.ndarray) -> None:
-    """Draw the points in random order: no domain or class lies on top of all others."""
-    side = float(np.clip(900 / np.sqrt(len(places)), 14, 60))  # area of a mark: large for few points
-    order = np.random.default_rng(0).permutation(len(places))
-    for part in np.array_split(order, 20):  # marks of both kinds take turns
-        for marker, chosen, edge in ((SOURCE, part[seen[part]], 0.0), (UNSEEN, part[~seen[part]], 1.2)):
-            if len(chosen):
-                axes.scatter(*places[chosen].T, s=side, c=colours[chosen], marker=marker, linewidths=edge, alpha=0.75)
-
-
-def draw_items(axes: Axes, cloud: Cloud, faces: np.ndarray) -> None:
-    """Draw the memory's items as triangles with black edges, and the names of their classes."""
-    axes.scatter(*cloud.item_places.T, s=130, c=faces, marker="^", edgecolors="black", linewidths=1.3, zorder=3)
-    axes.figure.draw_without_rendering()  # decides where things lie
-    at = axes.transData.transform(cloud.item_places) * 72 / axes.figure.dpi  # in points, as sizes of letters are
-    written: list[tuple[float, float]] = []  # the places of the names, from the top
-    for index in np.argsort(-at[:, 1]).tolist():
-        across, height = at[index]
-        crowd = (np.abs(at - at[index]) < (WIDE, 2 * LINE)).all(axis=1).sum()
-        above = [y - LINE for x, y in written if abs(x - across) < WIDE]
-        place = min([height + LINE * (crowd - 1) / 2 + 4, *above])  # a crowd's names begin above it
-        written.append((across, place))
-        axes.annotate(
-            cloud.classes.names[cloud.item_classes[index]],
-            cloud.item_places[index],
-            xytext=(14, place - height),
-            textcoords="offset points",
-            fontsize=9,
-            va="center",
-            zorder=4,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)},
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
-
-
-def entry(text: str, colour: Colour | str, marker: str, *, hollow: bool = False) -> Line2D:
+def entry(text: str, colour: Colour, marker: str = SOURCE) -> Line2D:
     """A line of the legend."""
-    edge = 1.5 if hollow or marker == UNSEEN else 0
-    face = "none" if hollow else colour
-    return Line2D([], [], marker=marker, ls="", ms=7, mew=edge, mfc=face, mec=colour, label=text)
-
-
-def distinct(count: int) -> list[Colour]:
-    """``count`` colours that differ clearly."""
-    if count <= DISTINCT:
-        return list(matplotlib.colormaps["tab10"].colors[:count])
-    return [tuple(colour) for colour in matplotlib.colormaps["turbo"](np.linspace(0, 1, count))]
+    edge = "black" if marker == ITEM else colour
+    return Line2D([], [], ls="", marker=marker, ms=7, mew=1.5, mfc=colour, mec=edge, label=text)

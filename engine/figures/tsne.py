@@ -1,7 +1,7 @@
 """``--tsne``: a point per image and class, the mean of its features, with the memory's items; needs matplotlib."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.images import LabelledImages
+from datasets.labels import ClassSet
 from engine.evaluating.prediction import Predictor
 from engine.figures.scatter_plots import Cloud, Point, draw_cloud
-from engine.figures.views import ViewSource
+from engine.figures.views import domain_views, shown_classes
+from engine.options.evaluation_options import EvaluationOptions
 from network.categorical_memory import class_sums
 from utils.distributed import gather
 from utils.embedding import REMEDY, embed, settings_for
@@ -28,44 +30,55 @@ MOST = 10_200  # points, as published
 FEWEST = 4
 
 
-def draw_tsne(predict: Predictor, source: ViewSource, *, out: Path, settings: Mapping[str, Any]) -> None:
+def draw_tsne(
+    predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, settings: Mapping[str, Any]
+) -> None:
     """Write pictures by class and by domain, and the numbers behind them, for each of ``--duplication`` embeddings."""
-    figures, classes, shown = source.figures, source.classes, source.shown
-    method = "pca" if figures.pca else "tsnecuda" if figures.tsnecuda else "openTSNE"
-    if method in REMEDY:
-        need(method, "--tsnecuda" if figures.tsnecuda else "--tsne", remedy=REMEDY[method])
-    domains = source.domains()
-    points = collect_points(predict, source, domains)
+    figures, shown = options.figures, shown_classes(classes, options)
+    method = "pca" if figures.pca else "openTSNE"
+    if not figures.pca:
+        need("openTSNE", "--tsne", remedy=REMEDY)
+    domains = options.domains()
+    points = collect_points(predict, options, domains, shown, classes=len(classes))
     if rank() > 0:
         return
-    points = at_most(points, MOST)
+    if len(points) > MOST:
+        chosen = np.random.default_rng(0).choice(len(points), MOST, replace=False)
+        points = [points[index] for index in sorted(chosen.tolist())]
     items = np.zeros((0, len(points[0].feature)), dtype=np.float32)
     item_classes: list[int] = []
-    if predict.net.memory is not None and figures.tsne_features == "before":  # after the read is another space
+    if predict.net.memory is not None:
         item_classes, items = shown, predict.net.memory.items[shown].float().cpu().numpy()
     folder = out / f"{'_'.join(domains)}_{settings['split']}"
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.concatenate([np.stack([point.feature for point in points]), items])
+    note = f"{method}; {len(points):,} points (one per image and class) and {len(items)} memory items"
     for number in range(1, figures.embeddings + 1):
         embedding = settings_for(method, len(vectors), number=number, perplexity=figures.perplexity)
         places = embed(vectors, embedding)
         cloud = Cloud(points, places[: len(points)], item_classes, items, places[len(points) :], classes)
-        stem = folder / f"{method}_{figures.tsne_features}_{len(shown)}classes_{number}"
-        write_cloud(stem, cloud, {"features": figures.tsne_features, "embedding": embedding, **settings})
-        draw_cloud(stem, cloud, sources=settings["sources"], note=caption(embedding, cloud))
+        stem = folder / f"{method}_{len(shown)}classes_{number}"
+        write_cloud(stem, cloud, {"embedding": embedding, **settings})
+        draw_cloud(stem, cloud, sources=settings["sources"], note=note)
     log.info(f"{len(points)} points and {len(items)} memory items\nwritten to {folder}")
 
 
-def collect_points(predict: Predictor, source: ViewSource, domains: Mapping[str, LabelledImages]) -> list[Point]:
+def collect_points(
+    predict: Predictor,
+    options: EvaluationOptions,
+    domains: Mapping[str, LabelledImages],
+    shown: list[int],
+    *,
+    classes: int,
+) -> list[Point]:
     """The points of all images of all processes, in the order of domains, images and classes."""
     own: list[tuple[int, int, list[Point]]] = []
     for place, (domain, images) in enumerate(domains.items()):
-        for view in source.labelled(images):
-            output = predict.output(view.image, index=view.index)
-            features = output.features if source.figures.tsne_features == "before" else output.reading.features
-            means, present = class_means(features[0], view.labels.to(predict.device), classes=len(source.classes))
+        for view in domain_views(images, options):
+            features = predict.output(view.image, index=view.index).features
+            means, present = class_means(features[0], view.labels.to(predict.device), classes=classes)
             here, vectors = present.tolist(), means.cpu().numpy()
-            own.append((place, view.index, [Point(domain, view.name, k, vectors[k]) for k in source.shown if here[k]]))
+            own.append((place, view.index, [Point(domain, view.name, k, vectors[k]) for k in shown if here[k]]))
     ordered = sorted(chain(*gather(own)), key=lambda entry: entry[:2])
     points = list(chain(*(points for *_, points in ordered)))
     if len(points) < FEWEST:
@@ -86,26 +99,17 @@ def class_means(features: Tensor, labels: Tensor, *, classes: int) -> tuple[Tens
     return sums / mass.clamp_min(1e-12), mass[:, 0] > 0
 
 
-def at_most(points: Sequence[Point], most: int) -> Sequence[Point]:
-    """A random subset of at most ``most`` points, in their order."""
-    if len(points) <= most:
-        return points
-    log.info(f"note: {len(points)} points; {most} of them, drawn at random, are shown")
-    chosen = np.random.default_rng(0).choice(len(points), most, replace=False)
-    return [points[index] for index in sorted(chosen.tolist())]
-
-
 def write_cloud(stem: Path, cloud: Cloud, settings: Mapping[str, Any]) -> None:
     """All numbers behind a picture as ``.npz``, readable without any class of this project."""
-    names = cloud.classes.names
+    names = np.array(cloud.classes.names)
     domains, images, train_ids, features = zip(*cloud.points, strict=True)
     content = {
         "features": np.stack(features),
-        "class": np.array([names[k] for k in train_ids]),
+        "class": names[list(train_ids)],
         "domain": np.array(domains),
         "image": np.array(images),
         "coordinates": cloud.places,
-        "item_class": np.array([names[k] for k in cloud.item_classes], dtype=np.str_),
+        "item_class": names[list(cloud.item_classes)] if cloud.item_classes else np.array([], dtype=np.str_),
         "item_features": cloud.item_features,
         "item_coordinates": cloud.item_places,
         "snapshot": np.array(settings["snapshot"]),
@@ -113,10 +117,3 @@ def write_cloud(stem: Path, cloud: Cloud, settings: Mapping[str, Any]) -> None:
     }
     with whole_file(stem.with_name(f"{stem.name}.npz")) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **content)
-
-
-def caption(settings: Mapping[str, Any], cloud: Cloud) -> str:
-    """How a picture was made, in a few words."""
-    method = "PCA" if settings["method"] == "pca" else f"{settings['method']}, perplexity {settings['perplexity']:.3g}"
-    items = f" and {len(cloud.item_classes)} memory items" if cloud.item_classes else ""
-    return f"{method}; {len(cloud.points):,} points (one per image and class){items}"

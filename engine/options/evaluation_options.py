@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.images import LabelledImages
 from datasets.options import DataOptions, user_path
 from datasets.registry import SPECS
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_idle, refuse_if
 from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
-from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, add_without_effect
+from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, add_without_effect, given_weights
 from engine.options.run_options import MachineOptions, ScoringOptions
 from network.options import NORM_FLAG, NORM_HELP
 from utils.options import ANY, COUNT, FACTOR, add_options, fill, number, option
@@ -24,7 +25,7 @@ EXCLUSIVE = {
     "--target_norm": ("--images", "--tsne", "--mem_actmap", *SCORED),
     "--tsne": SCORED,
     "--mem_actmap": SCORED,
-    "--pca": ("--tsnecuda", "--duplication above 1"),
+    "--pca": ("--duplication above 1",),
     "--gumbel_off": ("--gumbel_eval above 0",),
 }
 
@@ -111,16 +112,9 @@ class FigureOptions:
     centre_crop: tuple[int, int] | None = option(
         None, "look only at the centre of an image, of this width and height", nargs=2, type=COUNT
     )
-    actmap_scale: str = option(
-        "pixel", "range of a map: all items at a pixel, or one item over the image", choices=("pixel", "image")
-    )
-    tsne_features: str = option("before", "features before the memory is read, or after", choices=("before", "after"))
     embeddings: int = option(1, "draw N embeddings, from different starts", flag="duplication", type=COUNT)
-    perplexity: float | None = option(
-        None, "perplexity of t-SNE (default: 50; 30 with --tsnecuda; less for few points)", type=FACTOR
-    )
+    perplexity: float = option(50.0, "perplexity of t-SNE; less for few points", type=FACTOR)
     pca: bool = option(False, "the two principal components instead of t-SNE: seconds")
-    tsnecuda: bool = option(False, "t-SNE by the package tsnecuda, on a GPU")
 
 
 @dataclass(frozen=True)
@@ -135,6 +129,12 @@ class EvaluationOptions:
     target_norm: TargetNormOptions
     figures: FigureOptions
     machine: MachineOptions
+
+    def domains(self) -> dict[str, LabelledImages]:
+        """The images of each domain, by its name in results."""
+        names, split, limit = dict.fromkeys(self.subject.datasets), self.subject.split, self.subject.limit
+        listed = [self.data.images(name, split, limit) for name in names]
+        return {images.spec.name: images for images in listed}
 
 
 @mistakes_of_all()
@@ -154,6 +154,9 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
     if not args.images:
         args.dataset = dataset_names(args.dataset or ["cityscapes"], args.data_root)
     args.source_domain = dataset_names(args.source_domain or (), args.data_root)
+    if args.tsne or args.mem_actmap:
+        args.limit = args.limit or args.imagenum_dom
+    args.snapshot = given_weights(args.snapshot)
     args.target_norm = list(dict.fromkeys(args.target_norm or ())) or None
     apply_recipe(args)
     return fill(
@@ -195,7 +198,6 @@ def check_combinations(args: Namespace) -> None:
         ("--source_domain", args.source_domain, figures, either),
         ("--centre_crop", args.centre_crop, figures, either),
         ("--pca", args.pca, args.tsne, "--tsne"),
-        ("--tsnecuda", args.tsnecuda, args.tsne, "--tsne"),
         ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
         ("--scales", args.scales != (1.0,), mode != "whole", "--inference_mode sliding or pooling"),
     )

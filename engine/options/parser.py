@@ -1,6 +1,7 @@
 """The argument parser of all programs: mistakes are answered with one line."""
 
 import argparse
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from datasets.options import user_path
 from datasets.own.custom import is_custom, lasting_name
 from datasets.registry import check_name
 from utils.errors import CommonError, UsageError
+from utils.log import log
 from utils.processes import rank
 
 
@@ -18,6 +20,18 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
+        self.without_effect: list[str] = []  # flags that were given and change nothing
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            close = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+            self.error(f"{unknown[0]}: no such flag" + (f"; did you mean {close[0]}?" if close else ""))
+        if self.without_effect:
+            flags = ", ".join(dict.fromkeys(self.without_effect))
+            log.warning(f"note: without effect here: {flags} (docs/commands.md says why)")
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, None if rank() else f"{self.prog}: error: {message} (all flags: {self.prog} --help)\n")

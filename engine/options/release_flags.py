@@ -1,10 +1,15 @@
-"""Flags of the authors' release that are accepted and change nothing here (docs/commands.md says why)."""
+"""What the command lines of the three papers' releases say in another way, or say without effect (docs/commands.md)."""
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from utils.log import log
+LETTERS = {  # the shorthand of TSMLDG, and a letter for BDD100K
+    "G": "gtav", "S": "synthia", "I": "idd", "M": "mapillary", "C": "cityscapes", "B": "bdd100k",
+}  # fmt: skip
+KNOWN_LETTERS = ", ".join(f"{letter} ({name})" for letter, name in LETTERS.items())
+PRETRAINED = ("pretrained_model", "pretrained_models")  # folders of the authors' weights in its README and scripts
 
 TRAINING_WITHOUT_EFFECT = (
     "--tb_path", "--tb_tag", "--bs_mult_val", "--sgd", "--syncbn", "--adam", "--amsgrad", "--fp16", "--freeze_trunk",
@@ -13,7 +18,8 @@ TRAINING_WITHOUT_EFFECT = (
 )  # fmt: skip
 EVALUATION_WITHOUT_EFFECT = (
     "--faster", "--syncbn", "--dist_bn", "--profile", "--trunk", "--dataset_dir", "--dataset_cls", "--resume",
-    "--cv_split", "--trials", "--visualize_feature", "--mode", "--ablation_mode", "--fixed_aspp_pool", "--split_count",
+    "--cv_split", "--trials", "--visualize_feature", "--mode", "--ablation_mode", "--tsnecuda",
+    "--fixed_aspp_pool", "--split_count",
     # The release asks for the options of training again; here the snapshot holds them.
     "--mem_slot", "--mem_dim", "--mem_momentum", "--mem_temp", "--relax_denom", "--clusters", "--use_wtloss",
     "--use_isw", "--cls_wt_loss", "--img_wt_loss", "--wt_bound", "--batch_weighting", "--jointwtborder",
@@ -22,10 +28,10 @@ EVALUATION_WITHOUT_EFFECT = (
 
 
 class WithoutEffect(argparse.Action):
-    """Accept a flag that changes nothing, with one note."""
+    """Accept a flag that changes nothing; the parser says so once, for all such flags."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        log.warning(f"note: {option_string} has no effect here; the authors' release knows it")
+        parser.without_effect.append(option_string)
 
 
 def add_without_effect(parser: argparse.ArgumentParser, flags: Sequence[str]) -> None:
@@ -34,3 +40,25 @@ def add_without_effect(parser: argparse.ArgumentParser, flags: Sequence[str]) ->
     for flag in flags:
         parser.add_argument(flag, nargs="?", action=WithoutEffect, **hidden)
     parser.add_argument("--local_rank", "--local-rank", type=int, **hidden)  # torch.distributed.launch gives it
+
+
+def add_letters(group: Any, flag: str, other: str) -> None:
+    """A flag whose letters name the data sets that the flag ``--other`` lists."""
+    text = f"short for --{other}: {KNOWN_LETTERS}"
+    group.add_argument(flag, dest=other, type=letters, default=argparse.SUPPRESS, help=text)
+
+
+def letters(text: str) -> list[str]:
+    """An argparse type: 'GS' as the names of data sets."""
+    for letter in text.upper():
+        if letter not in LETTERS:
+            raise argparse.ArgumentTypeError(f"{text}: {letter} is no letter of {KNOWN_LETTERS}")
+    return [LETTERS[letter] for letter in text.upper()]
+
+
+def given_weights(path: Path) -> Path:
+    """``path``, or the same path in the other folder of pretrained weights, if only that exists."""
+    if path.exists() or not path.parts or path.parts[0] not in PRETRAINED:
+        return path
+    others = [Path(folder, *path.parts[1:]) for folder in PRETRAINED]
+    return next(filter(Path.exists, others), path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.options import lasting_path
+from datasets.options import lasting_path, user_path
 from engine.options.recipes import RECIPE_HELP, RECIPES
 from utils.options import ANY, COUNT, number, option
 from utils.processes import own_cores
@@ -74,7 +74,7 @@ class RunOptions:
     first_memory_batches: int | None = option(
         None, "batches that write the first memory [recipe]", flag="mem_init_batches", type=COUNT
     )
-    snapshot: Path | None = option(None, "start from the weights and the memory of this checkpoint", type=lasting_path)
+    snapshot: Path | None = option(None, "start from the weights and the memory of this checkpoint", type=user_path)
     exp: str = option("default", "name of the experiment")
     exp_root: Path = option(EXPERIMENTS, "folder of all runs", alias="ckpt", type=lasting_path)
     save_interval: int = option(500, "iterations between checkpoints", type=COUNT)

@@ -10,7 +10,7 @@ from datasets.options import AugmentationOptions, DataOptions, SamplingOptions
 from datasets.registry import SPECS
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
 from engine.options.recipes import apply_recipe
-from engine.options.release_flags import TRAINING_WITHOUT_EFFECT, add_without_effect
+from engine.options.release_flags import TRAINING_WITHOUT_EFFECT, add_letters, add_without_effect, given_weights
 from engine.options.resuming import flags_of_run, refuse_changes
 from engine.options.run_options import MachineOptions, RunOptions, ScoringOptions, StepOptions
 from engine.options.training_checks import check_training
@@ -41,6 +41,8 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     refuse_if(args.restore_optimizer, "--restore_optimizer: name the run by --resume RUN, instead of --snapshot")
     for names in ("dataset", "val_dataset", "covstat_val_dataset"):
         setattr(args, names, dataset_names(getattr(args, names) or (), args.data_root))
+    if args.snapshot:
+        args.snapshot = given_weights(args.snapshot).absolute()
     if before:
         refuse_changes(vars(args), before, parser.get_default)
     else:
@@ -59,9 +61,12 @@ def training_parser() -> Parser:
     )
     parser.set_defaults(checkpoint=None)  # --resume sets it
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", nargs="+", default=["gtav", "synthia"], help=f"sources {KNOWN}")
+    sources, targets = data.add_mutually_exclusive_group(), data.add_mutually_exclusive_group()
+    sources.add_argument("--dataset", nargs="+", default=["gtav", "synthia"], help=f"sources {KNOWN}")
+    add_letters(sources, "--source", "dataset")
     unseen = ["cityscapes", "bdd100k", "mapillary"]
-    data.add_argument("--val_dataset", nargs="*", default=unseen, help=f"unseen domains, for validations {KNOWN}")
+    targets.add_argument("--val_dataset", nargs="*", default=unseen, help=f"unseen domains, for validations {KNOWN}")
+    add_letters(targets, "--target", "val_dataset")
     add_options(data, DataOptions)
     add_options(data, AugmentationOptions)
     sampling = parser.add_argument_group("sampling")

@@ -37,8 +37,8 @@ def class_uniform(options: TrainingOptions, domains: Domains) -> ClassUniform | 
 
 def tiles_of(options: TrainingOptions, dataset: DatasetSpec, samples: Sequence[Sample]) -> ClassTiles:
     """The tiles of a data set, from their file or from the labels; one process of a machine computes them."""
-    name = f"{dataset.name}_{key(dataset, samples, options.sampling.tile)}.npz"
-    path = options.run.exp_root / FOLDER / name
+    side = options.sampling.tile
+    path = options.run.exp_root / FOLDER / f"{dataset.name}_{key(dataset, samples, side)}.npz"
     with first_on_machine():
         tiles = ClassTiles.load(path) or compute_tiles(options, dataset, samples, path)
     if not len(tiles.classes):
@@ -53,9 +53,5 @@ def compute_tiles(options: TrainingOptions, dataset: DatasetSpec, samples: Seque
     labels = places_loader(dataset, samples, side=options.sampling.tile, workers=options.machine.workers)
     progress = tqdm(labels, f"classes of {dataset.name}", leave=False, disable=rank() > 0)
     tiles = ClassTiles.of(progress)
-    try:
-        tiles.save(path)
-    except OSError as error:
-        root = options.run.exp_root
-        raise UsageError(f"--exp_root {root}: cannot write there ({error}); name another folder") from error
+    tiles.save(path)
     return tiles

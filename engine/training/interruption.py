@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import sys
-import threading
 from types import FrameType
 
 
@@ -28,11 +27,9 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number = 0
-        self.before: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self.before = {number: signal.signal(number, self.remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before = {number: signal.signal(number, self.remember) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *error: object) -> None:

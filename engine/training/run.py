@@ -8,24 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from checkpoints.adoption import check_fits, load_start
 from checkpoints.run_files import load_checkpoint, load_weights, publish, remove_partial
-from datasets.disk.layouts import some
+from datasets.disk.layouts import Pairs, some
 from datasets.images import LabelledImages
+from datasets.registry import DatasetSpec
 from datasets.sampling.loaders import Domains
 from datasets.shared_classes import shared_classes
 from engine import build, data_report, machine
 from engine.options.training_options import TrainingOptions
 from engine.plan import whitening_lines
 from engine.run_log import RunLog, code_version, create_run_folder
-from engine.training.batch_feed import BatchFeed
 from engine.training.class_sampling import class_uniform
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.sample_sheets import with_sheets
 from engine.training.trainer import Progress, Trainer
-from methods.first_memory import write_first_memory
 from methods.method import Method
 from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
@@ -35,7 +33,7 @@ from utils.files import write_json
 from utils.log import log
 from utils.processes import rank, world_size
 
-Sets = dict[str, list[LabelledImages]]  # images to validate on: seen, unseen
+Sets = list[tuple[DatasetSpec, str, Pairs]]  # data sets, each with the name of a split and its images
 
 
 def train(options: TrainingOptions) -> Path:
@@ -50,8 +48,9 @@ def train(options: TrainingOptions) -> Path:
     domains = build.training_domains(options)
     validation = data_report.validation_sets(options.data, run)
     selection = CovarianceSelection(options)
+    sets = image_sets(domains, validation)
     if run.check:
-        check_images(options, domains, validation)
+        check_images(options, sets)
     domains = replace(domains, uniform=class_uniform(options, domains))
     classes = shared_classes([*run.sources, *run.targets])
     config = build.network_config(options.network, classes, memory=options.entry.memory)
@@ -62,25 +61,31 @@ def train(options: TrainingOptions) -> Path:
     if not distributed.agreed(progress.iteration):
         raise UsageError("--resume: the processes see different checkpoints; --exp_root must be one shared folder")
     folder = run_folder(options, facts, domains, selection)
-    announce(options, method, folder, domains, validation)
+    announce(options, method, folder, sets, copies=len(domains.copies))
     batches = build.training_batches(options, domains, device, progress.iteration)
     if rank() == 0 and run.dump_samples:
         batches = with_sheets(batches, folder, domains, start=progress.iteration)
-    if options.entry.memory and not (run.checkpoint or run.snapshot):
-        start_memory(options, method.net, domains, progress.bad_files, device, precision)
-    with closing(begin_log(folder, progress)) if rank() == 0 else nullcontext() as run_log:
+    log_of_run = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None
+    with closing(log_of_run) if log_of_run else nullcontext():
         parts = device, precision, progress, selection, validation
-        Trainer(options, method, facts, run_log, folder, *parts).run(batches)
+        trainer = Trainer(options, method, facts, log_of_run, folder, *parts)
+        if options.entry.memory and not (run.checkpoint or run.snapshot):
+            trainer.write_memory(build.training_batches(options, domains, device, -run.first_memory_batches))
+        trainer.run(batches)
     if progress.bad_files:
         log.info(f"bad files that were replaced: {len(progress.bad_files)} ({some(list(progress.bad_files))})")
     return folder
 
 
-def check_images(options: TrainingOptions, domains: Domains, validation: Sets) -> None:
-    """UsageError if images or labels would spoil the run; the first process checks a sample of the files."""
+def image_sets(domains: Domains, validation: dict[str, list[LabelledImages]]) -> Sets:
+    """All images of a run: those to train on, then those to validate on."""
     sets = [(dataset, "train", pairs) for dataset, pairs in domains.sources]
     sets += [(dataset, "train_extra", pairs) for dataset, pairs in domains.extra]
-    sets += [(images.spec, images.split, images.found) for images in chain.from_iterable(validation.values())]
+    return sets + [(images.spec, images.split, images.found) for images in chain.from_iterable(validation.values())]
+
+
+def check_images(options: TrainingOptions, sets: Sets) -> None:
+    """UsageError if images or labels would spoil the run; the first process checks a sample of the files."""
     fault = ""
     if rank() == 0:
         fault = data_report.first_fault(sets, options.data, skip_bad=options.sampling.skip_bad)
@@ -158,40 +163,12 @@ def check_same_images(folder: Path, used: dict[str, Any]) -> None:
             )
 
 
-def announce(options: TrainingOptions, method: Method, folder: Path, domains: Domains, validation: Sets) -> None:
-    sources = ", ".join(f"{dataset.name} ({len(pairs):,} images)" for dataset, pairs in domains.sources)
+def announce(options: TrainingOptions, method: Method, folder: Path, sets: Sets, *, copies: int) -> None:
+    log.info(f"{type(method).__name__}: {options.run.max_iter:,} iterations, recipe {options.run.recipe}")
+    log.info(data_report.report([(dataset.name, pairs) for dataset, _, pairs in sets]))
+    if copies:
+        log.info(f"packed copies of {copies:,} images are read in their place")
     parameters = sum(param.numel() for param in method.net.parameters())
-    log.info(f"{type(method).__name__} on {sources}: {options.run.max_iter:,} iterations, recipe {options.run.recipe}")
-    scored = [(images.spec, images.found) for images in chain.from_iterable(validation.values())]
-    sets = (*domains.sources, *domains.extra, *scored)
-    log.info(data_report.report([(dataset.name, pairs) for dataset, pairs in sets]))
-    if domains.copies:
-        log.info(f"packed copies of {len(domains.copies):,} images are read in their place")
     log.info(f"{options.network.arch}: {parameters:,} parameters; everything is written to {folder}")
     for line in whitening_lines(options):
         log.info(line)
-
-
-def start_memory(
-    options: TrainingOptions,
-    net: DeepLab,
-    domains: Domains,
-    bad_files: dict[str, str],
-    device: torch.device,
-    precision: str,
-) -> None:
-    """Write the first memory; add the files that could not be read to ``bad_files``."""
-    total = options.run.first_memory_batches
-    feed = BatchFeed(build.training_batches(options, domains, device, -total), bad_files, options.sampling.skip_bad)
-    batches = (batch.ready(device, image_in=options.network.image_in) for batch in feed)
-    progress = tqdm(batches, "first memory", total=total, leave=False, disable=rank() > 0)
-    with closing(feed), machine.autocast(precision, device):
-        write_first_memory(net, progress)
-
-
-def begin_log(folder: Path, progress: Progress) -> RunLog:
-    """The log of a new run, with the bad files of the first memory, or the log of a run that goes on."""
-    run_log = RunLog(folder, start=progress.iteration, validated=progress.validated)
-    if not progress.iteration:
-        run_log.write_bad_files(0, progress.bad_files)
-    return run_log

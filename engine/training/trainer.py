@@ -2,7 +2,6 @@
 
 import math
 import signal
-from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from datasets.images import LabelledImages
 from datasets.sampling.loaders import Batch
 from engine import machine
 from engine.evaluating.prediction import Inference, Predictor
-from engine.evaluating.scoring import FirstPicture, score_reads, summary
+from engine.evaluating.scoring import score_reads, summary
 from engine.options.resuming import command_to_continue
 from engine.options.training_options import TrainingOptions
 from engine.run_log import RunLog
@@ -26,6 +25,7 @@ from engine.timetable import timetable_of
 from engine.training.batch_feed import BatchFeed, Pace
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interrupted, Interruption, Stopped
+from methods.first_memory import write_first_memory
 from methods.method import Method
 from methods.objective import Terms
 from utils.distributed import all_sum, any_rank, from_first
@@ -70,6 +70,19 @@ class Trainer:
         self.timetable = timetable_of(self.options)
         self.pending: list[tuple[Terms, float, dict[str, str]]] = []  # losses, learning rate, bad files: not yet logged
 
+    def write_memory(self, batches: Iterable[Batch]) -> None:
+        """Write the first memory; the log holds images that could not be read as bad files of iteration 0."""
+        bad_files, total = self.progress.bad_files, self.options.run.first_memory_batches
+        feed = BatchFeed(batches, bad_files, self.options.sampling.skip_bad)
+        bar = tqdm(map(self.ready, feed), "first memory", total=total, leave=False, disable=rank() > 0)
+        with closing(feed), machine.autocast(self.precision, self.device):
+            write_first_memory(self.method.net, bar)
+        if self.run_log:
+            self.run_log.write_bad_files(0, bad_files)
+
+    def ready(self, batch: Batch) -> Batch:
+        return batch.ready(self.device, image_in=self.options.network.image_in)
+
     def run(self, batches: Iterable[Batch]) -> None:
         """Train to the end, or to the first SIGINT or SIGTERM, which ends with ``Interrupted`` once all is saved."""
         start, end = self.progress.iteration, self.timetable.end
@@ -83,7 +96,7 @@ class Trainer:
                 raise self.ending()
             self.pace = Pace(feed)
             while feed.batch is not None:
-                self.step(feed.batch.ready(self.device, image_in=self.options.network.image_in))
+                self.step(self.ready(feed.batch))
                 bar.update()
                 stop = feed.fetch(signalled=self.interruption.number > 0) or bool(feed.fault)
                 done = self.progress.iteration
@@ -136,10 +149,7 @@ class Trainer:
         if self.run_log:
             self.run_log.write("pace", self.progress.iteration, pace)
         self.pending.clear()
-        sums: dict[str, float] = defaultdict(float)  # of the terms of each stage, e.g. inner and outer
-        for name, mean in zip(names, torch.tensor(values).mean(dim=0).tolist(), strict=True):
-            sums[name.partition("/")[0] if "/" in name else "loss"] += mean
-        return {name: f"{value:.3f}" for name, value in sums.items()} | {"waiting": f"{pace['waiting']:.0%}"}
+        return {"loss": f"{fmean(map(sum, values)):.3f}", "waiting": f"{pace['waiting']:.0%}"}
 
     def conclude(self, *, stop: bool = False) -> None:
         """Do what is due besides stepping, save, and end the run if ``stop`` asks for it."""
@@ -152,8 +162,11 @@ class Trainer:
             from_first(None)  # no process reports such an image before all is saved
             try:
                 with machine.uncompiled(self.options.step.compile):
-                    self.select()
-                    self.validate()
+                    if self.selection_due():
+                        checks = {"between": self.leave, "within": self.leave_alone}
+                        self.selection.take(self.method, iteration, self.device, **checks)
+                    if self.validation_due():
+                        self.validate()
             except Stopped:
                 stop = True
             except UsageError as error:  # a broken image; the other processes wait in vain and are ended
@@ -162,34 +175,25 @@ class Trainer:
         if stop:
             raise self.ending()
 
-    def select(self) -> None:
-        """Select the covariance entries to whiten from now on, if that is due."""
-        if self.selection_due():
-            done = self.progress.iteration
-            self.selection.take(self.method, done, self.device, between=self.leave, within=self.leave_alone)
-
     def validate(self) -> None:
-        """Score all domains, if that is due.  The mean over the held-out source images chooses the best checkpoint."""
-        if not self.validation_due():
-            return
-        options, iteration, results = self.options, self.progress.iteration, {}
+        """Score all domains.  The mean over the held-out source images chooses the best checkpoint."""
+        iteration, results = self.progress.iteration, {}
         predict = Predictor(
             self.method.net,
             device=self.device,
             inference=Inference(),
-            gumbel=bool(options.scoring.gumbel_eval),
-            image_in=options.network.image_in,
+            gumbel=bool(self.options.scoring.gumbel_eval),
+            image_in=self.options.network.image_in,
             precision=self.precision,
         )
-        settings = {"scoring": options.scoring, "workers": options.machine.workers}
         for role, images in [(role, images) for role, group in self.validation.items() for images in group]:
-            name, first = images.spec.name, FirstPicture(self.leave_alone, images.spec.classes)
-            (scores,) = score_reads(predict, images, each=first, **settings)
+            name = images.spec.name
+            settings = {"scoring": self.options.scoring, "workers": self.options.machine.workers}
+            (scores,) = score_reads(predict, images, **settings, each=lambda *_: self.leave_alone())
             self.leave()
             results[name] = scores.mean_iou
             if self.run_log:
                 self.run_log.write("validation", iteration, summary(scores), domain=name, role=role)
-                self.run_log.picture(f"{role}/{name}", first.strip(), iteration)
         self.method.net.train()
         self.progress.validated, self.progress.validation = iteration, results
         mean = fmean(results[images.spec.name] for images in self.validation["seen"])
