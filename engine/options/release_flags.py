@@ -45,7 +45,7 @@ def add_without_effect(parser: argparse.ArgumentParser, flags: Sequence[str]) ->
 def add_letters(group: Any, flag: str, other: str) -> None:
     """A flag whose letters name the data sets that the flag ``--other`` lists."""
     text = f"short for --{other}: {KNOWN_LETTERS}"
-    group.add_argument(flag, dest=other, type=letters, default=argparse.SUPPRESS, help=text)
+    group.add_argument(flag, dest=other, type=letters, metavar="LETTERS", default=argparse.SUPPRESS, help=text)
 
 
 def letters(text: str) -> list[str]:
