@@ -13,6 +13,7 @@ from tools import convert
 from utils.errors import UsageError
 
 R18 = "--arch network.deepv3plus.DeepR18V3PlusD"
+pytestmark = pytest.mark.usefixtures("thin_resnet")
 
 
 def check_equal(one: dict, other: dict) -> None:

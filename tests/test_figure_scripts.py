@@ -9,12 +9,12 @@ from datasets.demo import write_demo
 from engine.options.evaluation_options import parse_evaluation
 from engine.options.figure_options import FigureOptions
 from support.commands import ABLATE
-from support.scripts import EVALUATION, ROOT, STAND_IN, Copy, call
+from support.scripts import EVALUATION, ROOT, STAND_IN, Copy, thin_call
 from support.snapshots import write_snapshot
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(thin_resnet: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("my place")
     write_demo(home / "data", domains=["gtav", "cityscapes"], train=1, val=2, size=(64, 128), seed=1, workers=1)
     write_snapshot(home / "pinmem.pth", memory=True)
@@ -70,7 +70,9 @@ def test_packages_for_figures_are_required_where_needed(script: str, tmp_path: P
 def test_figures_of_two_images(script: str, home: Path) -> None:
     method = "baseline" if "baseline" in script else "pinmem"
     small = "--dataset gtav cityscapes --imagenum_dom 1 --arch DeepR18V3PlusD --num_workers 0 --device cpu"
-    done = call(ROOT / EVALUATION / script, *small.split(), folder=home, DATA_ROOT="data", SNAPSHOT=f"{method}.pth")
+    done = thin_call(
+        ROOT / EVALUATION / script, *small.split(), folder=home, DATA_ROOT="data", SNAPSHOT=f"{method}.pth"
+    )
     assert done.returncode == 0, done.stderr
     results = home / method  # beside the snapshot
     if "tsne" in script:

@@ -18,6 +18,7 @@ from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 R18 = "DeepR18V3PlusD"
+pytestmark = pytest.mark.usefixtures("thin_resnet")
 
 
 @pytest.fixture(scope="module")

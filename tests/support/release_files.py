@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from checkpoints.release_format import release_content
+from network.categorical_memory import CategoricalMemory
+from network.deeplab import build_network
 from support.golden import golden_path, seeded
 
 EPOCH = 41
@@ -22,6 +25,14 @@ def release_state(name: str) -> "OrderedDict[str, Tensor]":
             sizes = () if shape == "scalar" else tuple(map(int, shape.split("x")))
             state[key] = torch.from_numpy(np.asarray(seeded(key, sizes)))
     return state
+
+
+def thin_release_state() -> "OrderedDict[str, Tensor]":
+    """The entries of ``r18v3p_mem`` in the shapes of today's network, which ``thin_resnet.use`` makes thin."""
+    content = release_content(build_network("DeepR18V3PlusD", 19, memory=CategoricalMemory(19)).state_dict())
+    shapes = {key: tuple(value.shape) for key, value in content["state_dict"].items()}
+    names = release_state("r18v3p_mem")
+    return OrderedDict((key, torch.from_numpy(np.asarray(seeded(key, shapes[key])))) for key in names)
 
 
 def release_memory() -> Tensor:
