@@ -12,9 +12,11 @@ from support.commands import ABLATE
 from support.scripts import EVALUATION, ROOT, STAND_IN, Copy, thin_call
 from support.snapshots import write_snapshot
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 
 @pytest.fixture(scope="module")
-def home(thin_resnet: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("my place")
     write_demo(home / "data", domains=["gtav", "cityscapes"], train=1, val=2, size=(64, 128), seed=1, workers=1)
     write_snapshot(home / "pinmem.pth", memory=True)
