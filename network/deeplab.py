@@ -14,6 +14,8 @@ from network.backbones import NO_NORMS, Backbone
 from network.categorical_memory import CategoricalMemory, Reading
 from network.instance_norms import WhiteningNorm
 
+WIDTH = 256  # channels of a branch of the pyramid, and of the decoder
+
 
 @dataclass
 class SegOutput:
@@ -87,7 +89,7 @@ class Encoder(nn.Module):
             self.aspp, self.project = SummedPyramid(backbone.channels[3], dim, rates), nn.Identity()
         else:
             rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
-            self.aspp, self.project = ASPP(backbone.channels[3], 256, rates), conv_norm(5 * 256, dim)
+            self.aspp, self.project = ASPP(backbone.channels[3], WIDTH, rates), conv_norm(5 * WIDTH, dim)
         self.whitening = [module for module in backbone.modules() if isinstance(module, WhiteningNorm)]
 
     def forward(self, images: Tensor) -> Encoding:
@@ -114,10 +116,10 @@ class DeepLab(nn.Module):
         self.encoder = Encoder(backbone, output_stride, dim, summed=head == "v2")
         if head == "v3plus":
             self.shallow = conv_norm(backbone.channels[0], 48)
-            self.decoder = nn.Sequential(*conv_norm(dim + 48, 256, 3), *conv_norm(256, 256, 3))
+            self.decoder = nn.Sequential(*conv_norm(dim + 48, WIDTH, 3), *conv_norm(WIDTH, WIDTH, 3))
         else:
-            self.shallow, self.decoder = None, conv_norm(dim, 256, 3)
-        self.classifier = nn.Conv2d(256, num_classes, 1)
+            self.shallow, self.decoder = None, conv_norm(dim, WIDTH, 3)
+        self.classifier = nn.Conv2d(WIDTH, num_classes, 1)
         self.aux = auxiliary_head(backbone.channels[2], num_classes) if aux else None
         self.memory = memory
         self.initialise()

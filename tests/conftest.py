@@ -12,7 +12,7 @@ import torch
 from datasets.demo import write_demo
 from support.golden import RECORDER
 from support.parity_table import PROPERTY, Table
-from support.release_files import write_release
+from support.release_files import thin_release_state, write_release
 from support.snapshots import write_snapshot
 from support.thin_resnet import use
 
@@ -50,7 +50,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture(scope="module")
 def thin_resnet() -> Iterator[None]:
-    """DeepR18 has an eighth of its channels, for runs that only show what the programs do."""
+    """DeepR18 has an eighth of its channels, for runs that only show what the programs do.  Not in other processes."""
     with pytest.MonkeyPatch.context() as patch:
         use(patch)
         yield
@@ -66,10 +66,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``theirs.pth`` and ``ours.pth``, whose weights are the same but for their auxiliary head."""
+    """A folder with ``theirs.pth`` and ``ours.pth``, whose weights are the same but for their auxiliary head.
+
+    They fit networks with the fixture ``thin_resnet``.
+    """
     folder = tmp_path_factory.mktemp("checkpoints")
-    write_release(folder / "theirs.pth", mean_iu=np.float64(0.02565273940081578))
-    write_snapshot(folder / "ours.pth", memory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch)
+        write_release(folder / "theirs.pth", mean_iu=np.float64(0.02565273940081578), state_dict=thin_release_state())
+        write_snapshot(folder / "ours.pth", memory=True)
     return folder
 
 

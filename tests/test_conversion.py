@@ -10,6 +10,8 @@ from support.release_files import EPOCH
 from tools import convert
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 
 def check_equal(one: dict, other: dict) -> None:
     assert one.keys() == other.keys()

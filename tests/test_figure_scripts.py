@@ -8,8 +8,10 @@ from ablation import translated
 from datasets.demo import write_demo
 from engine.options.evaluation_options import FigureOptions, parse_evaluation
 from support.commands import ABLATE
-from support.scripts import EVALUATION, ROOT, STAND_IN, Copy, call
+from support.scripts import EVALUATION, ROOT, STAND_IN, Copy, thin_call
 from support.snapshots import write_snapshot
+
+pytestmark = pytest.mark.usefixtures("thin_resnet")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,9 @@ def test_figures_as_released(script: str, tmp_path: Path) -> None:
 def test_figures_of_two_images(script: str, home: Path) -> None:
     method = "baseline" if "baseline" in script else "pinmem"
     small = "--dataset gtav cityscapes --imagenum_dom 1 --arch DeepR18V3PlusD --num_workers 0 --device cpu"
-    done = call(ROOT / EVALUATION / script, *small.split(), folder=home, DATA_ROOT="data", SNAPSHOT=f"{method}.pth")
+    done = thin_call(
+        ROOT / EVALUATION / script, *small.split(), folder=home, DATA_ROOT="data", SNAPSHOT=f"{method}.pth"
+    )
     assert done.returncode == 0, done.stderr
     results = home / method  # beside the snapshot
     if "tsne" in script:

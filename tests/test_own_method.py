@@ -15,6 +15,8 @@ from methods.objective import Terms
 from utils.errors import UsageError
 from utils.options import WEIGHT, option
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 
 @dataclass(frozen=True)
 class ToyOptions:

@@ -14,6 +14,7 @@ from tools import compare
 from utils.errors import UsageError
 
 R18 = "network.deepv3plus.DeepR18V3PlusD"
+pytestmark = pytest.mark.usefixtures("thin_resnet")
 
 
 def results(snapshot: Path, data: Path, out: Path, *flags: str) -> dict:

@@ -11,16 +11,17 @@ from test_resume import run_of
 import train as training
 from checkpoints.adoption import load_start
 from checkpoints.release_format import ITEMS, parse_release, release_content
-from checkpoints.run_files import load_checkpoint
+from checkpoints.run_files import load_checkpoint, read_checkpoint
 from datasets.labels import STANDARD
 from engine.build import network_config, network_from
 from engine.options.training_command import parse_training
 from engine.plan import plan
 from network.deeplab import build_network
-from support.release_files import release_file, release_memory
+from support.release_files import release_memory
 from utils.errors import UsageError
 
 R18 = "DeepR18V3PlusD"
+pytestmark = pytest.mark.usefixtures("thin_resnet")
 
 
 def training_flags(data: Path, out: Path, *extra: str) -> list[str]:
@@ -48,7 +49,7 @@ def test_training_from_a_file_of_the_release(
     run = run_of(tmp_path)
     weights = load_checkpoint(run / "last.pth")["weights"]
     torch.testing.assert_close(weights[ITEMS], release_memory(), atol=1e-6, rtol=0)
-    for key, value in parse_release(release_file("r18v3p_mem"), Path("x.pth"))[0].items():
+    for key, value in parse_release(read_checkpoint(checkpoints / "theirs.pth", ""), Path("x.pth"))[0].items():
         if "running_" not in key and "num_batches" not in key:
             torch.testing.assert_close(weights[key], value, atol=1e-6, rtol=0)
     assert json.loads((run / "flags.json").read_text())["flags"]["snapshot"] == str(checkpoints / "theirs.pth")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datasets.demo import write_demo
-from support.scripts import EVALUATION, ROOT, SMALL_TRAINING, TRAINING, Done, call
+from support.scripts import EVALUATION, ROOT, SMALL_TRAINING, TRAINING, Done, thin_call
 
 SMALL = "--arch DeepR18V3PlusD --crop_size 64 --num_workers 0 --device cpu"
 FEW = ["--arch", "DeepR18V3PlusD", "--mem_init_batches", "1"]
@@ -41,7 +41,7 @@ class Jobs:
         return self.jobs[name].result()
 
     def call(self, script: Path, *flags: str, **environment: str) -> Done:
-        done = call(script, *flags, folder=self.home, DATA_ROOT="data", **environment)
+        done = thin_call(script, *flags, folder=self.home, DATA_ROOT="data", **environment)
         assert done.returncode == 0, done.stderr
         return done
 

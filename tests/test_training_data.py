@@ -26,6 +26,8 @@ from support.mistakes import training_mistake
 from support.snapshots import write_snapshot
 from utils.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("thin_resnet")
+
 # Flags
 
 

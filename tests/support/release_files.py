@@ -1,6 +1,7 @@
 """Files as the authors' release writes them.  Golden h holds the names and shapes; the weights follow a rule."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,20 +9,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from checkpoints.release_format import release_content
+from network.categorical_memory import CategoricalMemory
+from network.deeplab import build_network
 from support.golden import golden_path, seeded
 
 EPOCH = 41
 
 
-def release_state(name: str) -> "OrderedDict[str, Tensor]":
-    """The state dict of the network that the goldens call ``name``, by the release's names."""
+def release_state(name: str, shapes: Mapping[str, tuple[int, ...]] | None = None) -> "OrderedDict[str, Tensor]":
+    """The state dict of the network that the goldens call ``name``, by the release's names, perhaps in other shapes."""
     state = OrderedDict()
     for line in golden_path(f"keys_{name}.txt").read_text().splitlines():
         if not line.startswith("#"):
             key, shape, _ = line.split("\t")
             sizes = () if shape == "scalar" else tuple(map(int, shape.split("x")))
+            sizes = sizes if shapes is None else shapes[key]
             state[key] = torch.from_numpy(np.asarray(seeded(key, sizes)))
     return state
+
+
+def thin_release_state() -> "OrderedDict[str, Tensor]":
+    """The entries of ``r18v3p_mem`` in the shapes of today's network, which ``thin_resnet.use`` makes thin."""
+    content = release_content(build_network("DeepR18V3PlusD", 19, memory=CategoricalMemory(19)).state_dict())
+    return release_state("r18v3p_mem", {key: tuple(value.shape) for key, value in content["state_dict"].items()})
 
 
 def release_memory() -> Tensor:

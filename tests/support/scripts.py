@@ -10,11 +10,18 @@ Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parent.parent.parent
 TRAINING, EVALUATION = "pinmem_train_scripts", "pinmem_eval_abla_scripts"
 ROBUSTNET = f"{TRAINING}/robustnet_scripts"
+THIN_PYTHON = Path(__file__).parent / "thin_python"
 # Further flags for a run of two iterations in the folder runs.
 SMALL_TRAINING = "--val_dataset cityscapes --pretrained_backbone none --bs_mult 2 --max_iter 2 --val_images 1 "
 SMALL_TRAINING += "--crop_size 64 --val_interval 2 --num_workers 0 --device cpu --exp_root runs"
 # Stands in for Python: prints its folder and its arguments.
 STAND_IN = '#!/usr/bin/env bash\ncase $1 in */tools/requirements.py) exit 0 ;; esac\nprintf "%s\\n" "$PWD" "$@"\n'
+
+
+def thin_call(script: Path, *flags: str, folder: Path, **environment: str) -> Done:
+    """Run a script whose programs have thin networks; see ``thin_resnet``."""
+    programs = {"TEST_PYTHON": sys.executable, "PYTHON_EXEC": str(THIN_PYTHON / "python3")}
+    return call(script, *flags, folder=folder, python=THIN_PYTHON, **programs, **environment)
 
 
 def call(script: Path, *flags: str, folder: Path, python: Path | None = None, **environment: str | None) -> Done:

@@ -1,12 +1,15 @@
-"""A ResNet-18 with an eighth of its channels: runs that only show what the programs do are fast with it."""
+"""A ResNet-18 and heads with an eighth of their channels.
+
+Runs that only show what the programs do are fast with them, and their checkpoints are small.
+"""
 
 import pytest
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from network import backbones
+from network import backbones, deeplab
 
-CHANNELS = (8, 16, 32, 64)
+CHANNELS, WIDTH = (8, 16, 32, 64), 32
 
 
 def thin(net: nn.Module) -> nn.Module:
@@ -23,7 +26,8 @@ def thin(net: nn.Module) -> nn.Module:
 
 
 def use(patch: pytest.MonkeyPatch) -> None:
-    """Networks with a ResNet-18 are thin until ``patch`` is undone, in this process."""
+    """Heads, and networks with a ResNet-18, are thin until ``patch`` is undone, in this process."""
+    patch.setattr(deeplab, "WIDTH", WIDTH)
     patch.setitem(
         backbones.BACKBONES, "resnet18", backbones.BackboneSpec("resnet18", backbones.residual, CHANNELS, thin)
     )
