@@ -95,7 +95,7 @@ def check_files(place: Place) -> None:
 
 COMMAND_LINES = {
     # Any flag
-    "train.py --max_iters 3": "unrecognized arguments: --max_iters 3 (all flags: train.py --help)",
+    "train.py --max_iters 3": "--max_iters: no such flag; did you mean --max_iter?",
     "train.py --crop_size big": "argument --crop_size: big: give a whole number of 1 or more",
     "train.py --lr nan": "argument --lr: nan: give a number",
     "train.py --max_iter 0": "argument --max_iter: 0: give a whole number of 1 or more",
@@ -130,7 +130,6 @@ COMMAND_LINES = {
     "eval.py --memory": "--memory: ... holds none; drop --memory",
     "eval.py --dataset bdd100k --split test": "bdd100k has no labelled split 'test'",
     "eval.py --dataset gtav --out /proc/results": "/proc/results: No such file or directory; mend that",
-    "eval.py --dataset video_folder": "--dataset video_folder: name the images by --videopath DIR",
     "eval.py --dataset video_folder gtav": "no data set is called video_folder",
     "eval.py --images x --dataset gtav": "--images and --dataset exclude each other",
     "eval.py --images absent": "no image here",
