@@ -65,6 +65,7 @@ def foreign_config(
         "aux": recognised.aux,
         "wt_layer": list(wt_layer or recognised.wt_layer),
         "dim": recognised.dim,
+        "decoder_dim": recognised.decoder_dim,
         "memory": memory if recognised.slots else None,
     }
     assumed = [] if arch or output_stride else [f"--output_stride {stride_of(config)}"]

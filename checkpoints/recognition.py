@@ -31,6 +31,7 @@ class Recognised(NamedTuple):
     num_classes: int
     aux: bool
     dim: int
+    decoder_dim: int
     slots: int | None  # of the memory; None without one
     norms: tuple[Numbers, ...]  # for each place of --wt_layer the numbers that fit, the likeliest first
 
@@ -69,6 +70,7 @@ def read_options(shapes: Shapes) -> Recognised:
         num_classes=size(shapes, "classifier.weight", 0) or 19,
         aux=any(key.startswith("aux.") for key in shapes),
         dim=size(shapes, "encoder.aspp.branches.0.0.weight" if sums_branches else "encoder.project.0.weight", 0) or 256,
+        decoder_dim=size(shapes, "classifier.weight", 1) or 256,
         slots=slots if has_memory else None,
         norms=norms_of(shapes),
     )
@@ -137,7 +139,13 @@ def expected_shapes(arch: str, options: Recognised) -> Shapes:
     with torch.device("meta"):  # without values
         memory = CategoricalMemory(options.slots, dim=options.dim) if options.slots else None
         net = build_network(
-            arch, options.num_classes, memory=memory, dim=options.dim, aux=options.aux, wt_layer=wt_layer
+            arch,
+            options.num_classes,
+            memory=memory,
+            dim=options.dim,
+            decoder_dim=options.decoder_dim,
+            aux=options.aux,
+            wt_layer=wt_layer,
         )
     return {key: value.shape for key, value in net.state_dict().items()}
 

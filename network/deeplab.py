@@ -107,6 +107,7 @@ class DeepLab(nn.Module):
         head: str = "v3plus",
         output_stride: int = 16,
         dim: int = 256,
+        decoder_dim: int = 256,
         memory: CategoricalMemory | None = None,
         aux: bool = True,
     ):
@@ -114,10 +115,10 @@ class DeepLab(nn.Module):
         self.encoder = Encoder(backbone, output_stride, dim, summed=head == "v2")
         if head == "v3plus":
             self.shallow = conv_norm(backbone.channels[0], 48)
-            self.decoder = nn.Sequential(*conv_norm(dim + 48, 256, 3), *conv_norm(256, 256, 3))
+            self.decoder = nn.Sequential(*conv_norm(dim + 48, decoder_dim, 3), *conv_norm(decoder_dim, decoder_dim, 3))
         else:
-            self.shallow, self.decoder = None, conv_norm(dim, 256, 3)
-        self.classifier = nn.Conv2d(256, num_classes, 1)
+            self.shallow, self.decoder = None, conv_norm(dim, decoder_dim, 3)
+        self.classifier = nn.Conv2d(decoder_dim, num_classes, 1)
         self.aux = auxiliary_head(backbone.channels[2], num_classes) if aux else None
         self.memory = memory
         self.initialise()
@@ -161,6 +162,7 @@ def build_network(
     *,
     memory: CategoricalMemory | None = None,
     dim: int = 256,
+    decoder_dim: int = 256,
     output_stride: int | None = None,
     wt_layer: Sequence[int] = NO_NORMS,
     pretrained: str = "none",
@@ -171,4 +173,5 @@ def build_network(
     check_norms(arch, wt_layer)
     stride = output_stride or spec.output_stride
     backbone = Backbone(spec.backbone, stride, pretrained=pretrained, wt_layer=wt_layer)
-    return DeepLab(backbone, num_classes, head=spec.head, output_stride=stride, dim=dim, memory=memory, aux=aux)
+    widths = {"dim": dim, "decoder_dim": decoder_dim}
+    return DeepLab(backbone, num_classes, head=spec.head, output_stride=stride, memory=memory, aux=aux, **widths)
