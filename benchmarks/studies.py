@@ -84,7 +84,7 @@ def draw_mini(root: Path, real: Path) -> None:
 
 SMALL = (
     "--arch DeepR18V3PlusD --output_stride 16 --decoder_dim 64 --crop_size 96 --scale_min 0.75 --scale_max 1.5 "
-    "--bs_mult 3 --max_iter 300 --val_interval 75 --val_images 20 --save_interval 300 --keep 1 --mem_init_batches 10 "
+    "--bs_mult 3 --max_iter 300 --val_interval 75 --val_images 12 --save_interval 300 --keep 1 --mem_init_batches 10 "
     "--gblur --color_aug 0.5 --num_workers 0 --no_check --mapillary_crop 0 --device cpu"
 )
 

@@ -33,12 +33,12 @@ def unpack(packed: Mapping[str, Any]) -> np.ndarray:
 
 def mean_iou(counts: np.ndarray) -> float:
     """The mean IoU of summed counts of hits, labelled and predicted pixels by class (images,3,K)."""
-    return float(ious(counts.sum(axis=0, dtype=np.float64)))
+    return float(ious(counts.sum(axis=0)))
 
 
 def ious(totals: np.ndarray) -> np.ndarray:
     """Mean IoU of totals (...,3,K) over the classes that occur."""
-    hits, labelled, predicted = np.moveaxis(totals, -2, 0)
+    hits, labelled, predicted = np.moveaxis(totals.astype(np.float64), -2, 0)
     union = labelled + predicted - hits
     share = np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
     return np.nanmean(share, axis=-1)
