@@ -141,4 +141,16 @@ DIAGNOSIS = {
     },
 }  # fmt: skip
 
-STUDIES: dict[str, Mapping[str, Row]] = {"diagnosis": DIAGNOSIS}
+FOR_ANY = ("random photometric operations", "PASTA", "MixStyle", "averaged weights", "frozen stem")
+HELP = {
+    f"{method}{f', {name}' if name else ''}": Row(f"{flags} {more}".strip(), variants, scales)
+    for method, flags in {"baseline": "", "MLDG": META, "memory, sharp": f"--memory {SHARP}"}.items()
+    for name, more, variants, scales in (
+        ("", "", (), (1.0,)),
+        *((name, "", (name,), (1.0,)) for name in FOR_ANY),
+        ("class-uniform", "--class_uniform_pct 0.5 --class_uniform_tile 128", (), (1.0,)),
+        ("two test scales", "", (), (0.75, 1.25)),
+    )
+}
+
+STUDIES: dict[str, Mapping[str, Row]] = {"diagnosis": DIAGNOSIS, "help": HELP}

@@ -7,13 +7,18 @@ a flag; the others stay here, so that every row of docs/results.md can be repeat
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms.v2 import functional
 
 from datasets.sampling.loaders import Batch
 from datasets.sampling.requests import IterationSampler, Request
+from datasets.transforms import Augmentation, Pair
 from engine import build
+from engine.training import trainer
 from methods.first_memory import write_first_memory
 from methods.method import Method, by_stage
 from methods.mldg import MLDG
@@ -219,3 +224,110 @@ def _() -> None:
 
 def replace_roles(batch: Batch) -> Batch:
     return batch._replace(meta_test=torch.zeros_like(batch.meta_test))
+
+
+# What may help any method
+
+
+def augment(change: Callable[[Image.Image, np.random.Generator], Image.Image]) -> None:
+    """Change every training image once more, after its other augmentations."""
+    original = Augmentation.__call__
+
+    def call(self: Augmentation, *pair: Any, **more: Any) -> Pair:
+        image, label = original(self, *pair, **more)
+        return change(image, pair[2]), label
+
+    Augmentation.__call__ = call
+
+
+PHOTOMETRIC: list[Callable[[Image.Image, float], Image.Image]] = [  # the second argument is a strength from 0 to 1
+    lambda image, x: functional.autocontrast(image),
+    lambda image, x: functional.equalize(image),
+    lambda image, x: functional.posterize(image, 8 - round(4 * x)),
+    lambda image, x: functional.solarize(image, 256 - 128 * x),
+    lambda image, x: functional.adjust_sharpness(image, 1 + 2 * x),
+    lambda image, x: functional.adjust_brightness(image, 1 - 0.6 * x),
+    lambda image, x: functional.adjust_brightness(image, 1 + 0.6 * x),
+    lambda image, x: functional.adjust_contrast(image, 1 - 0.6 * x),
+    lambda image, x: functional.adjust_contrast(image, 1 + 0.6 * x),
+    lambda image, x: functional.adjust_saturation(image, 1 - x),
+    lambda image, x: functional.adjust_saturation(image, 1 + x),
+    lambda image, x: functional.adjust_hue(image, 0.15 * x),
+    lambda image, x: functional.adjust_hue(image, -0.15 * x),
+]
+
+
+@variant("random photometric operations")
+def _() -> None:
+    """Two operations at a random strength, as in RandAugment (Cubuk et al. 2020), without those that move pixels."""
+
+    def change(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        for index in rng.choice(len(PHOTOMETRIC), 2, replace=False):
+            image = PHOTOMETRIC[index](image, rng.random())
+        return image
+
+    augment(change)
+
+
+@variant("PASTA")
+def _() -> None:
+    """Random amplitudes, more so at high frequencies (Chattopadhyay et al. 2023: alpha 3, k 2, beta .25)."""
+
+    def change(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        spectrum = np.fft.fft2(np.asarray(image, dtype=np.float32), axes=(0, 1))
+        down, right = np.meshgrid(*map(np.fft.fftfreq, spectrum.shape[:2]), indexing="ij")
+        deviation = (2 * 3 * np.sqrt((down**2 + right**2) / 2)) ** 2 + 0.25
+        amplitude = np.abs(spectrum) * (1 + deviation[..., None] * rng.standard_normal(spectrum.shape))
+        changed = np.fft.ifft2(amplitude * np.exp(1j * np.angle(spectrum)), axes=(0, 1)).real
+        return Image.fromarray(changed.clip(0, 255).astype(np.uint8))
+
+    augment(change)
+
+
+def mix_statistics(_module: nn.Module, _inputs: Any, x: Tensor) -> Tensor:
+    """MixStyle (Zhou et al. 2021): mean and deviation of an image's maps, mixed with those of another image."""
+    if not torch.is_grad_enabled() or torch.rand(()) < 0.5:
+        return x
+    mean = x.mean((2, 3), keepdim=True).detach()
+    deviation = (x.var((2, 3), keepdim=True) + 1e-6).sqrt().detach()
+    share = torch.distributions.Beta(0.1, 0.1).sample((len(x), 1, 1, 1))
+    order = torch.randperm(len(x))
+    mixed = [share * of_image + (1 - share) * of_image[order] for of_image in (mean, deviation)]
+    return (x - mean) / deviation * mixed[1] + mixed[0]
+
+
+@variant("MixStyle")
+def _() -> None:
+    def hooked(net: DeepLab) -> DeepLab:
+        for stage in net.encoder.backbone.stages[:2]:
+            stage.register_forward_hook(mix_statistics)
+        return net
+
+    change_network(hooked)
+
+
+@variant("averaged weights")
+def _() -> None:
+    """Checkpoints hold the exponential moving average of weights, statistics and memory."""
+    apply, save = Method.apply, trainer.save_numbered
+    averages: dict[str, Tensor] = {}
+
+    def averaged_apply(self: Method, *gradients: list[Tensor]) -> None:
+        apply(self, *gradients)
+        for name, value in self.net.state_dict().items():
+            if name not in averages or not value.is_floating_point():
+                averages[name] = value.clone()
+            averages[name].lerp_(value, 0.03) if value.is_floating_point() else None
+
+    Method.apply = averaged_apply
+    trainer.save_numbered = lambda folder, content, **more: save(folder, {**content, "weights": averages}, **more)
+
+
+@variant("frozen stem")
+def _() -> None:
+    def frozen(net: DeepLab) -> DeepLab:
+        for part in (net.encoder.backbone.stem, net.encoder.backbone.stages[0]):
+            part.requires_grad_(False)
+        return net
+
+    change_network(frozen)
