@@ -59,6 +59,7 @@ def adopted(content: Any, path: Path, *, wt_layer: Sequence[int] | None) -> dict
         "aux": recognised.aux,
         "wt_layer": [n if n in fitting else fitting[0] for n, fitting in zip(norms, recognised.norms, strict=True)],
         "dim": recognised.dim,
+        "decoder_dim": recognised.decoder_dim,
         "memory": memory if recognised.slots else None,
     }
     parts = " and ".join(title for part, title in PARTS.items() if config[part]) or "no memory"

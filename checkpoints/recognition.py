@@ -29,6 +29,7 @@ class Recognised(NamedTuple):
     num_classes: int
     aux: bool
     dim: int
+    decoder_dim: int
     slots: int | None  # of the memory; None without one
     norms: tuple[Numbers, ...]  # for each place of --wt_layer the numbers that fit, the likeliest first
 
@@ -63,13 +64,14 @@ def recognise(weights: Mapping[str, Tensor], source: object) -> Recognised:
 def read_options(shapes: Shapes) -> Recognised:
     """Read all but the backbone, with the usual values where the expected entries are absent."""
     has_memory = any(key.startswith("memory.") for key in shapes)
-    classifier = shapes.get("memory.classifier.weight", (19,))
+    head, classifier = shapes.get("classifier.weight", ()), shapes.get("memory.classifier.weight", (19,))
     features = "encoder.aspp.branches.0.0.weight" if head_of(shapes) == "v2" else "encoder.project.0.weight"
     return Recognised(
         archs=(),
-        num_classes=shapes.get("classifier.weight", (19,))[0],
+        num_classes=head[0] if head else 19,
         aux=any(key.startswith("aux.") for key in shapes),
         dim=shapes.get(features, (256,))[0],
+        decoder_dim=head[1] if len(head) > 1 else 256,
         slots=shapes.get(ITEMS, classifier)[0] if has_memory else None,
         norms=norms_of(shapes),
     )
@@ -126,6 +128,12 @@ def expected_shapes(arch: str, options: Recognised) -> Shapes:
     with torch.device("meta"):  # without values
         memory = CategoricalMemory(options.slots, dim=options.dim) if options.slots else None
         net = build_network(
-            arch, options.num_classes, memory=memory, dim=options.dim, aux=options.aux, wt_layer=wt_layer
+            arch,
+            options.num_classes,
+            memory=memory,
+            dim=options.dim,
+            decoder_dim=options.decoder_dim,
+            aux=options.aux,
+            wt_layer=wt_layer,
         )
     return {key: value.shape for key, value in net.state_dict().items()}

@@ -35,6 +35,7 @@ def network_config(options: NetworkOptions, classes: ClassSet, *, memory: bool) 
         "aux": options.aux,
         "wt_layer": list(options.wt_layer),
         "dim": options.dim,
+        "decoder_dim": options.decoder_dim,
         "memory": items if memory else None,
         "image_in": options.image_in,
     }

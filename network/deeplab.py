@@ -109,17 +109,19 @@ class DeepLab(nn.Module):
         head: str = "v3plus",
         output_stride: int = 16,
         dim: int = 256,
+        decoder_dim: int | None = None,
         memory: CategoricalMemory | None = None,
         aux: bool = True,
     ):
         super().__init__()
         self.encoder = Encoder(backbone, output_stride, dim, summed=head == "v2")
+        width = decoder_dim or WIDTH
         if head == "v3plus":
             self.shallow = conv_norm(backbone.channels[0], 48)
-            self.decoder = nn.Sequential(*conv_norm(dim + 48, WIDTH, 3), *conv_norm(WIDTH, WIDTH, 3))
+            self.decoder = nn.Sequential(*conv_norm(dim + 48, width, 3), *conv_norm(width, width, 3))
         else:
-            self.shallow, self.decoder = None, conv_norm(dim, WIDTH, 3)
-        self.classifier = nn.Conv2d(WIDTH, num_classes, 1)
+            self.shallow, self.decoder = None, conv_norm(dim, width, 3)
+        self.classifier = nn.Conv2d(width, num_classes, 1)
         self.aux = auxiliary_head(backbone.channels[2], num_classes) if aux else None
         self.memory = memory
         self.initialise()
@@ -163,6 +165,7 @@ def build_network(
     *,
     memory: CategoricalMemory | None = None,
     dim: int = 256,
+    decoder_dim: int | None = None,
     output_stride: int | None = None,
     wt_layer: Sequence[int] = NO_NORMS,
     pretrained: str = "none",
@@ -173,4 +176,5 @@ def build_network(
     check_norms(arch, wt_layer)
     stride = output_stride or spec.output_stride
     backbone = Backbone(spec.backbone, stride, pretrained=pretrained, wt_layer=wt_layer)
-    return DeepLab(backbone, num_classes, head=spec.head, output_stride=stride, dim=dim, memory=memory, aux=aux)
+    widths = {"dim": dim, "decoder_dim": decoder_dim}
+    return DeepLab(backbone, num_classes, head=spec.head, output_stride=stride, memory=memory, aux=aux, **widths)

@@ -25,6 +25,7 @@ class NetworkOptions:
         None, "items of the memory (default: one per class)", flag="mem_slot", type=number(int, 1, IGNORE)
     )
     dim: int = option(256, "width of the features and of a memory item", flag="mem_dim", type=COUNT)
+    decoder_dim: int | None = option(None, "width of the decoder (default: 256)", type=COUNT)
     momentum: float = option(0.8, "share of the old item in a write", flag="mem_momentum", type=SHARE)
     read_temp: float = option(1.0, "temperature of the memory's read weights", type=FACTOR)
     image_in: bool = option(False, "normalise each image by its own mean and deviation, not by ImageNet's")

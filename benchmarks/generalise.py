@@ -1,0 +1,117 @@
+"""Does a method help in cities that it never saw?  Train the rows of a study with several seeds, in several processes.
+
+``python -m benchmarks.generalise mini diagnosis --seeds 0 1 2``; the table: ``python -m benchmarks.study_table FILE``.
+Each finished run adds a line to the file of results.  What stands there is not done again, so the queue can be stopped
+at any moment and goes on with the same command.
+"""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks.studies import SETTINGS, STUDIES, Job
+from datasets.options import lasting_path
+from engine.options.parser import Parser
+from engine.program import run_program
+from utils.errors import UsageError
+from utils.options import ANY, COUNT
+
+LENGTH = 300  # iterations
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = study_parser().parse_args(argv)
+    setting, study = SETTINGS[args.setting], STUDIES[args.study]
+    for given, known, flag in ((args.ways, setting.ways, "--ways"), (args.rows, study, "--rows")):
+        if unknown := [name for name in given or () if name not in known]:
+            raise UsageError(f"{flag} {unknown[0]}: choose from {', '.join(known)}")
+    ways = args.ways or list(setting.ways)[:1]
+    results = args.results or Path("docs/results") / f"{args.setting}_{args.study}.jsonl"
+    done = {job_of(json.loads(line)) for line in results.read_text().splitlines()} if results.exists() else set()
+    jobs = [
+        Job(args.setting, way, name, study[name].flags, study[name].variants, study[name].scales, iterations, seed)
+        for iterations in args.iterations
+        for seed in args.seeds
+        for way in ways
+        for name in args.rows or study
+    ]
+    todo = [job for job in jobs if job not in done]
+    print(f"{len(todo)} of {len(jobs)} runs to do; results: {results}", flush=True)
+    data = args.work / args.setting
+    setting.draw(data, args.real)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    work_through(todo, results, data, args.real / "weights" / "resnet18_imagenet_nofc_fp16.pth", workers=args.workers)
+
+
+def study_parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks.generalise", description=__doc__)
+    parser.add_argument("setting", choices=tuple(SETTINGS), help="data and network")
+    parser.add_argument("study", choices=tuple(STUDIES), help="the rows of the table")
+    parser.add_argument("--seeds", nargs="+", type=ANY, default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", help="sources and targets (default: those for choosing)")
+    parser.add_argument("--rows", nargs="+", help="only these rows of the study")
+    parser.add_argument("--iterations", nargs="+", type=COUNT, default=[LENGTH], help="lengths of the runs")
+    parser.add_argument("--workers", type=COUNT, default=os.cpu_count() or 1, help="runs at once, of one thread each")
+    parser.add_argument("--results", type=Path, help="a line per run (default: docs/results/SETTING_STUDY.jsonl)")
+    parser.add_argument("--work", type=lasting_path, default="~/pinmem_studies", help="folder of the data")
+    parser.add_argument("--real", type=lasting_path, default="../shared/realdata", help="real pictures, for mini")
+    return parser
+
+
+def job_of(line: dict[str, Any]) -> Job:
+    values = {name: line[name] for name in Job._fields}
+    return Job(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def work_through(jobs: Sequence[Job], results: Path, data: Path, weights: Path, *, workers: int) -> None:
+    """Run the jobs at idle priority, each in a fresh process, and add a line for each that is done."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1, "initializer": be_idle}
+    with ProcessPoolExecutor(workers, **settings) as pool:
+        waiting = {pool.submit(run_job, job, data, weights): job for job in jobs}
+        try:
+            for number, future in enumerate(as_completed(waiting), start=1):
+                job = waiting[future]
+                if error := future.exception():
+                    print(f"{number} of {len(jobs)}: {job.way} {job.row} {job.seed} failed: {error}", flush=True)
+                    continue
+                with results.open("a") as file:
+                    file.write(json.dumps(future.result()) + "\n")
+                print(f"{number} of {len(jobs)}: {job.way} {job.row} {job.seed} {job.iterations}", flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.kill()
+            raise
+
+
+def be_idle() -> None:
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)
+
+
+def run_job(job: Job, data: Path, weights: Path) -> dict[str, Any]:
+    from benchmarks.study_run import run  # loads torch, in the worker only
+
+    place = Path(tempfile.mkdtemp(prefix="study_"))
+    try:
+        with (place / "log.txt").open("w") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            return run(job, place, data, weights)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.generalise", main)

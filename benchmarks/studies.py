@@ -1,0 +1,156 @@
+"""What ``benchmarks.generalise`` trains: settings (data and network) and studies (rows of a table)."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from datasets.demo import STYLES, write_demo
+from datasets.labels import STANDARD
+from datasets.own.own_classes import FILE
+
+PICTURES = (("images", "images", Image.BICUBIC), ("labels", "labels_coarse7", Image.NEAREST))
+SHARP = "--gumbel_off --read_temp 0.1 --mem_temp 0.1 --mem_readloss 0.2"
+META = "--mldg --inner_lr_anneal"
+
+
+class Way(NamedTuple):
+    """Domains to train on, and domains that training never sees."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+class Row(NamedTuple):
+    """A row of a table: how the method differs from the baseline of its setting."""
+
+    flags: str = ""  # of train.py; a later flag wins
+    variants: tuple[str, ...] = ()  # names in benchmarks/variants.py
+    scales: tuple[float, ...] = (1.0,)  # at which images are scored
+
+
+class Setting(NamedTuple):
+    """Small data and a small network, sized so that a run takes minutes on one core."""
+
+    draw: Callable[[Path, Path], None]  # writes the data: the folder of the domains, the folder of the real pictures
+    flags: str  # of train.py, for every row
+    name: str  # of a domain for train.py; {root} is the folder of the domains
+    ways: Mapping[str, Way]  # the first one is for choosing, the others are for confirming what was chosen
+
+
+class Job(NamedTuple):
+    """What tells one run from all others."""
+
+    setting: str
+    way: str
+    row: str
+    flags: str
+    variants: tuple[str, ...]
+    scales: tuple[float, ...]
+    iterations: int
+    seed: int
+
+
+def draw_demo(root: Path, real: Path) -> None:
+    write_demo(root, domains=list(STYLES), train=100, val=24, size=(128, 256), workers=1)
+
+
+def draw_mini(root: Path, real: Path) -> None:
+    """Small copies of real pictures in seven classes, all 256 pixels wide; 60 of each domain are scored."""
+    groups = {"drivable": 0, "nondrivable": 1, "living": 11, "vehicle": 13, "roadside": 5, "far": 2, "sky": 10}
+    colours = {name: ",".join(map(str, STANDARD.colours[k])) for name, k in groups.items()}
+    for name, height in {"cityscapes": 128, "camvid": 192, "idd_lite": 182}.items():
+        home = root / name
+        if (home / FILE).exists():
+            continue
+        shutil.rmtree(home, ignore_errors=True)
+        for split, most in (("train", 900), ("val", 60)):
+            stems = [Path(line).stem for line in (real / name / f"{split}.txt").read_text().split()]
+            stems = stems[:: max(1, len(stems) // most)][:most]
+            for folder, source, how in (
+                ("images", "images", Image.BICUBIC),
+                ("labels", "labels_coarse7", Image.NEAREST),
+            ):
+                (home / folder).mkdir(parents=True, exist_ok=True)
+                for stem in stems:
+                    path = next((real / name / source).glob(f"{stem}.*"))
+                    Image.open(path).resize((256, height), how).save(home / folder / f"{stem}.png")
+            (home / f"{split}.txt").write_text("\n".join(stems))
+        entries = ", ".join(f'{group}: "{colour}"' for group, colour in colours.items())
+        (home / FILE).write_text(f"classes: {{{entries}}}\n")
+
+
+SMALL = (
+    "--arch DeepR18V3PlusD --output_stride 16 --decoder_dim 64 --crop_size 96 --scale_min 0.75 --scale_max 1.5 "
+    "--bs_mult 3 --max_iter 300 --val_interval 75 --val_images 12 --save_interval 300 --keep 1 --mem_init_batches 10 "
+    "--gblur --color_aug 0.5 --num_workers 0 --no_check --mapillary_crop 0 --device cpu"
+)
+
+SETTINGS = {
+    "demo": Setting(
+        draw_demo,
+        f"{SMALL} --pretrained_backbone none --lr 0.05",
+        "{name}",
+        {
+            "GS": Way(("gtav", "synthia"), ("idd", "cityscapes")),
+            "GS2": Way(("gtav", "synthia"), ("bdd100k", "mapillary")),
+            "IC": Way(("idd", "cityscapes"), ("bdd100k", "mapillary")),
+        },
+    ),
+    "mini": Setting(
+        draw_mini,
+        f"{SMALL} --pretrained_backbone {{weights}}",
+        "custom:{root}/{name}",
+        {
+            "to_cityscapes": Way(("camvid", "idd_lite"), ("cityscapes",)),
+            "to_camvid": Way(("cityscapes", "idd_lite"), ("camvid",)),
+            "to_idd_lite": Way(("camvid", "cityscapes"), ("idd_lite",)),
+        },
+    ),
+}
+
+PINMEM = f"{META} --memory"
+DIAGNOSIS = {
+    "baseline": Row(),
+    "MLDG": Row(META),
+    "memory": Row("--memory"),
+    "PinMem": Row(PINMEM),
+    "PinMem, published recipe": Row(f"{PINMEM} --recipe published --mem_init_batches 10"),
+    "memory, sharp": Row(f"--memory {SHARP}"),
+    "PinMem, sharp": Row(f"{PINMEM} {SHARP}"),
+    "PinMem, no Gumbel noise": Row(f"{PINMEM} --gumbel_off"),
+    "PinMem, temperatures .3": Row(f"{PINMEM} --gumbel_off --read_temp 0.3 --mem_temp 0.3"),
+    "PinMem, temperatures .1": Row(f"{PINMEM} --gumbel_off --read_temp 0.1 --mem_temp 0.1"),
+    "PinMem, temperatures .05": Row(f"{PINMEM} --gumbel_off --read_temp 0.05 --mem_temp 0.05"),
+    "PinMem, cohesion .2": Row(f"{PINMEM} --mem_readloss 0.2"),
+    "PinMem, momentum .5": Row(f"{PINMEM} --mem_momentum 0.5"),
+    "PinMem, momentum .95": Row(f"{PINMEM} --mem_momentum 0.95"),
+    "PinMem, half the learning rate": Row(f"{PINMEM} --lr {{half_lr}}"),
+    "PinMem, six images per domain": Row(f"{PINMEM} --bs_mult 6"),
+    "PinMem, look-ahead .01": Row(f"{META} --memory --inner_lr 0.01"),
+    **{
+        f"PinMem, {name}": Row(PINMEM, (name,))
+        for name in (
+            "strong jitter for none", "strong jitter for all", "gradients averaged", "roles split over images",
+            "both passes over all images", "meta-test weight .5", "running statistics in meta-test",
+            "no batch norm in pooling", "residual read", "keys not rectified", "items centred", "classifier by cosine",
+            "memory after 100 iterations",
+        )
+    },
+}  # fmt: skip
+
+FOR_ANY = ("random photometric operations", "PASTA", "MixStyle", "averaged weights", "frozen stem")
+HELP = {
+    f"{method}{f', {name}' if name else ''}": Row(f"{flags} {more}".strip(), variants, scales)
+    for method, flags in {"baseline": "", "MLDG": META, "memory, sharp": f"--memory {SHARP}"}.items()
+    for name, more, variants, scales in (
+        ("", "", (), (1.0,)),
+        *((name, "", (name,), (1.0,)) for name in FOR_ANY),
+        ("class-uniform", "--class_uniform_pct 0.5 --class_uniform_tile 128", (), (1.0,)),
+        ("two test scales", "", (), (0.75, 1.25)),
+    )
+}
+
+STUDIES: dict[str, Mapping[str, Row]] = {"diagnosis": DIAGNOSIS, "help": HELP}

@@ -1,0 +1,95 @@
+"""One run of ``benchmarks.generalise``: train a row with a seed, then score every domain."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.studies import SETTINGS, Job
+from benchmarks.study_table import mean_iou, pack
+from benchmarks.variants import VARIANTS
+from checkpoints.run_files import load_checkpoint, load_weights
+from engine import build
+from engine.evaluating.prediction import Inference, Predictor
+from engine.evaluating.scoring import Predicted, score_reads
+from engine.options.training_command import parse_training
+from engine.options.training_options import TrainingOptions
+from engine.run_log import code_version
+from engine.training.run import train
+from utils.metrics import ConfusionMatrix
+
+
+def command(job: Job, data: Path, weights: Path) -> list[str]:
+    """The flags of ``train.py``; ``data`` is the folder of the domains."""
+    setting = SETTINGS[job.setting]
+    way = setting.ways[job.way]
+    sources, targets = ([setting.name.format(root=data, name=name) for name in names] for names in way)
+    flags = f"{setting.flags} {job.flags}".format(weights=weights, half_lr=half_lr(setting.flags))
+    length = f"--max_iter {job.iterations} --val_interval {max(1, job.iterations // 4)} --seed {job.seed}"
+    return ["--data_root", str(data), "--dataset", *sources, "--val_dataset", *targets, *flags.split(), *length.split()]
+
+
+def half_lr(flags: str) -> float:
+    words = flags.split()
+    return (float(words[words.index("--lr") + 1]) if "--lr" in words else 0.01) / 2
+
+
+def run(job: Job, place: Path, data: Path, weights: Path) -> dict[str, Any]:
+    """Train and score; return the line about this run.  Everything else is written below ``place``."""
+    torch.set_num_threads(1)
+    for name in job.variants:
+        VARIANTS[name]()
+    argv = [*command(job, data, weights), "--exp_root", str(place), "--exp", "run"]
+    options, start = parse_training(argv), time.process_time()
+    folder = train(options)
+    trained = time.process_time() - start
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    validation = [row for row in rows if row["kind"] == "validation"]
+    last, best = folder / "last.pth", folder / "best.pth"
+    scores = {"last": score(last, options, job.scales)}
+    scores["best"] = scores["last"] if last.samefile(best) else score(best, options, job.scales)
+    return {
+        **job._asdict(),
+        "code": code_version(),
+        "torch": torch.__version__,
+        "cpu_seconds": {"training": round(trained), "scoring": round(time.process_time() - start - trained)},
+        "losses": [row for row in rows if row["kind"] == "train"][-1],
+        "memory": next((row for row in reversed(rows) if row["kind"] == "memory"), None),
+        "curve": [[row["iteration"], row["domain"], row["role"], round(row["mean_iou"], 4)] for row in validation],
+        "miou": {
+            name: {key: round(mean_iou(counts), 5) for key, counts in each.items()} for name, each in scores.items()
+        },
+        "counts": {name: pack(scores["last"][name]) for name in names_of(options)["unseen"]},
+    }
+
+
+def names_of(options: TrainingOptions) -> dict[str, list[str]]:
+    """The domains by role, under their names in results."""
+    roles = {"seen": options.run.sources, "unseen": options.run.targets}
+    return {role: [options.data.dataset(name).name for name in names] for role, names in roles.items()}
+
+
+def score(path: Path, options: TrainingOptions, scales: tuple[float, ...]) -> dict[str, np.ndarray]:
+    """For every domain and each of its images the pixels by class (images,3,K): hits, labelled and predicted ones."""
+    content = load_checkpoint(path)
+    net = build.network_from(content["network"])
+    load_weights(net, content["weights"], str(path))
+    inference = Inference() if scales == (1.0,) else Inference("pooling", scales)
+    predict = Predictor(net, device=torch.device("cpu"), inference=inference, gumbel=bool(options.scoring.gumbel_eval))
+    counts = {}
+    for name in (*options.run.sources, *options.run.targets):
+        images = options.data.images(name, "val")
+        rows: list[Tensor] = []
+
+        def count(predicted: Predicted, rows: list[Tensor] = rows, classes: int = len(images.spec.classes)) -> None:
+            matrix = ConfusionMatrix(classes)
+            matrix.update(predicted.labels, predicted.prediction)
+            rows.append(torch.stack([matrix.counts.diag(), matrix.counts.sum(1), matrix.counts.sum(0)]))
+
+        score_reads(predict, images, scoring=options.scoring, workers=0, each=count)
+        counts[images.spec.name] = torch.stack(rows).numpy()
+    return counts

@@ -1,0 +1,161 @@
+"""Tables and figures of finished runs, from their lines alone: ``python -m benchmarks.study_table FILE [FILE ...]``."""
+
+import base64
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from engine.options.parser import Parser
+from engine.program import run_program
+from utils.errors import UsageError
+from utils.files import write_text
+
+DRAWS = 2000  # of the bootstrap
+Line = dict[str, Any]
+Runs = dict[tuple[str, int], Line]  # of a row, by way and seed
+
+
+def pack(counts: np.ndarray) -> dict[str, Any]:
+    """Counts of pixels (images,3,K) as text."""
+    data = base64.b64encode(zlib.compress(counts.astype("<u4").tobytes(), 9)).decode()
+    return {"shape": list(counts.shape), "data": data}
+
+
+def unpack(packed: Mapping[str, Any]) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), "<u4").reshape(packed["shape"])
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """The mean IoU of summed counts of hits, labelled and predicted pixels by class (images,3,K)."""
+    return float(ious(counts.sum(axis=0)))
+
+
+def ious(totals: np.ndarray) -> np.ndarray:
+    """Mean IoU of totals (...,3,K) over the classes that occur."""
+    hits, labelled, predicted = np.moveaxis(totals.astype(np.float64), -2, 0)
+    union = labelled + predicted - hits
+    share = np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
+    return np.nanmean(share, axis=-1)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(prog="python -m benchmarks.study_table", description=__doc__)
+    parser.add_argument("results", nargs="+", type=Path, metavar="FILE", help="lines of benchmarks.generalise")
+    parser.add_argument("--against", default="baseline", metavar="ROW", help="the row of the differences")
+    parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these sources and targets")
+    parser.add_argument("--iterations", type=int, nargs="+", metavar="N", help="only runs of these lengths")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table there (Markdown)")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw differences and intervals there (PNG)")
+    args = parser.parse_args(argv)
+    lines = [json.loads(line) for path in args.results for line in path.read_text().splitlines()]
+    lines = [line for line in lines if not args.ways or line["way"] in args.ways]
+    lines = [line for line in lines if not args.iterations or line["iterations"] in args.iterations]
+    rows = rows_of(lines)
+    if args.against not in rows:
+        raise UsageError(f"--against {args.against}: no such row; choose from {', '.join(rows)}")
+    differences = {name: difference(runs, rows[args.against]) for name, runs in rows.items() if name != args.against}
+    text = table(rows, differences, against=args.against)
+    print(text)
+    if args.out:
+        write_text(args.out, text + "\n")
+    if args.figure:
+        draw(args.figure, differences, against=args.against)
+
+
+def rows_of(lines: Sequence[Line]) -> dict[str, Runs]:
+    """The runs of each row; rows of several lengths get their length in the name."""
+    several = len({line["iterations"] for line in lines}) > 1
+    rows: dict[str, Runs] = defaultdict(dict)
+    for line in lines:
+        name = f"{line['row']}, {line['iterations']} iterations" if several else line["row"]
+        rows[name][line["way"], line["seed"]] = line
+    return dict(rows)
+
+
+def roles(line: Line) -> dict[str, str]:
+    return {domain: role for _, domain, role, _ in line["curve"]}
+
+
+def mean_of(line: Line, role: str, checkpoint: str) -> float:
+    """Mean IoU over the domains of a role."""
+    return fmean(value for domain, value in line["miou"][checkpoint].items() if roles(line)[domain] == role)
+
+
+def oracle(line: Line) -> float:
+    """The highest mean IoU of the unseen domains at any validation: a choice that looks at the target."""
+    by_iteration: dict[int, list[float]] = defaultdict(list)
+    for iteration, _, role, value in line["curve"]:
+        if role == "unseen":
+            by_iteration[iteration].append(value)
+    return max(map(fmean, by_iteration.values()))
+
+
+def difference(runs: Runs, others: Runs) -> tuple[int, float, float, float] | None:
+    """Number of pairs, mean difference of the unseen mean IoU of the last iterates, and its 95 % interval, in points.
+
+    Runs with the same sources, targets and seed are pairs.  Each draw of the bootstrap takes pairs with replacement,
+    and within a pair pictures with replacement, the same ones for both runs.  None for fewer than two pairs.
+    """
+    keys = [key for key in runs if key in others]
+    if len(keys) < 2:
+        return None
+    rng = np.random.default_rng(0)
+    draws = np.stack([paired_draws(runs[key], others[key], rng) for key in keys])  # pairs, draws
+    chosen = rng.integers(len(keys), size=(len(keys), DRAWS))
+    means = np.take_along_axis(draws, chosen, axis=0).mean(axis=0)
+    low, high = np.percentile(means, (2.5, 97.5))
+    exact = fmean(mean_of(runs[key], "unseen", "last") - mean_of(others[key], "unseen", "last") for key in keys)
+    return len(keys), 100 * exact, 100 * low, 100 * high
+
+
+def paired_draws(one: Line, other: Line, rng: np.random.Generator) -> np.ndarray:
+    """Differences (draws) of two runs' unseen mean IoU over pictures drawn with replacement."""
+    by_domain = []
+    for domain, packed in one["counts"].items():
+        a, b = unpack(packed), unpack(other["counts"][domain])
+        weights = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=DRAWS)
+        by_domain.append(ious(np.tensordot(weights, a, 1)) - ious(np.tensordot(weights, b, 1)))
+    return np.mean(by_domain, axis=0)
+
+
+def table(rows: Mapping[str, Runs], differences: Mapping[str, Any], *, against: str) -> str:
+    """A Markdown table; mean IoU in percent, means over runs."""
+    head = ["row", "runs", "unseen", f"unseen - {against} [95 %]", "seen", "unseen, best on sources", "unseen, oracle"]
+    lines = [head, ["---"] * len(head)]
+    for name, runs in rows.items():
+        each = runs.values()
+        apart = differences.get(name)
+        numbers = [fmean(mean_of(line, *which) for line in each) for which in (("unseen", "last"), ("seen", "last"))]
+        numbers += [fmean(mean_of(line, "unseen", "best") for line in each), fmean(map(oracle, each))]
+        unseen, seen, best, highest = (f"{100 * value:.1f}" for value in numbers)
+        interval = f"{apart[1]:+.1f} [{apart[2]:+.1f}, {apart[3]:+.1f}]" if apart else ""
+        lines.append([name, str(len(runs)), unseen, interval, seen, best, highest])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def draw(path: Path, differences: Mapping[str, Any], *, against: str) -> None:
+    """A line per row: its difference on unseen domains, and the interval."""
+    from matplotlib.figure import Figure  # optional
+
+    shown = {name: apart for name, apart in differences.items() if apart}
+    figure = Figure(figsize=(7, 0.8 + 0.28 * len(shown)), layout="constrained")
+    axes = figure.add_subplot()
+    for place, (_, mean, low, high) in enumerate(shown.values()):
+        axes.plot([low, high], [place, place], color="0.6", linewidth=2, solid_capstyle="round")
+        axes.plot(mean, place, "o", color="tab:blue" if low > 0 else "tab:red" if high < 0 else "0.3", markersize=5)
+    axes.axvline(0, color="0.8", zorder=0)
+    axes.set_yticks(range(len(shown)), list(shown), fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"mIoU on unseen domains, difference from {against}, in points; 95 % interval", fontsize=8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.study_table", main)

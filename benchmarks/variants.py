@@ -1,0 +1,333 @@
+"""One factor at a time: changes of the methods that ``benchmarks.generalise`` compares.
+
+A variant patches classes for the life of a process, and every run has a process of its own.  What proved useful became
+a flag; the others stay here, so that every row of docs/results.md can be repeated.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional
+
+from datasets.sampling.loaders import Batch
+from datasets.sampling.requests import IterationSampler, Request
+from datasets.transforms import Augmentation, Pair
+from engine import build
+from engine.training import trainer
+from methods.first_memory import write_first_memory
+from methods.method import Method, by_stage
+from methods.mldg import MLDG
+from methods.pinmem import PinMem
+from network.categorical_memory import CategoricalMemory, Reading
+from network.deeplab import DeepLab
+from utils.precision import at_least_single
+
+VARIANTS: dict[str, Callable[[], None]] = {}
+
+
+def variant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def add(function: Callable[[], None]) -> Callable[[], None]:
+        VARIANTS[name] = function
+        return function
+
+    return add
+
+
+def after(owner: Any, name: str, change: Callable[[Any], Any]) -> None:
+    """Let ``owner.name`` return what ``change`` makes of its result."""
+    original = getattr(owner, name)
+    setattr(owner, name, lambda *args, **kwargs: change(original(*args, **kwargs)))
+
+
+def with_jitter(hard: bool) -> None:
+    def jittered(requests: list[Request]) -> list[Request]:
+        return [request._replace(hard=hard) for request in requests]
+
+    after(IterationSampler, "requests", jittered)
+
+
+@variant("strong jitter for none")
+def _() -> None:
+    with_jitter(False)
+
+
+@variant("strong jitter for all")
+def _() -> None:
+    with_jitter(True)
+
+
+@variant("gradients averaged")
+def _() -> None:
+    original = Method.apply
+
+    def apply(self: Method, *gradients: list[Tensor]) -> None:
+        original(self, *([grad / len(gradients) for grad in part] for part in gradients))
+
+    Method.apply = apply
+
+
+def meta_parts(split: Callable[[Batch], tuple[Batch, Batch]]) -> None:
+    """Let MLDG and Pin the Memory take other images for meta-train and meta-test."""
+
+    def mldg(self: MLDG, batch: Batch) -> dict[str, Tensor]:
+        train, test = split(batch)
+        inner, train_grads = self.accumulate(train, self.losses)
+        ahead = self.look_ahead(train_grads)
+        outer, test_grads = self.accumulate(test, lambda part: self.losses_at(ahead, part))
+        self.apply(train_grads, test_grads)
+        return by_stage(inner, outer)
+
+    def pinmem(self: PinMem, batch: Batch) -> dict[str, Tensor]:
+        train, test = split(batch)
+        inner, train_grads = self.accumulate(train, self.read_and_write_losses)
+        ahead = self.look_ahead(train_grads)
+        items = self.write_at(ahead, train)
+        outer, test_grads = self.accumulate(test, lambda part: self.reading_losses_at(ahead, items, part))
+        self.apply(train_grads, test_grads)
+        self.absorb(train)
+        return by_stage(inner, outer)
+
+    MLDG.step, PinMem.step = mldg, pinmem
+
+
+def images_of(batch: Batch, chosen: slice) -> Batch:
+    return batch._replace(images=batch.images[:, chosen].flatten(0, 1), labels=batch.labels[:, chosen].flatten(0, 1))
+
+
+@variant("roles split over images")
+def _() -> None:
+    """Every other image of each domain is meta-test."""
+    meta_parts(lambda batch: (images_of(batch, slice(0, None, 2)), images_of(batch, slice(1, None, 2))))
+
+
+@variant("both passes over all images")
+def _() -> None:
+    meta_parts(lambda batch: (batch.pool(), batch.pool()))
+
+
+@variant("meta-test weight .5")
+def _() -> None:
+    after(PinMem, "reading_losses_at", lambda terms: {name: term / 2 for name, term in terms.items()})
+
+
+@variant("running statistics in meta-test")
+def _() -> None:
+    original = PinMem.reading_losses_at
+
+    def reading_losses_at(self: PinMem, *args: Any) -> dict[str, Tensor]:
+        norms = [module for module in self.net.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.eval()
+        terms = original(self, *args)
+        for norm in norms:
+            norm.train()
+        return terms
+
+    PinMem.reading_losses_at = reading_losses_at
+
+
+def change_network(change: Callable[[DeepLab], DeepLab]) -> None:
+    after(build, "network_from", change)
+
+
+@variant("no batch norm in pooling")
+def _() -> None:
+    def without(net: DeepLab) -> DeepLab:
+        net.encoder.aspp.pool[1] = nn.Identity()
+        return net
+
+    change_network(without)
+
+
+@variant("residual read")
+def _() -> None:
+    """Features plus a gate, zero at the start, times what is recalled."""
+
+    def gated(net: DeepLab) -> DeepLab:
+        if net.memory is not None:
+            net.memory.gate = nn.Parameter(torch.zeros(net.memory.items.shape[1], 1, 1))
+        return net
+
+    change_network(gated)
+    original = CategoricalMemory.read
+
+    def read(self: CategoricalMemory, features: Tensor, items: Tensor, *, gumbel: bool = False) -> Reading:
+        reading = original(self, features, items, gumbel=gumbel)
+        return reading._replace(features=features + self.gate * reading.features)
+
+    CategoricalMemory.read = read
+
+
+@variant("keys not rectified")
+def _() -> None:
+    rectified = F.relu
+    original = CategoricalMemory.write
+
+    def write(self: CategoricalMemory, *args: Any, **kwargs: Any) -> Tensor:
+        F.relu = lambda x: x
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            F.relu = rectified
+
+    CategoricalMemory.write = CategoricalMemory.forward = write
+
+
+@variant("items centred")
+def _() -> None:
+    """Cosines of pixels and items after the mean of all items was subtracted from both."""
+    original = CategoricalMemory.read
+
+    def read(self: CategoricalMemory, features: Tensor, items: Tensor, *, gumbel: bool = False) -> Reading:
+        centre = items.mean(dim=0)
+        unit = F.normalize(at_least_single(features), dim=1) - centre[:, None, None]
+        return original(self, unit, F.normalize(items - centre, dim=1), gumbel=gumbel)
+
+    CategoricalMemory.read = read
+
+
+class CosineClassifier(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 10 * F.normalize(x, dim=1) @ F.normalize(self.weight, dim=1).T
+
+
+@variant("classifier by cosine")
+def _() -> None:
+    def exchanged(net: DeepLab) -> DeepLab:
+        if net.memory is not None:
+            net.memory.classifier.__class__ = CosineClassifier
+        return net
+
+    change_network(exchanged)
+
+
+@variant("memory after 100 iterations")
+def _() -> None:
+    """The first memory is written once more, from the batches of the iterations 90 to 99."""
+    step = PinMem.step
+
+    def with_new_memory(self: PinMem, batch: Batch) -> dict[str, Tensor]:
+        done = self.scheduler.last_epoch
+        if 90 <= done < 100:
+            self.recent = [*getattr(self, "recent", ()), replace_roles(batch)]
+        if done == 100:
+            write_first_memory(self.net, self.recent)
+        return step(self, batch)
+
+    PinMem.step = with_new_memory
+
+
+def replace_roles(batch: Batch) -> Batch:
+    return batch._replace(meta_test=torch.zeros_like(batch.meta_test))
+
+
+# What may help any method
+
+
+def augment(change: Callable[[Image.Image, np.random.Generator], Image.Image]) -> None:
+    """Change every training image once more, after its other augmentations."""
+    original = Augmentation.__call__
+
+    def call(self: Augmentation, *pair: Any, **more: Any) -> Pair:
+        image, label = original(self, *pair, **more)
+        return change(image, pair[2]), label
+
+    Augmentation.__call__ = call
+
+
+PHOTOMETRIC: list[Callable[[Image.Image, float], Image.Image]] = [  # the second argument is a strength from 0 to 1
+    lambda image, x: functional.autocontrast(image),
+    lambda image, x: functional.equalize(image),
+    lambda image, x: functional.posterize(image, 8 - round(4 * x)),
+    lambda image, x: functional.solarize(image, 256 - 128 * x),
+    lambda image, x: functional.adjust_sharpness(image, 1 + 2 * x),
+    lambda image, x: functional.adjust_brightness(image, 1 - 0.6 * x),
+    lambda image, x: functional.adjust_brightness(image, 1 + 0.6 * x),
+    lambda image, x: functional.adjust_contrast(image, 1 - 0.6 * x),
+    lambda image, x: functional.adjust_contrast(image, 1 + 0.6 * x),
+    lambda image, x: functional.adjust_saturation(image, 1 - x),
+    lambda image, x: functional.adjust_saturation(image, 1 + x),
+    lambda image, x: functional.adjust_hue(image, 0.15 * x),
+    lambda image, x: functional.adjust_hue(image, -0.15 * x),
+]
+
+
+@variant("random photometric operations")
+def _() -> None:
+    """Two operations at a random strength, as in RandAugment (Cubuk et al. 2020), without those that move pixels."""
+
+    def change(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        for index in rng.choice(len(PHOTOMETRIC), 2, replace=False):
+            image = PHOTOMETRIC[index](image, rng.random())
+        return image
+
+    augment(change)
+
+
+@variant("PASTA")
+def _() -> None:
+    """Random amplitudes, more so at high frequencies (Chattopadhyay et al. 2023: alpha 3, k 2, beta .25)."""
+
+    def change(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        spectrum = np.fft.fft2(np.asarray(image, dtype=np.float32), axes=(0, 1))
+        down, right = np.meshgrid(*map(np.fft.fftfreq, spectrum.shape[:2]), indexing="ij")
+        deviation = (2 * 3 * np.sqrt((down**2 + right**2) / 2)) ** 2 + 0.25
+        amplitude = np.abs(spectrum) * (1 + deviation[..., None] * rng.standard_normal(spectrum.shape))
+        changed = np.fft.ifft2(amplitude * np.exp(1j * np.angle(spectrum)), axes=(0, 1)).real
+        return Image.fromarray(changed.clip(0, 255).astype(np.uint8))
+
+    augment(change)
+
+
+def mix_statistics(_module: nn.Module, _inputs: Any, x: Tensor) -> Tensor:
+    """MixStyle (Zhou et al. 2021): mean and deviation of an image's maps, mixed with those of another image."""
+    if not torch.is_grad_enabled() or torch.rand(()) < 0.5:
+        return x
+    mean = x.mean((2, 3), keepdim=True).detach()
+    deviation = (x.var((2, 3), keepdim=True) + 1e-6).sqrt().detach()
+    share = torch.distributions.Beta(0.1, 0.1).sample((len(x), 1, 1, 1))
+    order = torch.randperm(len(x))
+    mixed = [share * of_image + (1 - share) * of_image[order] for of_image in (mean, deviation)]
+    return (x - mean) / deviation * mixed[1] + mixed[0]
+
+
+@variant("MixStyle")
+def _() -> None:
+    def hooked(net: DeepLab) -> DeepLab:
+        for stage in net.encoder.backbone.stages[:2]:
+            stage.register_forward_hook(mix_statistics)
+        return net
+
+    change_network(hooked)
+
+
+@variant("averaged weights")
+def _() -> None:
+    """Checkpoints hold the exponential moving average of weights, statistics and memory."""
+    apply, save = Method.apply, trainer.save_numbered
+    averages: dict[str, Tensor] = {}
+
+    def averaged_apply(self: Method, *gradients: list[Tensor]) -> None:
+        apply(self, *gradients)
+        for name, value in self.net.state_dict().items():
+            if name not in averages or not value.is_floating_point():
+                averages[name] = value.clone()
+            averages[name].lerp_(value, 0.03) if value.is_floating_point() else None
+
+    Method.apply = averaged_apply
+    trainer.save_numbered = lambda folder, content, **more: save(folder, {**content, "weights": averages}, **more)
+
+
+@variant("frozen stem")
+def _() -> None:
+    def frozen(net: DeepLab) -> DeepLab:
+        for part in (net.encoder.backbone.stem, net.encoder.backbone.stages[0]):
+            part.requires_grad_(False)
+        return net
+
+    change_network(frozen)
