@@ -7,10 +7,9 @@ at any moment and goes on with the same command.
 
 import json
 import os
-import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -47,7 +46,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = args.work / args.setting
     setting.draw(data, args.real)
     results.parent.mkdir(parents=True, exist_ok=True)
-    work_through(todo, results, data, args.real / "weights" / "resnet18_imagenet_nofc_fp16.pth", workers=args.workers)
+    weights = args.real / "weights" / "resnet18_imagenet_nofc_fp16.pth"
+    for number, (job, line) in enumerate(finished(todo, data, weights, workers=args.workers), start=1):
+        failed = isinstance(line, BaseException)
+        print(
+            f"{number} of {len(todo)}: {job.way}, {job.row}, seed {job.seed}{f': {line}' if failed else ''}", flush=True
+        )
+        if not failed:
+            with results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
 
 
 def study_parser() -> Parser:
@@ -70,22 +77,16 @@ def job_of(line: dict[str, Any]) -> Job:
     return Job(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-def work_through(jobs: Sequence[Job], results: Path, data: Path, weights: Path, *, workers: int) -> None:
-    """Run the jobs at idle priority, each in a fresh process, and add a line for each that is done."""
+def finished(jobs: Sequence[Job], *places: Path, workers: int) -> Iterator[tuple[Job, dict[str, Any] | BaseException]]:
+    """Run the jobs, each in a fresh process, and yield each with its line or its error when it is done."""
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    settings = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1, "initializer": be_idle}
+    settings = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1, "initializer": begin_worker}
     with ProcessPoolExecutor(workers, **settings) as pool:
-        waiting = {pool.submit(run_job, job, data, weights): job for job in jobs}
+        waiting = {pool.submit(run_job, job, *places): job for job in jobs}
         try:
-            for number, future in enumerate(as_completed(waiting), start=1):
-                job = waiting[future]
-                if error := future.exception():
-                    print(f"{number} of {len(jobs)}: {job.way} {job.row} {job.seed} failed: {error}", flush=True)
-                    continue
-                with results.open("a") as file:
-                    file.write(json.dumps(future.result()) + "\n")
-                print(f"{number} of {len(jobs)}: {job.way} {job.row} {job.seed} {job.iterations}", flush=True)
+            for future in as_completed(waiting):
+                yield waiting[future], future.exception() or future.result()
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in active_children():
@@ -93,24 +94,22 @@ def work_through(jobs: Sequence[Job], results: Path, data: Path, weights: Path, 
             raise
 
 
-def be_idle() -> None:
+def begin_worker() -> None:
+    """Work at idle priority and in silence."""
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     else:
         os.nice(19)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
 
 
 def run_job(job: Job, data: Path, weights: Path) -> dict[str, Any]:
     from benchmarks.study_run import run  # loads torch, in the worker only
 
-    place = Path(tempfile.mkdtemp(prefix="study_"))
-    try:
-        with (place / "log.txt").open("w") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            return run(job, place, data, weights)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="study_") as place:
+        return run(job, Path(place), data, weights)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from benchmarks.variants import VARIANTS
 from checkpoints.run_files import load_checkpoint, load_weights
 from engine import build
 from engine.evaluating.prediction import Inference, Predictor
-from engine.evaluating.scoring import Predicted, score_reads
+from engine.evaluating.scoring import score_reads
 from engine.options.training_command import parse_training
 from engine.options.training_options import TrainingOptions
 from engine.run_log import code_version
@@ -85,9 +85,10 @@ def score(path: Path, options: TrainingOptions, scales: tuple[float, ...]) -> di
         images = options.data.images(name, "val")
         rows: list[Tensor] = []
 
-        def count(predicted: Predicted, rows: list[Tensor] = rows, classes: int = len(images.spec.classes)) -> None:
+        def count(*shown: Any, rows: list[Tensor] = rows, classes: int = len(images.spec.classes)) -> None:
+            _, _, labels, prediction = shown
             matrix = ConfusionMatrix(classes)
-            matrix.update(predicted.labels, predicted.prediction)
+            matrix.update(labels, prediction)
             rows.append(torch.stack([matrix.counts.diag(), matrix.counts.sum(1), matrix.counts.sum(0)]))
 
         score_reads(predict, images, scoring=options.scoring, workers=0, each=count)

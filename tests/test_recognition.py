@@ -91,10 +91,10 @@ def test_every_backbone_is_recognised() -> None:
     rows = {row.backbone: (arch, row) for arch, row in reversed(ARCHS.items())}
     for arch, row in [*rows.values(), ("network.deepv3.DeepR18V3D", ARCHS["network.deepv3.DeepR18V3D"])]:
         with torch.device("meta"):
-            net = build_network(arch, 7, memory=CategoricalMemory(9, dim=32), dim=32, aux=False)
+            net = build_network(arch, 7, memory=CategoricalMemory(9, dim=32), dim=32, decoder_dim=48, aux=False)
         recognised = recognise(net.state_dict(), "x")
         alike = tuple(name for name, other in ARCHS.items() if other[:2] == row[:2])
-        assert recognised == Recognised(alike, 7, False, 32, 9, recognised.norms)
+        assert recognised == Recognised(alike, 7, False, 32, 48, 9, recognised.norms)
         assert recognised.wt_layer == [0] * 7
 
 

@@ -1,0 +1,108 @@
+"""``benchmarks.generalise``: runs in a queue that goes on where it was stopped, and the statistics of its table."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import generalise, studies, study_table
+from benchmarks.studies import Row, Way
+from datasets.demo import write_demo
+from utils.metrics import ConfusionMatrix
+
+ROOT = Path(__file__).parent.parent
+TINY = (
+    "--arch DeepR18V3PlusD --decoder_dim 16 --mem_dim 16 --pretrained_backbone none --crop_size 64 --bs_mult 2 "
+    "--val_images 1 --mem_init_batches 1 --num_workers 0 --no_check --mapillary_crop 0 --device cpu"
+)
+
+
+def line(seed: int, counts: np.ndarray) -> dict:
+    packed, miou = study_table.pack(counts), study_table.mean_iou(counts)
+    scores = {"seen": 0.5, "unseen": miou}
+    curve = [[1, "seen", "seen", 0.5], [1, "unseen", "unseen", 0.1], [2, "unseen", "unseen", 0.9]]
+    checkpoints = {"last": scores, "best": scores}
+    return {"row": "x", "way": "w", "seed": seed, "miou": checkpoints, "counts": {"unseen": packed}, "curve": curve}
+
+
+def counts_of(rng: np.random.Generator, accuracy: float) -> np.ndarray:
+    """Ten images of three classes with this share of right pixels."""
+    labelled = rng.integers(50, 100, size=(10, 3))
+    hits = rng.binomial(labelled, accuracy)
+    return np.stack([hits, labelled, labelled], axis=1)
+
+
+def test_the_mean_iou_of_counts_is_that_of_the_confusion_matrix() -> None:
+    labels, predictions = torch.randint(0, 4, (2, 5, 20, 30))
+    whole, rows = ConfusionMatrix(6), []
+    for label, prediction in zip(labels, predictions, strict=True):
+        one = ConfusionMatrix(6)  # two classes never occur
+        one.update(label, prediction)
+        whole.update(label, prediction)
+        rows.append(torch.stack([one.counts.diag(), one.counts.sum(1), one.counts.sum(0)]).numpy())
+    counts = study_table.unpack(study_table.pack(np.stack(rows)))
+    assert study_table.mean_iou(counts) == pytest.approx(whole.scores().mean_iou)
+
+
+def test_intervals_cover_the_difference_of_pairs_and_no_difference_of_equal_runs() -> None:
+    rng = np.random.default_rng(0)
+    runs = {("w", seed): line(seed, counts_of(rng, 0.8)) for seed in range(5)}
+    others = {("w", seed): line(seed, counts_of(rng, 0.6)) for seed in range(5)}
+    pairs, mean, low, high = study_table.difference(runs, others)
+    assert pairs == 5 and 0 < low < mean < high
+    assert study_table.difference(runs, runs)[1:] == (0, 0, 0)
+    assert study_table.difference(runs, {("w", 0): others["w", 0]}) is None
+    assert study_table.oracle(runs["w", 0]) == 0.9
+
+
+def draw(root: Path, real: Path) -> None:
+    write_demo(root, domains=["gtav", "synthia", "idd"], train=2, val=1, size=(64, 128), workers=1)
+
+
+def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monkeypatch, capsys) -> None:
+    setting = studies.Setting(draw, TINY, "{name}", {"way": Way(("gtav", "synthia"), ("idd",))})
+    rows = {"baseline": Row(), "PinMem": Row(studies.PINMEM)}
+    monkeypatch.setitem(studies.SETTINGS, "demo", setting)
+    monkeypatch.setitem(studies.STUDIES, "diagnosis", rows)
+    in_this_process = lambda jobs, *places, workers: ((job, generalise.run_job(job, *places)) for job in jobs)  # noqa: E731
+    monkeypatch.setattr(generalise, "finished", in_this_process)
+    results = tmp_path / "results.jsonl"
+    command = ["demo", "diagnosis", "--iterations", "2", "--results", str(results), "--work", str(tmp_path)]
+    generalise.main([*command, "--seeds", "0"])
+    first = results.read_text()
+    generalise.main([*command, "--seeds", "0", "1"])
+    lines = [json.loads(text) for text in results.read_text().splitlines()]
+    assert results.read_text().startswith(first)
+    assert [(each["row"], each["seed"]) for each in lines] == [(row, seed) for seed in (0, 1) for row in rows]
+    study_table.main([str(results)])
+    assert "| PinMem | 2 |" in capsys.readouterr().out
+
+
+def test_every_variant_trains(tmp_path: Path) -> None:
+    """Each in a process of its own, since variants patch classes."""
+    draw(tmp_path, tmp_path)
+    code = """
+import os, sys
+from pathlib import Path
+import torch
+from benchmarks import studies, study_run, variants
+root, tiny = Path(sys.argv[1]), sys.argv[2]
+way = studies.Way(("gtav", "synthia"), ("idd",))
+studies.SETTINGS["demo"] = studies.Setting(None, tiny, "{name}", {"way": way})
+used = {name for study in studies.STUDIES.values() for row in study.values() for name in row.variants}
+assert used == variants.VARIANTS.keys(), used ^ variants.VARIANTS.keys()
+for name in variants.VARIANTS:
+    if os.fork():
+        assert os.wait()[1] == 0, name
+    else:
+        sys.stdout = sys.stderr = open(os.devnull, "w")
+        job = studies.Job("demo", "way", name, studies.PINMEM, (name,), (1.0,), 2, 0)
+        study_run.run(job, root / "runs", root, root)
+        os._exit(0)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path), TINY], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
