@@ -82,6 +82,7 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     assert "| PinMem | 2 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_variant_trains(tmp_path: Path) -> None:
     """Each in a process of its own, since variants patch classes."""
     draw(tmp_path, tmp_path)
