@@ -44,6 +44,10 @@ class Method:
     def step(self, batch: Batch) -> Terms:
         raise NotImplementedError
 
+    def health(self) -> dict[str, float]:
+        """Figures about the state of the method, for the log; the loop asks for them at each log interval."""
+        return {}
+
     def own_gradients(self, terms: Terms) -> list[Tensor]:
         """The gradient of this process's share of ``terms`` for every parameter; zero where none arrives."""
         total = sum(terms.values())

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from datasets.sampling.loaders import Batch
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
+from methods.memory_health import memory_health
 from methods.method import Method, by_stage, call_with
 from methods.objective import Terms
 from network.deeplab import SegOutput
@@ -80,3 +81,11 @@ class PinMem(Method):
         features = self.net.encoder(batch.images).features
         memory.items.copy_(memory.write(features, batch.labels, memory.items))
         self.net.train()
+        self.absorbed = features, batch.labels
+
+    def health(self) -> dict[str, float]:
+        """The state of the memory, measured on this process's images that were written last."""
+        self.net.eval()
+        values = memory_health(self.net.memory, *self.absorbed)
+        self.net.train()
+        return values

@@ -26,6 +26,7 @@ from engine.training.batch_feed import BatchFeed, Pace
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interrupted, Interruption, Stopped
 from methods.first_memory import write_first_memory
+from methods.memory_health import COLLAPSED
 from methods.method import Method
 from methods.objective import Terms
 from utils.distributed import all_sum, any_rank, from_first
@@ -33,6 +34,8 @@ from utils.errors import CommonError, UsageError
 from utils.log import log
 from utils.processes import rank, world_size
 from utils.seeds import seed_of
+
+PATIENCE = 100  # iterations that a memory may take to come apart
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.timetable = timetable_of(self.options)
+        self.warned = False  # of a memory that has collapsed
         self.pending: list[tuple[Terms, float, dict[str, str]]] = []  # losses, learning rate, bad files: not yet logged
 
     def write_memory(self, batches: Iterable[Batch]) -> None:
@@ -148,8 +152,20 @@ class Trainer:
         pace = self.pace.lap(len(values))
         if self.run_log:
             self.run_log.write("pace", self.progress.iteration, pace)
+            self.log_health(self.method.health())
         self.pending.clear()
         return {"loss": f"{fmean(map(sum, values)):.3f}", "waiting": f"{pace['waiting']:.0%}"}
+
+    def log_health(self, values: dict[str, float]) -> None:
+        """Log the state of a memory; warn once if it is of no use."""
+        if values:
+            self.run_log.write("memory", self.progress.iteration, values)
+        if values.get("item_cosine", 0) > COLLAPSED and self.progress.iteration >= PATIENCE and not self.warned:
+            self.warned = True
+            log.warning(
+                f"warning: the items of the memory are nearly alike (mean cosine {values['item_cosine']:.2f}), so all "
+                "pixels read the same; docs/training.md says what helps"
+            )
 
     def conclude(self, *, stop: bool = False) -> None:
         """Do what is due besides stepping, save, and end the run if ``stop`` asks for it."""
