@@ -141,6 +141,22 @@ DIAGNOSIS = {
     },
 }  # fmt: skip
 
+CENTRED = f"--memory {SHARP}"
+COMBINATIONS = {
+    "baseline, learning rate doubled": Row("--lr {double_lr}"),
+    "baseline, six images per domain": Row("--bs_mult 6"),
+    "memory, sharp, centred": Row(CENTRED, ("centred memory",)),
+    "memory, sharp, centred, residual": Row(CENTRED, ("centred memory", "residual read")),
+    "PinMem, sharp, centred, residual": Row(f"{META} {CENTRED}", ("centred memory", "residual read")),
+    **{
+        f"PinMem, sharp, centred, residual, {name}": Row(f"{META} {CENTRED}", ("centred memory", "residual read", name))
+        for name in ("both passes over all images", "roles split over images", "gradients averaged")
+    },
+    "PinMem, sharp, centred, residual, no strong jitter, both passes over all images": Row(
+        f"{META} {CENTRED}",
+        ("centred memory", "residual read", "strong jitter for none", "both passes over all images"),
+    ),
+}
 FOR_ANY = ("random photometric operations", "PASTA", "MixStyle", "averaged weights", "frozen stem")
 HELP = {
     f"{method}{f', {name}' if name else ''}": Row(f"{flags} {more}".strip(), variants, scales)
@@ -153,4 +169,4 @@ HELP = {
     )
 }
 
-STUDIES: dict[str, Mapping[str, Row]] = {"diagnosis": DIAGNOSIS, "help": HELP}
+STUDIES: dict[str, Mapping[str, Row]] = {"diagnosis": DIAGNOSIS, "combinations": COMBINATIONS, "help": HELP}

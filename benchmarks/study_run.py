@@ -28,14 +28,16 @@ def command(job: Job, data: Path, weights: Path) -> list[str]:
     setting = SETTINGS[job.setting]
     way = setting.ways[job.way]
     sources, targets = ([setting.name.format(root=data, name=name) for name in names] for names in way)
-    flags = f"{setting.flags} {job.flags}".format(weights=weights, half_lr=half_lr(setting.flags))
+    flags = f"{setting.flags} {job.flags}".format(
+        weights=weights, half_lr=lr_of(setting.flags) / 2, double_lr=lr_of(setting.flags) * 2
+    )
     length = f"--max_iter {job.iterations} --val_interval {max(1, job.iterations // 4)} --seed {job.seed}"
     return ["--data_root", str(data), "--dataset", *sources, "--val_dataset", *targets, *flags.split(), *length.split()]
 
 
-def half_lr(flags: str) -> float:
+def lr_of(flags: str) -> float:
     words = flags.split()
-    return (float(words[words.index("--lr") + 1]) if "--lr" in words else 0.01) / 2
+    return float(words[words.index("--lr") + 1]) if "--lr" in words else 0.01
 
 
 def run(job: Job, place: Path, data: Path, weights: Path) -> dict[str, Any]:

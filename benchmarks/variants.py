@@ -19,6 +19,7 @@ from datasets.sampling.requests import IterationSampler, Request
 from datasets.transforms import Augmentation, Pair
 from engine import build
 from engine.training import trainer
+from methods import memory_health, pinmem
 from methods.first_memory import write_first_memory
 from methods.method import Method, by_stage
 from methods.mldg import MLDG
@@ -189,6 +190,26 @@ def _() -> None:
         return original(self, unit, F.normalize(items - centre, dim=1), gumbel=gumbel)
 
     CategoricalMemory.read = read
+
+
+@variant("centred memory")
+def _() -> None:
+    """Items are compared after their mean was subtracted: by pixels, with each other, and by the classifier."""
+    VARIANTS["items centred"]()
+
+    def centred(items: Tensor) -> Tensor:
+        return F.normalize(items - items.mean(dim=0), dim=1)
+
+    divergence, health = pinmem.divergence_loss, memory_health.cosines
+    pinmem.divergence_loss = lambda items: divergence(centred(items))
+    memory_health.cosines = lambda items: health(centred(items))
+
+    def hooked(net: DeepLab) -> DeepLab:
+        if net.memory is not None:
+            net.memory.classifier.register_forward_pre_hook(lambda _, args: (centred(args[0]),))
+        return net
+
+    change_network(hooked)
 
 
 class CosineClassifier(nn.Linear):

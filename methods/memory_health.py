@@ -25,7 +25,7 @@ def memory_health(memory: CategoricalMemory, features: Tensor, labels: Tensor) -
     - ``recalled``: share of the variance of the fused features, before their norm, that comes from the items.
     """
     items = memory.items
-    cosine = (items @ items.T)[~torch.eye(len(items), dtype=torch.bool, device=items.device)]
+    cosine = cosines(items)
     features = at_least_single(features)
     reading = memory.read(features, items)
     weights = reading.weights.clamp_min(1e-12)
@@ -47,3 +47,8 @@ def memory_health(memory: CategoricalMemory, features: Tensor, labels: Tensor) -
         "recalled": spread / whole,
     }
     return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+
+
+def cosines(items: Tensor) -> Tensor:
+    """The cosines between different items (S,C)."""
+    return (items @ items.T)[~torch.eye(len(items), dtype=torch.bool, device=items.device)]
