@@ -17,6 +17,7 @@ from utils.files import whole_file
 from utils.pictures import GAP, contact_sheet, save_picture
 
 SIDE, MOST = 96, 8  # pixels of a patch; patches of an item
+BEYOND = 210  # the grey around an image
 WRITTEN = 40  # items, up to which the similarity is written as a number, too
 
 
@@ -26,7 +27,7 @@ class Patch(NamedTuple):
     item: int  # the nearest one
     cosine: float  # between the pixel's feature and that item
     order: tuple[int, int]  # of the image: of its domain and within it
-    pixels: np.ndarray  # SIDE,SIDE,3 uint8; white beyond the image
+    pixels: np.ndarray  # SIDE,SIDE,3 uint8; grey beyond the image
 
 
 def nearest_patches(scores: Tensor, image: Tensor, *, order: tuple[int, int]) -> list[Patch]:
@@ -37,7 +38,7 @@ def nearest_patches(scores: Tensor, image: Tensor, *, order: tuple[int, int]) ->
     own = scores.argmax(dim=0) == torch.arange(len(scores), device=scores.device)[:, None, None]
     cosines, places = torch.where(own, scores, -math.inf).flatten(1).max(dim=1)
     rows, columns = (nearest(image.shape[axis], scores.shape[axis], image.device).tolist() for axis in (-2, -1))
-    padded = F.pad(image, (SIDE // 2,) * 4, value=255)
+    padded = F.pad(image, (SIDE // 2,) * 4, value=BEYOND)
     patches = []
     for item, (cosine, place) in enumerate(zip(cosines.tolist(), places.tolist(), strict=True)):
         if cosine > -math.inf:
@@ -54,20 +55,20 @@ def best_patches(patches: Iterable[Patch]) -> list[Patch]:
 
 
 def draw_patches(path: Path, patches: Iterable[Patch], names: Sequence[str]) -> None:
-    """Write a row of patches for each item, the most similar first."""
-    rows = {name: np.full((SIDE, MOST * (SIDE + GAP) - GAP, 3), 255, np.uint8) for name in names}
+    """Write a row of patches for each item, the nearest first."""
+    width = MOST * (SIDE + GAP) - GAP
+    rows = {name: np.full((SIDE, width, 3), 255, np.uint8) for name in names}
     for item, group in groupby(patches, key=lambda patch: patch.item):
         for place, patch in enumerate(group):
             left = place * (SIDE + GAP)
             rows[names[item]][:, left : left + SIDE] = patch.pixels
-    width = MOST * (SIDE + GAP) - GAP
     save_picture(path, contact_sheet(rows, columns=1, width=width))
 
 
 def draw_similarity(path: Path, cosines: np.ndarray, names: Sequence[str]) -> None:
     """Write the cosines (S,S) between the items as a matrix of colours and numbers."""
     side = min(3 + 0.42 * len(names), 20)
-    figure = Figure(figsize=(side, side), dpi=120, layout="constrained")
+    figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90)

@@ -12,10 +12,10 @@ from torch import Tensor
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
 from engine.evaluating.prediction import Predictor, likeliest
-from engine.evaluating.results import scoring_protocol
+from engine.evaluating.results import percent, scoring_protocol
 from engine.evaluating.scoring import joint_scores
 from engine.figures.memory_pictures import Patch, best_patches, draw_patches, draw_similarity, nearest_patches
-from engine.figures.views import View, domain_views
+from engine.figures.views import domain_views
 from engine.machine import autocast
 from engine.options.evaluation_options import EvaluationOptions
 from methods.memory_health import ReadSums, health_of, read_sums
@@ -26,8 +26,6 @@ from utils.files import write_json
 from utils.log import log
 from utils.metrics import ConfusionMatrix, Scores
 from utils.processes import rank
-
-Row = dict[str, Any]
 
 
 class Memories(NamedTuple):
@@ -144,15 +142,11 @@ def domain_report(
 
 def table(domain: Mapping[str, Any]) -> str:
     """The table of a domain for the screen: shares in percent, changes in points of mIoU."""
-    titles = ("pixels", "own item", "weight", "IoU", "zeroed", "replaced by")
-    lines = [f"{'class':<14}" + "".join(f"{title:>10}" for title in titles[:-1]) + f"  {titles[-1]}"]
+    titles = ("pixels", "own item", "read weight", "IoU", "zeroed", "replaced by")
+    lines = [f"{'class':<14}" + "".join(f"{title:>13}" for title in titles)]
     for name, row in domain["classes"].items():
-        shares = "".join(f"{shown(100 * row[key]):>10}" for key in ("own_item", "read_weight", "iou"))
-        changes = f"{row['zeroed']:>+10.2f}  {row['replaced']:+.2f} {row['replaced_by']}"
-        lines.append(f"{name:<14}{row['pixels']:>10}{shares}{changes}")
+        shares = "".join(f"{percent(row, key):>13}" for key in ("own_item", "read_weight", "iou"))
+        zeroed, replaced = (round(row[key], 2) + 0.0 for key in ("zeroed", "replaced"))  # + 0.0: no "-0.00"
+        lines.append(f"{name:<14}{row['pixels']:>13}{shares}{zeroed:>+13.2f}{replaced:>+13.2f} {row['replaced_by']}")
     health = "   ".join(f"{name} {value:.3f}" for name, value in domain["health"].items())
-    return "\n".join([*lines, f"mIoU {100 * domain['mean_iou']:.1f}   {health}"])
-
-
-def shown(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1f}"
+    return "\n".join([*lines, f"mIoU {percent(domain, 'mean_iou')}   {health}"])
