@@ -1,12 +1,12 @@
 """How alive a memory is, in a few figures: a memory whose items are all alike tells the decoder nothing."""
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datasets.labels import IGNORE
 from loss.segmentation import nearest
 from network.categorical_memory import CategoricalMemory
 from utils.precision import at_least_single
@@ -14,7 +14,14 @@ from utils.precision import at_least_single
 COLLAPSED = 0.8  # mean cosine between items, from which a read is nearly a constant
 
 
-@torch.no_grad()
+class ReadSums(NamedTuple):
+    """Sums over pixels that were read without noise, float64 on the CPU.  Those of several images may be added."""
+
+    totals: Tensor  # 2  the number of pixels; the entropy of their read weights
+    classes: Tensor  # 3,S  of each class's pixels: their number; how many are nearest to their item; its read weight
+    moments: Tensor  # 4,C  of what the items give and of the fused features, before their norm: values and squares
+
+
 def memory_health(memory: CategoricalMemory, features: Tensor, labels: Tensor) -> dict[str, float]:
     """Figures of the items and of a read without noise, of ``features`` (N,C,h,w) with ``labels`` (N,H,W).
 
@@ -24,29 +31,52 @@ def memory_health(memory: CategoricalMemory, features: Tensor, labels: Tensor) -
     - ``item_accuracy``: share of the items that the memory's classifier recognises.
     - ``recalled``: share of the variance of the fused features, before their norm, that comes from the items.
     """
-    items = memory.items
+    return health_of(memory, read_sums(memory, features, labels))
+
+
+@torch.no_grad()
+def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
+    """The figures of ``memory_health`` from the sums over all pixels."""
+    items, (pixels, entropy), (labelled, own, _) = memory.items, sums.totals, sums.classes
     cosine = cosines(items)
-    features = at_least_single(features)
-    reading = memory.read(features, items)
-    weights = reading.weights.clamp_min(1e-12)
-    of_query, of_recalled = memory.fuse[0].weight.split(items.shape[1], dim=1)
-    query = F.conv2d(F.normalize(features, dim=1), of_query)
-    recalled = F.conv2d(F.conv2d(reading.weights, items.T[:, :, None, None]), of_recalled)
-    spread, whole = (x.var(dim=(0, 2, 3)).sum() for x in (recalled, query + recalled))
-    rows, columns = (nearest(labels.shape[axis], features.shape[axis], labels.device) for axis in (-2, -1))
-    coarse = labels[:, rows[:, None], columns]
-    labelled = coarse != IGNORE
-    own = (reading.scores.argmax(dim=1) == coarse)[labelled]
     guesses = memory.classifier(items).argmax(dim=1)
+    recalled, recalled_squares, fused, fused_squares = sums.moments / pixels
+    spread, whole = (recalled_squares - recalled**2).sum(), (fused_squares - fused**2).sum()
     values = {
         "item_cosine": cosine.mean(),
         "item_cosine_max": cosine.max(),
-        "read_entropy": -(weights * weights.log()).sum(dim=1).mean() / math.log(len(items)),
-        "own_item": own.float().mean(),
+        "read_entropy": entropy / pixels / math.log(len(items)),
+        "own_item": own.sum() / labelled.sum(),
         "item_accuracy": (guesses == torch.arange(len(items), device=items.device)).float().mean(),
         "recalled": spread / whole,
     }
-    return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+    return {name: value.item() for name, value in values.items()}
+
+
+@torch.no_grad()
+def read_sums(memory: CategoricalMemory, features: Tensor, labels: Tensor) -> ReadSums:
+    """The sums over the pixels of ``features`` (N,C,h,w) with ``labels`` (N,H,W)."""
+    items = memory.items
+    features = at_least_single(features)
+    reading = memory.read(features, items)
+    of_query, of_recalled = memory.fuse[0].weight.split(items.shape[1], dim=1)
+    recalled = F.conv2d(F.conv2d(reading.weights, items.T[:, :, None, None]), of_recalled)
+    fused = F.conv2d(F.normalize(features, dim=1), of_query) + recalled
+    rows, columns = (nearest(labels.shape[axis], features.shape[axis], labels.device) for axis in (-2, -1))
+    coarse = labels[:, rows[:, None], columns]
+    slots = torch.arange(len(items), device=items.device)[:, None, None]
+    masks = (coarse[:, None] == slots).to(reading.weights)  # N,S,h,w
+    nearest_item = reading.scores.argmax(dim=1, keepdim=True) == slots
+    weights = reading.weights.clamp_min(1e-12)
+    entropy = -(weights * weights.log()).sum()
+    classes = [(masks * x).sum(dim=(0, 2, 3)) for x in (1, nearest_item, reading.weights)]
+    count = coarse.numel()
+    moments = []
+    for x in (recalled, fused):
+        mean, variance = (y.cpu().double() for y in (x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), correction=0)))
+        moments += [count * mean, count * (variance + mean**2)]
+    totals = torch.tensor([count, entropy.item()], dtype=torch.float64)
+    return ReadSums(totals, torch.stack(classes).cpu().double(), torch.stack(moments))
 
 
 def cosines(items: Tensor) -> Tensor:

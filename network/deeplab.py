@@ -142,16 +142,26 @@ class DeepLab(nn.Module):
     def forward(self, images: Tensor, *, items: Tensor | None = None, gumbel: bool = False) -> SegOutput:
         """Segment ``images`` (N,3,H,W, normalised); the memory reads ``items`` (S,C), by default the stored ones."""
         low, mid, features, whitened = self.encoder(images)
+        x, reading = self.refine(features, low, items=items, gumbel=gumbel)
+        del low  # frees it when no gradients are needed; the decoder has the highest use of memory
+        x = self.decoder(x)
+        aux = self.aux(mid) if self.training and self.aux is not None else None
+        return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened))
+
+    def refine(
+        self, features: Tensor, low: Tensor, *, items: Tensor | None = None, gumbel: bool = False
+    ) -> tuple[Tensor, Reading | None]:
+        """What the decoder sees of an ``Encoding`` with ``features`` and ``low``, and how the memory was read.
+
+        With a skip connection N,C+48,H/4,W/4: refined features and first stage.  Otherwise N,C,h,w.
+        """
         reading = None
         if self.memory is not None:
             reading = self.memory.read(features, self.memory.items if items is None else items, gumbel=gumbel)
         x = features if reading is None else reading.features
         if self.shallow is not None:
             x = torch.cat([self.shallow(low), resize(x, low.shape[-2:])], dim=1)
-        del low  # frees it when no gradients are needed; the decoder has the highest use of memory
-        x = self.decoder(x)
-        aux = self.aux(mid) if self.training and self.aux is not None else None
-        return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened))
+        return x, reading
 
 
 def auxiliary_head(cin: int, num_classes: int) -> nn.Sequential:

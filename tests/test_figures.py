@@ -207,9 +207,11 @@ def test_processes_share_the_images(home: Path, threads: Callable[[int], None], 
         assert file.read_bytes() == (home / "two" / file.relative_to(home / "one")).read_bytes(), file
 
 
-@pytest.mark.parametrize(("package", "more"), [("openTSNE", ""), ("matplotlib", "--pca")])
-def test_missing_packages(package: str, more: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("package", "line"), [("openTSNE", "--tsne"), ("matplotlib", "--tsne --pca"), ("matplotlib", "--memory_report")]
+)
+def test_missing_packages(package: str, line: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match=f"^--tsne: the package {package} cannot be loaded") as error:
-        draw(home, f"--dataset gtav --tsne {more}")
+    with pytest.raises(UsageError, match=f"^{line.split()[0]}: the package {package} cannot be loaded") as error:
+        draw(home, f"--dataset gtav {line}")
     assert "\n" not in str(error.value)

@@ -141,11 +141,15 @@ COMMAND_LINES = {
     "eval.py --target_norm_seeds 3": "--target_norm_seeds changes nothing without --target_norm",
     "eval.py --target_norm 8 --inference_mode sliding": "--target_norm and --inference_mode exclude each other",
     # Figures
-    "ablation.py": "--centre_crop changes nothing without --tsne or --mem_actmap",
+    "ablation.py": "--centre_crop changes nothing without --tsne, --mem_actmap or --memory_report",
     "eval.py --pca": "--pca changes nothing without --tsne",
     "eval.py --tsne --images x": "--images and --tsne exclude each other",
     "eval.py --mem_actmap --inference_mode sliding": "--mem_actmap and --inference_mode exclude each other",
     "eval.py --mem_actmap --dataset gtav": "--mem_actmap: {snapshot} holds no memory",
+    "eval.py --memory_report --dataset gtav": "--memory_report: {snapshot} holds no memory",
+    "eval.py --memory_report --images x": "--images and --memory_report exclude each other",
+    "eval.py --memory_report --gumbel_eval 1": "--memory_report and --gumbel_eval above 0 exclude each other",
+    "eval.py --memory_report --all_class": "--all_class changes nothing without --tsne or --mem_actmap",
 }
 
 

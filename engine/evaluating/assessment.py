@@ -55,7 +55,7 @@ def evaluate(options: EvaluationOptions) -> None:
     header = {"label": subject.label, "snapshot": str(path.resolve()), "trained": trained, "code": code_version()}
     beside = path.with_suffix("") if path.suffix else path.with_name(f"{path.name}_results")
     tag = predict.inference.tag + ("_target_norm" if options.target_norm.batch_sizes else "")
-    if options.figures.tsne or options.figures.actmap:
+    if options.figures.tsne or options.figures.actmap or options.figures.memory_report:
         draw_figures(predict, options, classes, out=subject.out or beside, header=header)
     elif subject.images is not None:
         record = {**header, "weights": weights_hash(content["weights"]), "protocol": predict.describe()}
@@ -121,13 +121,11 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
 def draw_figures(
     predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, header: Mapping[str, Any]
 ) -> None:
-    """Draw the figures of the paper below ``out``: where features lie, and where the memory is read.
-
-    UsageError if ``--mem_actmap`` has no memory to draw.
-    """
+    """Draw the figures of the paper and the memory report below ``out``.  UsageError if there is no memory to draw."""
     figures, subject = options.figures, options.subject
-    if predict.net.memory is None and figures.actmap:
-        raise UsageError(f"--mem_actmap: {header['snapshot']} holds no memory; name a checkpoint trained with --memory")
+    for flag, given in (("--mem_actmap", figures.actmap), ("--memory_report", figures.memory_report)):
+        if given and predict.net.memory is None:
+            raise UsageError(f"{flag}: {header['snapshot']} holds no memory; name a checkpoint trained with --memory")
     names = titles(subject.datasets or ())
     settings = {
         **header,
@@ -144,6 +142,11 @@ def draw_figures(
         draw_tsne(predict, options, classes, out=out / "tsne", settings=settings)
     if figures.actmap:
         draw_activation(predict, options, classes, out=out / "memory_activation", settings=settings)
+    if figures.memory_report:
+        need("matplotlib", "--memory_report", remedy="install it with `pip install matplotlib`")
+        from engine.figures.memory_report import write_memory_report
+
+        write_memory_report(predict, options, classes, out=out / "memory_report", settings=settings)
 
 
 def choose_classes(datasets: tuple[str, ...], snapshot: Path, config: Mapping[str, Any]) -> ClassSet:

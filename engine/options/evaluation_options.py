@@ -21,10 +21,11 @@ OVERLAP = number(float, 0, 0.99)  # windows that overlap wholly never reach the 
 TARGET_NORM_SEEDS = 5
 SCORED = ("--inference_mode", "--gumbel_eval above 1", "--dump_images")  # only scores have them
 EXCLUSIVE = {
-    "--images": ("--dataset", "--tsne", "--gumbel_eval above 1"),
-    "--target_norm": ("--images", "--tsne", "--mem_actmap", *SCORED),
+    "--images": ("--dataset", "--tsne", "--memory_report", "--gumbel_eval above 1"),
+    "--target_norm": ("--images", "--tsne", "--mem_actmap", "--memory_report", *SCORED),
     "--tsne": SCORED,
     "--mem_actmap": SCORED,
+    "--memory_report": ("--inference_mode", "--gumbel_eval above 0", "--dump_images"),
     "--pca": ("--duplication above 1",),
     "--gumbel_off": ("--gumbel_eval above 0",),
 }
@@ -104,6 +105,7 @@ class FigureOptions:
 
     tsne: bool = option(False, "draw the features of each image and class in two dimensions")
     actmap: bool = option(False, "draw where the memory's item of each class is read", flag="mem_actmap")
+    memory_report: bool = option(False, "write how alike the memory's items are, who reads them, what each is worth")
     all_classes: bool = option(False, "of all classes, not only of six", flag="all_class")
     images_per_domain: int = option(600, "at most N images per domain; --limit wins", flag="imagenum_dom", type=COUNT)
     sources: tuple[str, ...] = option(
@@ -154,7 +156,7 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
     if not args.images:
         args.dataset = dataset_names(args.dataset or ["cityscapes"], args.data_root)
     args.source_domain = dataset_names(args.source_domain or (), args.data_root)
-    if args.tsne or args.mem_actmap:
+    if args.tsne or args.mem_actmap or args.memory_report:
         args.limit = args.limit or args.imagenum_dom
     args.snapshot = given_weights(args.snapshot)
     args.target_norm = list(dict.fromkeys(args.target_norm or ())) or None
@@ -171,7 +173,7 @@ def evaluation_parser() -> Parser:
     parser = Parser(
         prog="eval.py",
         description="Score a checkpoint on labelled domains, on screen, as CSV and as JSON. Or label the images of a "
-        "folder: --images DIR. Or draw the features and the memory: --tsne, --mem_actmap.",
+        "folder: --images DIR. Or draw the features and the memory: --tsne, --mem_actmap, --memory_report.",
     )
     subject = parser.add_argument_group("subject")
     add_options(subject, SnapshotOptions)
@@ -191,12 +193,12 @@ def evaluation_parser() -> Parser:
 
 def check_combinations(args: Namespace) -> None:
     """UsageError for flags that change nothing, or that exclude each other."""
-    mode, repeats, figures = args.inference_mode, args.gumbel_eval or 0, args.tsne or args.mem_actmap
-    either = "--tsne or --mem_actmap"
+    mode, repeats, few_classes = args.inference_mode, args.gumbel_eval or 0, args.tsne or args.mem_actmap
+    figures, any_figure = few_classes or args.memory_report, "--tsne, --mem_actmap or --memory_report"
     refuse_idle(
-        ("--all_class", args.all_class, figures, either),
-        ("--source_domain", args.source_domain, figures, either),
-        ("--centre_crop", args.centre_crop, figures, either),
+        ("--all_class", args.all_class, few_classes, "--tsne or --mem_actmap"),
+        ("--source_domain", args.source_domain, figures, any_figure),
+        ("--centre_crop", args.centre_crop, figures, any_figure),
         ("--pca", args.pca, args.tsne, "--tsne"),
         ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
         ("--scales", args.scales != (1.0,), mode != "whole", "--inference_mode sliding or pooling"),

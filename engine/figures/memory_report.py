@@ -1,0 +1,152 @@
+"""``--memory_report``: how alike the memory's items are, who reads them, and what each is worth; needs matplotlib."""
+
+import math
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from datasets.images import LabelledImages
+from datasets.labels import ClassSet
+from engine.evaluating.prediction import Predictor, likeliest
+from engine.evaluating.results import percent, scoring_protocol
+from engine.evaluating.scoring import joint_scores
+from engine.figures.memory_pictures import Patch, best_patches, draw_patches, draw_similarity, nearest_patches
+from engine.figures.views import domain_views
+from engine.machine import autocast
+from engine.options.evaluation_options import EvaluationOptions
+from methods.memory_health import ReadSums, health_of, read_sums
+from network.categorical_memory import CategoricalMemory
+from network.deeplab import Encoding, resize
+from utils.distributed import gather
+from utils.files import write_json
+from utils.log import log
+from utils.metrics import ConfusionMatrix, Scores
+from utils.processes import rank
+
+
+class Memories(NamedTuple):
+    """The items of a memory, and the same with one of them changed."""
+
+    items: Tensor  # S,C
+    zeroed: list[Tensor]  # S times S,C: an item is zero
+    replaced: list[Tensor]  # S times S,C: an item is a copy of the one that is most similar to it
+    most_similar: list[int]  # S
+
+
+class Measured(NamedTuple):
+    """A domain, seen by all processes."""
+
+    scores: list[Scores]  # 1 + 2 S: with the items, with each of them zeroed, with each of them replaced
+    sums: ReadSums
+    patches: list[Patch]
+
+
+def write_memory_report(
+    predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, settings: Mapping[str, Any]
+) -> None:
+    """Write ``report.json``, ``similarity.png`` and ``patches.png``, and log a table of each domain."""
+    memory = predict.net.memory
+    names = [*classes.names, *(f"item {k}" for k in range(len(classes), len(memory.items)))]
+    memories = changed_memories(memory.items)
+    cosines = memory.items @ memory.items.T
+    report = {**settings, "memory_read": "softmax", "items": {"names": names, "cosines": cosines.tolist()}}
+    report["domains"], patches = {}, []
+    for place, (name, images) in enumerate(options.domains().items()):
+        measured = measure(predict, images, options, memories, place=place)
+        patches = best_patches([*patches, *measured.patches])
+        domain = domain_report(measured, memory, names, memories.most_similar)
+        domain["protocol"] = scoring_protocol(options, images, reads=1)
+        report["domains"][name] = domain
+        log.info(f"\n{name} ({images.split}, {len(images)} images)\n{table(domain)}")
+    if rank() == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "report.json", report)
+        draw_similarity(out / "similarity.png", cosines.cpu().numpy(), names)
+        draw_patches(out / "patches.png", patches, names)
+    log.info(f"written to {out}")
+
+
+def changed_memories(items: Tensor) -> Memories:
+    """The changed versions of ``items`` (S,C).
+
+    A read does not depend on the order of the items: to exchange two of them would change nothing.
+    """
+    cosines = (items @ items.T).fill_diagonal_(-math.inf)
+    most_similar = cosines.argmax(dim=1).tolist()
+    zeroed, replaced = ([items.clone() for _ in items] for _ in range(2))
+    for k, other in enumerate(most_similar):
+        zeroed[k][k] = 0
+        replaced[k][k] = items[other]
+    return Memories(items, zeroed, replaced, most_similar)
+
+
+@torch.no_grad()
+def measure(
+    predict: Predictor, images: LabelledImages, options: EvaluationOptions, memories: Memories, *, place: int
+) -> Measured:
+    """Score the images of the domain at ``place`` with each of ``memories``.  The processes share the images."""
+    memory = predict.net.memory
+    tested = [memories.items, *memories.zeroed, *memories.replaced]
+    matrices = [ConfusionMatrix(len(images.spec.classes), predict.device) for _ in tested]
+    sums: list[tuple[int, ReadSums]] = []
+    patches: list[Patch] = []
+    for view in domain_views(images, options):
+        labels = view.labels.to(predict.device)
+        with autocast(predict.precision, predict.device):
+            encoding = predict.net.encoder(predict.normalised(view.image)[None])
+        for items, matrix in zip(tested, matrices, strict=True):
+            matrix.update(labels, prediction(predict, encoding, items, labels.shape))
+        sums.append((view.index, read_sums(memory, encoding.features, labels[None])))
+        scores = memory.read(encoding.features, memories.items).scores[0]
+        patches = best_patches([*patches, *nearest_patches(scores, view.image, order=(place, view.index))])
+    # They are added in the order of the images, so the number of processes does not matter.
+    ordered = [each for _, each in sorted(chain(*gather(sums)), key=lambda entry: entry[0])]
+    total = ReadSums(*(torch.stack(column).sum(dim=0) for column in zip(*ordered, strict=True)))
+    return Measured([joint_scores(matrix, images) for matrix in matrices], total, list(chain(*gather(patches))))
+
+
+def prediction(predict: Predictor, encoding: Encoding, items: Tensor, size: torch.Size) -> Tensor:
+    """Train ids (H,W uint8) of one image, whose decoder sees ``items`` (S,C) without noise."""
+    net = predict.net
+    with autocast(predict.precision, predict.device):
+        x, _ = net.refine(encoding.features, encoding.low, items=items)
+        coarse = net.classifier(net.decoder(x))
+    return likeliest(resize(coarse, size)[0], dim=0)
+
+
+def domain_report(
+    measured: Measured, memory: CategoricalMemory, names: list[str], most_similar: list[int]
+) -> dict[str, Any]:
+    """All numbers of a domain: mIoU, health, and per class pixels, reads, IoU and the effect of its item."""
+    whole, *changed = measured.scores
+    points = [100 * (scores.mean_iou - whole.mean_iou) for scores in changed]
+    pixels, own, weight = measured.sums.classes
+    spare = [math.nan] * (len(names) - len(whole.iou))  # items without a class
+    columns = {
+        "pixels": [int(count) for count in pixels],
+        "own_item": (own / pixels).tolist(),
+        "read_weight": (weight / pixels).tolist(),
+        "iou": whole.iou.tolist() + spare,
+        "zeroed": points[: len(names)],
+        "replaced": points[len(names) :],
+        "replaced_by": [names[k] for k in most_similar],
+    }
+    rows = zip(*columns.values(), strict=True)
+    classes = {name: dict(zip(columns, row, strict=True)) for name, row in zip(names, rows, strict=True)}
+    return {"mean_iou": whole.mean_iou, "health": health_of(memory, measured.sums), "classes": classes}
+
+
+def table(domain: Mapping[str, Any]) -> str:
+    """The table of a domain for the screen: shares in percent, changes in points of mIoU."""
+    titles = ("pixels", "own item", "read weight", "IoU", "zeroed", "replaced by")
+    lines = [f"{'class':<14}" + "".join(f"{title:>13}" for title in titles)]
+    for name, row in domain["classes"].items():
+        shares = "".join(f"{percent(row, key):>13}" for key in ("own_item", "read_weight", "iou"))
+        zeroed, replaced = (round(row[key], 2) + 0.0 for key in ("zeroed", "replaced"))  # + 0.0: no "-0.00"
+        lines.append(f"{name:<14}{row['pixels']:>13}{shares}{zeroed:>+13.2f}{replaced:>+13.2f} {row['replaced_by']}")
+    health = "   ".join(f"{name} {value:.3f}" for name, value in domain["health"].items())
+    return "\n".join([*lines, f"mIoU {percent(domain, 'mean_iou')}   {health}"])
