@@ -70,7 +70,9 @@ def study_parser() -> Parser:
     parser.add_argument("--workers", type=COUNT, help="runs at once (default: as many as have cores)")
     parser.add_argument("--results", type=Path, help="a line per run (default: docs/results/SETTING_STUDY.jsonl)")
     parser.add_argument("--work", type=lasting_path, default="~/pinmem_studies", help="folder of the data")
-    parser.add_argument("--real", type=lasting_path, default="../shared/realdata", help="real pictures and weights, for mini")
+    parser.add_argument(
+        "--real", type=lasting_path, default="../shared/realdata", help="real pictures and weights, for mini"
+    )
     return parser
 
 
