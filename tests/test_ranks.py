@@ -73,7 +73,7 @@ def train(name: str, per_rank: int, device: str = "cpu") -> dict[str, Tensor]:
     return {key: value.cpu() for key, value in (method.net.state_dict() | found).items()}
 
 
-def part(batch: Batch, own: slice, device: str) -> Batch:
+def part(batch: Batch, own: slice, device: str = "cpu") -> Batch:
     return Batch(batch.images[:, own].to(device), batch.labels[:, own].to(device), batch.meta_test)
 
 
