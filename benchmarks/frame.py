@@ -34,7 +34,7 @@ class Options:
 
     cases: tuple[str, ...] = ()  # what is measured, by name
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-    amp: str = option("off", "precision", choices=("off", "bf16"))
+    amp: str = option("off", "precision", choices=("off", "tf32", "bf16"))
     threads: int | None = option(None, "threads of torch; with 1, seconds are processor time", type=COUNT, metavar="N")
     repeats: int = option(7, "measured turns, after the warm-up", type=COUNT, metavar="N")
     json: Path | None = option(None, "write all turns, options and the machine there", type=Path, metavar="FILE")

@@ -21,8 +21,7 @@ from engine.options.parser import Parser
 from engine.program import run_program
 from utils.errors import UsageError
 from utils.options import ANY, COUNT
-
-LENGTH = 300  # iterations
+from utils.processes import own_cores
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     done = {job_of(json.loads(line)) for line in results.read_text().splitlines()} if results.exists() else set()
     jobs = [
         Job(args.setting, way, name, study[name].flags, study[name].variants, study[name].scales, iterations, seed)
-        for iterations in args.iterations
+        for iterations in args.iterations or [setting.iterations]
         for seed in args.seeds
         for way in ways
         for name in args.rows or study
@@ -46,8 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = args.work / args.setting
     setting.draw(data, args.real)
     results.parent.mkdir(parents=True, exist_ok=True)
-    weights = args.real / "weights" / "resnet18_imagenet_nofc_fp16.pth"
-    for number, (job, line) in enumerate(finished(todo, data, weights, workers=args.workers), start=1):
+    weights = args.real / "weights" / setting.weights
+    if setting.threads:
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(setting.threads))
+    workers = args.workers or max(1, own_cores() // (setting.threads or own_cores()))
+    for number, (job, line) in enumerate(finished(todo, data, weights, workers=workers), start=1):
         failed = isinstance(line, BaseException)
         print(
             f"{number} of {len(todo)}: {job.way}, {job.row}, seed {job.seed}{f': {line}' if failed else ''}", flush=True
@@ -64,11 +66,13 @@ def study_parser() -> Parser:
     parser.add_argument("--seeds", nargs="+", type=ANY, default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", help="sources and targets (default: those for choosing)")
     parser.add_argument("--rows", nargs="+", help="only these rows of the study")
-    parser.add_argument("--iterations", nargs="+", type=COUNT, default=[LENGTH], help="lengths of the runs")
-    parser.add_argument("--workers", type=COUNT, default=os.cpu_count() or 1, help="runs at once, of one thread each")
+    parser.add_argument("--iterations", nargs="+", type=COUNT, help="lengths of the runs (default: the setting's)")
+    parser.add_argument("--workers", type=COUNT, help="runs at once (default: as many as have cores)")
     parser.add_argument("--results", type=Path, help="a line per run (default: docs/results/SETTING_STUDY.jsonl)")
     parser.add_argument("--work", type=lasting_path, default="~/pinmem_studies", help="folder of the data")
-    parser.add_argument("--real", type=lasting_path, default="../shared/realdata", help="real pictures, for mini")
+    parser.add_argument(
+        "--real", type=lasting_path, default="../shared/realdata", help="real pictures and weights, for mini"
+    )
     return parser
 
 
@@ -79,7 +83,6 @@ def job_of(line: dict[str, Any]) -> Job:
 
 def finished(jobs: Sequence[Job], *places: Path, workers: int) -> Iterator[tuple[Job, dict[str, Any] | BaseException]]:
     """Run the jobs, each in a fresh process, and yield each with its line or its error when it is done."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1, "initializer": begin_worker}
     with ProcessPoolExecutor(workers, **settings) as pool:

@@ -11,7 +11,7 @@ import torch
 from benchmarks.frame import Case, Options, run_benchmark
 from datasets.sampling.loaders import Batch
 from engine.build import network_from
-from engine.machine import autocast, choose_precision, keep_memory
+from engine.machine import autocast, choose_algorithms, choose_precision, keep_memory
 from methods import METHODS, BaselineOptions
 from methods.baseline import Baseline
 from methods.objective import Objective
@@ -43,6 +43,7 @@ class Step(Case):
 
     def __init__(self, name: str, options: StepOptions) -> None:
         super().__init__(name, options)
+        choose_algorithms(deterministic=False)
         keep_memory(self.device)
         self.precision = choose_precision(options.amp, self.device)
         entry = METHODS["baseline" if name == ISW else name]

@@ -12,6 +12,7 @@ from datasets.labels import STANDARD
 from datasets.own.own_classes import FILE
 
 PICTURES = (("images", "images", Image.BICUBIC), ("labels", "labels_coarse7", Image.NEAREST))
+GROUPS = {"drivable": 0, "nondrivable": 1, "living": 11, "vehicle": 13, "roadside": 5, "far": 2, "sky": 10}
 SHARP = "--gumbel_off --read_temp 0.1 --mem_temp 0.1 --mem_readloss 0.2"
 META = "--mldg --inner_lr_anneal"
 
@@ -32,12 +33,15 @@ class Row(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """Small data and a small network, sized so that a run takes minutes on one core."""
+    """Data and a network, sized so that a run takes minutes on one core, or on a GPU."""
 
     draw: Callable[[Path, Path], None]  # writes the data: the folder of the domains, the folder of the real pictures
     flags: str  # of train.py, for every row
     name: str  # of a domain for train.py; {root} is the folder of the domains
     ways: Mapping[str, Way]  # the first one is for choosing, the others are for confirming what was chosen
+    weights: str = ""  # of the backbone: {weights} in the flags; a file beside the real pictures
+    iterations: int = 300  # of a run
+    threads: int | None = 1  # of a run; None: all cores
 
 
 class Job(NamedTuple):
@@ -58,10 +62,19 @@ def draw_demo(root: Path, real: Path) -> None:
 
 
 def draw_mini(root: Path, real: Path) -> None:
-    """Small copies of real pictures in seven classes, all 256 pixels wide; 60 of each domain are scored."""
-    groups = {"drivable": 0, "nondrivable": 1, "living": 11, "vehicle": 13, "roadside": 5, "far": 2, "sky": 10}
-    colours = {name: ",".join(map(str, STANDARD.colours[k])) for name, k in groups.items()}
-    for name, height in {"cityscapes": 128, "camvid": 192, "idd_lite": 182}.items():
+    """Small copies of real pictures."""
+    draw_real(root, real, {"cityscapes": (256, 128), "camvid": (256, 192), "idd_lite": (256, 182)})
+
+
+def draw_mini_r50(root: Path, real: Path) -> None:
+    """The real pictures as they are stored, but frames of Cityscapes, stored as squares, with their own shape."""
+    draw_real(root, real, {"cityscapes": (512, 256), "camvid": (480, 360), "idd_lite": (320, 227)})
+
+
+def draw_real(root: Path, real: Path, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Real pictures in seven classes with these widths and heights; 60 of each domain are scored."""
+    colours = {name: ",".join(map(str, STANDARD.colours[k])) for name, k in GROUPS.items()}
+    for name, size in sizes.items():
         home = root / name
         if (home / FILE).exists():
             continue
@@ -69,14 +82,15 @@ def draw_mini(root: Path, real: Path) -> None:
         for split, most in (("train", 900), ("val", 60)):
             stems = [Path(line).stem for line in (real / name / f"{split}.txt").read_text().split()]
             stems = stems[:: max(1, len(stems) // most)][:most]
-            for folder, source, how in (
-                ("images", "images", Image.BICUBIC),
-                ("labels", "labels_coarse7", Image.NEAREST),
-            ):
+            for folder, source, how in PICTURES:
                 (home / folder).mkdir(parents=True, exist_ok=True)
                 for stem in stems:
                     path = next((real / name / source).glob(f"{stem}.*"))
-                    Image.open(path).resize((256, height), how).save(home / folder / f"{stem}.png")
+                    picture = Image.open(path)
+                    if picture.size == size:
+                        shutil.copyfile(path, home / folder / path.name)
+                    else:
+                        picture.resize(size, how).save(home / folder / f"{stem}.png")
             (home / f"{split}.txt").write_text("\n".join(stems))
         entries = ", ".join(f'{group}: "{colour}"' for group, colour in colours.items())
         (home / FILE).write_text(f"classes: {{{entries}}}\n")
@@ -87,6 +101,15 @@ SMALL = (
     "--bs_mult 3 --max_iter 300 --val_interval 75 --val_images 12 --save_interval 300 --keep 1 --mem_init_batches 10 "
     "--gblur --color_aug 0.5 --num_workers 0 --no_check --mapillary_crop 0 --device cpu"
 )
+LARGE = (  # the release's learning rate, augmentation and images per domain
+    "--arch DeepR50V3PlusD --crop_size 256 --bs_mult 4 --val_images 12 --save_interval 3000 --keep 1 --gblur "
+    "--color_aug 0.5 --no_check --mapillary_crop 0 --device auto"
+)
+REAL_WAYS = {
+    "to_cityscapes": Way(("camvid", "idd_lite"), ("cityscapes",)),
+    "to_camvid": Way(("cityscapes", "idd_lite"), ("camvid",)),
+    "to_idd_lite": Way(("camvid", "cityscapes"), ("idd_lite",)),
+}
 
 SETTINGS = {
     "demo": Setting(
@@ -103,11 +126,17 @@ SETTINGS = {
         draw_mini,
         f"{SMALL} --pretrained_backbone {{weights}}",
         "custom:{root}/{name}",
-        {
-            "to_cityscapes": Way(("camvid", "idd_lite"), ("cityscapes",)),
-            "to_camvid": Way(("cityscapes", "idd_lite"), ("camvid",)),
-            "to_idd_lite": Way(("camvid", "cityscapes"), ("idd_lite",)),
-        },
+        REAL_WAYS,
+        weights="resnet18_imagenet_nofc_fp16.pth",
+    ),
+    "mini-R50": Setting(
+        draw_mini_r50,
+        f"{LARGE} --pretrained_backbone {{weights}}",
+        "custom:{root}/{name}",
+        REAL_WAYS,
+        weights="resnet50_imagenet_nofc_fp16.pth",
+        iterations=3000,
+        threads=None,
     ),
 }
 

@@ -16,6 +16,7 @@ from checkpoints.run_files import load_checkpoint, load_weights
 from engine import build
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.scoring import score_reads
+from engine.machine import choose_device, choose_precision
 from engine.options.training_command import parse_training
 from engine.options.training_options import TrainingOptions
 from engine.run_log import code_version
@@ -42,7 +43,7 @@ def lr_of(flags: str) -> float:
 
 def run(job: Job, place: Path, data: Path, weights: Path) -> dict[str, Any]:
     """Train and score; return the line about this run.  Everything else is written below ``place``."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(SETTINGS[job.setting].threads or torch.get_num_threads())
     for name in job.variants:
         VARIANTS[name]()
     argv = [*command(job, data, weights), "--exp_root", str(place), "--exp", "run"]
@@ -58,6 +59,7 @@ def run(job: Job, place: Path, data: Path, weights: Path) -> dict[str, Any]:
         **job._asdict(),
         "code": code_version(),
         "torch": torch.__version__,
+        "device": choose_device(options.machine.device).type,
         "cpu_seconds": {"training": round(trained), "scoring": round(time.process_time() - start - trained)},
         "losses": [row for row in rows if row["kind"] == "train"][-1],
         "memory": next((row for row in reversed(rows) if row["kind"] == "memory"), None),
@@ -81,7 +83,9 @@ def score(path: Path, options: TrainingOptions, scales: tuple[float, ...]) -> di
     net = build.network_from(content["network"])
     load_weights(net, content["weights"], str(path))
     inference = Inference() if scales == (1.0,) else Inference("pooling", scales)
-    predict = Predictor(net, device=torch.device("cpu"), inference=inference, gumbel=bool(options.scoring.gumbel_eval))
+    device, noisy = choose_device(options.machine.device), bool(options.scoring.gumbel_eval)
+    precision = choose_precision(options.machine.amp, device)
+    predict = Predictor(net.to(device), device=device, inference=inference, gumbel=noisy, precision=precision)
     counts = {}
     for name in (*options.run.sources, *options.run.targets):
         images = options.data.images(name, "val")
@@ -90,7 +94,7 @@ def score(path: Path, options: TrainingOptions, scales: tuple[float, ...]) -> di
         def count(*shown: Any, rows: list[Tensor] = rows, classes: int = len(images.spec.classes)) -> None:
             _, _, labels, prediction = shown
             matrix = ConfusionMatrix(classes)
-            matrix.update(labels, prediction)
+            matrix.update(labels, prediction.cpu())
             rows.append(torch.stack([matrix.counts.diag(), matrix.counts.sum(1), matrix.counts.sum(0)]))
 
         score_reads(predict, images, scoring=options.scoring, workers=0, each=count)

@@ -1,12 +1,17 @@
 """What only a CUDA device can show; skipped without one."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
+from test_ranks import IMAGES, train
 from torch.optim import SGD
 
 from datasets.sampling.loaders import Batch
 from engine.machine import autocast, choose_algorithms, compile_network
 from support.methods import NAMES
+from support.ranks import run_ranks
 from support.tiny_network import tiny_method
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -90,3 +95,21 @@ def test_the_single_kernel_steps_as_many_do() -> None:
         other.step()
     for ours, theirs in zip(method.net.parameters(), many, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_two_ranks_on_one_device_equal_a_process_on_the_cpu(tmp_path: Path) -> None:
+    """By gloo: NCCL refuses two ranks on one device."""
+    expected = train("pinmem", IMAGES // 2)
+    for results in run_ranks(train, 2, tmp_path, "pinmem", IMAGES // 2, "cuda"):
+        for key, value in expected.items():
+            assert (results[key] - value).abs().max() <= 1e-6 * value.abs().max().clamp_min(1e-3), key
+
+
+def test_nccl_starts(tmp_path: Path) -> None:
+    dist.init_process_group("cpu:gloo,cuda:nccl", init_method=f"file://{tmp_path}/ranks", rank=0, world_size=1)
+    try:
+        total = torch.ones(3, device="cuda")
+        dist.all_reduce(total)
+        assert total.tolist() == [1, 1, 1]
+    finally:
+        dist.destroy_process_group()

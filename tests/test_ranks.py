@@ -59,22 +59,22 @@ class FourStages(nn.Module):
         return maps
 
 
-def train(name: str, per_rank: int) -> dict[str, Tensor]:
+def train(name: str, per_rank: int, device: str = "cpu") -> dict[str, Tensor]:
     """The state after two iterations, and the sums of the losses over the ranks."""
-    method = small_method(FourStages, name)
+    method = small_method(FourStages, name, device=device)
     own = slice(rank() * per_rank, (rank() + 1) * per_rank) if world_size() > 1 else slice(None)
     found = {}
     if METHODS[name].memory:
-        write_first_memory(method.net, [part(joint_batch(9, per_rank), own)])
+        write_first_memory(method.net, [part(joint_batch(9, per_rank), own, device)])
         found["first memory"] = method.net.memory.items.clone()
     for iteration in range(2):  # each domain is meta-test once
-        terms = method.step(part(joint_batch(iteration, per_rank), own))
+        terms = method.step(part(joint_batch(iteration, per_rank), own, device))
         found |= {f"{iteration} {name}": all_sum(term) for name, term in terms.items()}
-    return method.net.state_dict() | found
+    return {key: value.cpu() for key, value in (method.net.state_dict() | found).items()}
 
 
-def part(batch: Batch, own: slice) -> Batch:
-    return Batch(batch.images[:, own], batch.labels[:, own], batch.meta_test)
+def part(batch: Batch, own: slice, device: str = "cpu") -> Batch:
+    return Batch(batch.images[:, own].to(device), batch.labels[:, own].to(device), batch.meta_test)
 
 
 def chosen_losses(per_rank: int) -> dict[str, Tensor]:

@@ -15,7 +15,8 @@ from support.scripts import EVALUATION, ROOT, STAND_IN, TRAINING, Copy, call
 from support.scripts import ROBUSTNET as COMPARISONS
 
 MLDG, PINMEM = f"{TRAINING}/train_GS_mldg_DR50V3P.sh", f"{EVALUATION}/eval_pinmem_DR50V3P.sh"
-SHELL = [*(ROOT / name for name in ("quickstart.sh", "test.sh", ".ci/run")), *ROOT.glob("tools/*.sh")]
+SHELL = [ROOT / name for name in ("quickstart.sh", "test.sh", ".ci/run", "benchmarks/on_gpu.sh")]
+SHELL += ROOT.glob("tools/*.sh")
 SHELL += [path for folder in (TRAINING, EVALUATION) for path in sorted((ROOT / folder).rglob("*.sh"))]
 
 

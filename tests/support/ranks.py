@@ -49,16 +49,16 @@ def _rank(rank: int, world: int, port: int, folder: Path, function: Callable[...
         distributed.stop()
 
 
-def small_method(backbone: Callable[[], nn.Module], name: str, **options: Any) -> Method:
+def small_method(backbone: Callable[[], nn.Module], name: str, *, device: str = "cpu", **options: Any) -> Method:
     """The method on a network in double precision, without drop-out and noise: the same in every process."""
     torch.manual_seed(0)
     net = DeepLab(backbone(), 19, memory=CategoricalMemory(19) if METHODS[name].memory else None)
     for module in net.modules():
         if isinstance(module, nn.Dropout2d):
             module.p = 0.0
-    net = net.double().train()
+    net = net.double().to(device).train()
     if world_size() > 1:
-        net = join_batch_norms(net, torch.device("cpu"))
+        net = join_batch_norms(net, torch.device(device))
     return method_on(net, name, optimizer=OptimizerOptions(exponent=9, horizon=100), gumbel=False, **options)
 
 
