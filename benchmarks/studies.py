@@ -158,33 +158,38 @@ DIAGNOSIS = {
     "PinMem, momentum .95": Row(f"{PINMEM} --mem_momentum 0.95"),
     "PinMem, half the learning rate": Row(f"{PINMEM} --lr {{half_lr}}"),
     "PinMem, six images per domain": Row(f"{PINMEM} --bs_mult 6"),
+    "PinMem, centred": Row(f"{PINMEM} --mem_centred"),
+    "PinMem, residual": Row(f"{PINMEM} --mem_residual"),
+    "PinMem, images divided": Row(f"{PINMEM} --meta_split images"),
+    "PinMem, all images in both passes": Row(f"{PINMEM} --meta_split all"),
     "PinMem, look-ahead .01": Row(f"{META} --memory --inner_lr 0.01"),
     **{
         f"PinMem, {name}": Row(PINMEM, (name,))
         for name in (
-            "strong jitter for none", "strong jitter for all", "gradients averaged", "roles split over images",
-            "both passes over all images", "meta-test weight .5", "running statistics in meta-test",
-            "no batch norm in pooling", "residual read", "keys not rectified", "items centred", "classifier by cosine",
+            "strong jitter for none", "strong jitter for all", "gradients averaged", "meta-test weight .5",
+            "running statistics in meta-test", "no batch norm in pooling", "keys not rectified", "classifier by cosine",
             "memory after 100 iterations",
         )
     },
 }  # fmt: skip
 
-CENTRED = f"--memory {SHARP}"
+HELPED = f"--memory {SHARP} --mem_centred --mem_residual"
 COMBINATIONS = {
     "baseline, learning rate doubled": Row("--lr {double_lr}"),
     "baseline, six images per domain": Row("--bs_mult 6"),
-    "memory, sharp, centred": Row(CENTRED, ("centred memory",)),
-    "memory, sharp, centred, residual": Row(CENTRED, ("centred memory", "residual read")),
-    "PinMem, sharp, centred, residual": Row(f"{META} {CENTRED}", ("centred memory", "residual read")),
-    **{
-        f"PinMem, sharp, centred, residual, {name}": Row(f"{META} {CENTRED}", ("centred memory", "residual read", name))
-        for name in ("both passes over all images", "roles split over images", "gradients averaged")
-    },
-    "PinMem, sharp, centred, residual, no strong jitter, both passes over all images": Row(
-        f"{META} {CENTRED}",
-        ("centred memory", "residual read", "strong jitter for none", "both passes over all images"),
+    "memory, sharp, centred": Row(f"--memory {SHARP} --mem_centred"),
+    "memory, sharp, residual": Row(f"--memory {SHARP} --mem_residual"),
+    "memory, sharp, centred, residual": Row(HELPED),
+    "PinMem, sharp, centred, residual": Row(f"{META} {HELPED}"),
+    "the same, all images in both passes": Row(f"{META} {HELPED} --meta_split all"),
+    "the same, no strong jitter": Row(f"{META} {HELPED} --meta_split all", ("strong jitter for none",)),
+    "the same, gradients averaged": Row(
+        f"{META} {HELPED} --meta_split all", ("strong jitter for none", "gradients averaged")
     ),
+    "PinMem, sharp, centred, residual, images divided": Row(
+        f"{META} {HELPED} --meta_split images", ("strong jitter for none",)
+    ),
+    "MLDG, all images in both passes": Row(f"{META} --meta_split all", ("strong jitter for none",)),
 }
 FOR_ANY = ("random photometric operations", "PASTA", "MixStyle", "averaged weights", "frozen stem")
 HELP = {

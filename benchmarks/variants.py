@@ -19,14 +19,11 @@ from datasets.sampling.requests import IterationSampler, Request
 from datasets.transforms import Augmentation, Pair
 from engine import build
 from engine.training import trainer
-from methods import memory_health, pinmem
 from methods.first_memory import write_first_memory
-from methods.method import Method, by_stage
-from methods.mldg import MLDG
+from methods.method import Method
 from methods.pinmem import PinMem
-from network.categorical_memory import CategoricalMemory, Reading
+from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab
-from utils.precision import at_least_single
 
 VARIANTS: dict[str, Callable[[], None]] = {}
 
@@ -72,45 +69,6 @@ def _() -> None:
     Method.apply = apply
 
 
-def meta_parts(split: Callable[[Batch], tuple[Batch, Batch]]) -> None:
-    """Let MLDG and Pin the Memory take other images for meta-train and meta-test."""
-
-    def mldg(self: MLDG, batch: Batch) -> dict[str, Tensor]:
-        train, test = split(batch)
-        inner, train_grads = self.accumulate(train, self.losses)
-        ahead = self.look_ahead(train_grads)
-        outer, test_grads = self.accumulate(test, lambda part: self.losses_at(ahead, part))
-        self.apply(train_grads, test_grads)
-        return by_stage(inner, outer)
-
-    def pinmem(self: PinMem, batch: Batch) -> dict[str, Tensor]:
-        train, test = split(batch)
-        inner, train_grads = self.accumulate(train, self.read_and_write_losses)
-        ahead = self.look_ahead(train_grads)
-        items = self.write_at(ahead, train)
-        outer, test_grads = self.accumulate(test, lambda part: self.reading_losses_at(ahead, items, part))
-        self.apply(train_grads, test_grads)
-        self.absorb(train)
-        return by_stage(inner, outer)
-
-    MLDG.step, PinMem.step = mldg, pinmem
-
-
-def images_of(batch: Batch, chosen: slice) -> Batch:
-    return batch._replace(images=batch.images[:, chosen].flatten(0, 1), labels=batch.labels[:, chosen].flatten(0, 1))
-
-
-@variant("roles split over images")
-def _() -> None:
-    """Every other image of each domain is meta-test."""
-    meta_parts(lambda batch: (images_of(batch, slice(0, None, 2)), images_of(batch, slice(1, None, 2))))
-
-
-@variant("both passes over all images")
-def _() -> None:
-    meta_parts(lambda batch: (batch.pool(), batch.pool()))
-
-
 @variant("meta-test weight .5")
 def _() -> None:
     after(PinMem, "reading_losses_at", lambda terms: {name: term / 2 for name, term in terms.items()})
@@ -145,25 +103,6 @@ def _() -> None:
     change_network(without)
 
 
-@variant("residual read")
-def _() -> None:
-    """Features plus a gate, zero at the start, times what is recalled."""
-
-    def gated(net: DeepLab) -> DeepLab:
-        if net.memory is not None:
-            net.memory.gate = nn.Parameter(torch.zeros(net.memory.items.shape[1], 1, 1))
-        return net
-
-    change_network(gated)
-    original = CategoricalMemory.read
-
-    def read(self: CategoricalMemory, features: Tensor, items: Tensor, *, gumbel: bool = False) -> Reading:
-        reading = original(self, features, items, gumbel=gumbel)
-        return reading._replace(features=features + self.gate * reading.features)
-
-    CategoricalMemory.read = read
-
-
 @variant("keys not rectified")
 def _() -> None:
     rectified = F.relu
@@ -177,39 +116,6 @@ def _() -> None:
             F.relu = rectified
 
     CategoricalMemory.write = CategoricalMemory.forward = write
-
-
-@variant("items centred")
-def _() -> None:
-    """Cosines of pixels and items after the mean of all items was subtracted from both."""
-    original = CategoricalMemory.read
-
-    def read(self: CategoricalMemory, features: Tensor, items: Tensor, *, gumbel: bool = False) -> Reading:
-        centre = items.mean(dim=0)
-        unit = F.normalize(at_least_single(features), dim=1) - centre[:, None, None]
-        return original(self, unit, F.normalize(items - centre, dim=1), gumbel=gumbel)
-
-    CategoricalMemory.read = read
-
-
-@variant("centred memory")
-def _() -> None:
-    """Items are compared after their mean was subtracted: by pixels, with each other, and by the classifier."""
-    VARIANTS["items centred"]()
-
-    def centred(items: Tensor) -> Tensor:
-        return F.normalize(items - items.mean(dim=0), dim=1)
-
-    divergence, health = pinmem.divergence_loss, memory_health.cosines
-    pinmem.divergence_loss = lambda items: divergence(centred(items))
-    memory_health.cosines = lambda items: health(centred(items))
-
-    def hooked(net: DeepLab) -> DeepLab:
-        if net.memory is not None:
-            net.memory.classifier.register_forward_pre_hook(lambda _, args: (centred(args[0]),))
-        return net
-
-    change_network(hooked)
 
 
 class CosineClassifier(nn.Linear):

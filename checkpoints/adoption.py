@@ -111,9 +111,13 @@ def facts(config: Config) -> dict[str, str]:
         "normalisation (--image_in)": "each image by itself" if config.get("image_in") else "by ImageNet",
         "list of classes": ", ".join(classes.names) if classes else f"{config['num_classes']}",
         "width (--mem_dim)": f"{config['dim']}",
-        "memory (--memory, --mem_slot)": f"{memory['slots']} items" if memory else "",
+        "memory (--memory, --mem_slot, --mem_centred, --mem_residual)": described(memory) if memory else "",
         "auxiliary head (without one: --no_aux_loss)": "one" if config["aux"] else "",
     }
+
+
+def described(memory: Config) -> str:
+    return f"{memory['slots']} items" + "".join(f", {key}" for key in ("centred", "residual") if memory.get(key))
 
 
 def classes_in(config: Config) -> ClassSet | None:

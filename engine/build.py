@@ -26,7 +26,8 @@ from utils.processes import rank
 def network_config(options: NetworkOptions, classes: ClassSet, *, memory: bool) -> dict[str, Any]:
     """The description of a network that checkpoints hold; ``network_from`` rebuilds the network from it."""
     slots = options.slots or len(classes)
-    items = {"slots": slots, "dim": options.dim, "momentum": options.momentum, "read_temp": options.read_temp}
+    names = ("dim", "momentum", "read_temp", "centred", "residual")
+    items = {"slots": slots} | {name: getattr(options, name) for name in names}
     return {
         "arch": options.arch,
         "num_classes": len(classes),

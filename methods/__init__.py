@@ -24,17 +24,23 @@ class MLDGOptions:
 
     inner_lr: float = option(1e-3, "step of the look-ahead", type=FACTOR)
     inner_lr_anneal: bool = option(False, "step by a quarter of the learning rate, from the second iteration on")
+    meta_split: str = option(
+        "domains",
+        "what is divided into meta-train and meta-test: the domains, the images of each, or nothing (all: both)",
+        by_recipe=True,
+        choices=("domains", "images", "all"),
+    )
 
 
 @dataclass(frozen=True)
 class MemoryOptions:
     """Options of the memory's losses and of its reads in training."""
 
-    cohesion: float = option(0.02, "weight of feature cohesion", flag="mem_readloss", type=WEIGHT)
+    cohesion: float = option(0.02, "weight of feature cohesion", flag="mem_readloss", by_recipe=True, type=WEIGHT)
     divergence: float = option(0.4, "weight of memory divergence", flag="mem_divloss", type=WEIGHT)
     classification: float = option(0.2, "weight of item classification", flag="mem_clsloss", type=WEIGHT)
-    temperature: float = option(1.0, "temperature of feature cohesion", flag="mem_temp", type=FACTOR)
-    gumbel: bool = option(True, "no Gumbel noise in any memory read", flag="gumbel_off")
+    temperature: float = option(1.0, "temperature of feature cohesion", flag="mem_temp", by_recipe=True, type=FACTOR)
+    gumbel: bool = option(True, "no Gumbel noise in any memory read", flag="gumbel_off", by_recipe=True)
 
 
 @dataclass(frozen=True)

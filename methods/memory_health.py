@@ -37,8 +37,8 @@ def memory_health(memory: CategoricalMemory, features: Tensor, labels: Tensor) -
 @torch.no_grad()
 def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
     """The figures of ``memory_health`` from the sums over all pixels."""
-    items, (pixels, entropy), (labelled, own, _) = memory.items, sums.totals, sums.classes
-    cosine = cosines(items)
+    items, (pixels, entropy), (labelled, own, _) = memory.compared(memory.items), sums.totals, sums.classes
+    cosine = (items @ items.T)[~torch.eye(len(items), dtype=torch.bool, device=items.device)]
     guesses = memory.classifier(items).argmax(dim=1)
     recalled, recalled_squares, fused, fused_squares = sums.moments / pixels
     spread, whole = (recalled_squares - recalled**2).sum(), (fused_squares - fused**2).sum()
@@ -56,12 +56,11 @@ def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
 @torch.no_grad()
 def read_sums(memory: CategoricalMemory, features: Tensor, labels: Tensor) -> ReadSums:
     """The sums over the pixels of ``features`` (N,C,h,w) with ``labels`` (N,H,W)."""
-    items = memory.items
-    features = at_least_single(features)
-    reading = memory.read(features, items)
+    items, query = memory.compared(memory.items), memory.queries(features, memory.items)
+    reading = memory.read(at_least_single(features), memory.items)
     of_query, of_recalled = memory.fuse[0].weight.split(items.shape[1], dim=1)
     recalled = F.conv2d(F.conv2d(reading.weights, items.T[:, :, None, None]), of_recalled)
-    fused = F.conv2d(F.normalize(features, dim=1), of_query) + recalled
+    fused = F.conv2d(query, of_query) + recalled
     rows, columns = (nearest(labels.shape[axis], features.shape[axis], labels.device) for axis in (-2, -1))
     coarse = labels[:, rows[:, None], columns]
     slots = torch.arange(len(items), device=items.device)[:, None, None]
@@ -77,8 +76,3 @@ def read_sums(memory: CategoricalMemory, features: Tensor, labels: Tensor) -> Re
         moments += [count * mean, count * (variance + mean**2)]
     totals = torch.tensor([count, entropy.item()], dtype=torch.float64)
     return ReadSums(totals, torch.stack(classes).cpu().double(), torch.stack(moments))
-
-
-def cosines(items: Tensor) -> Tensor:
-    """The cosines between different items (S,C)."""
-    return (items @ items.T)[~torch.eye(len(items), dtype=torch.bool, device=items.device)]

@@ -93,6 +93,22 @@ class Method:
         return self.options.inner_lr
 
 
+def meta_parts(batch: Batch, split: str) -> tuple[Batch, Batch]:
+    """The pooled images for meta-train and for meta-test.
+
+    ``split`` 'domains': those of the domains with these roles, as in the paper.  'images': every other image of each
+    domain.  'all': both are the whole batch.
+    """
+    if split == "domains":
+        return batch.pool(~batch.meta_test), batch.pool(batch.meta_test)
+    whole = batch.pool()
+    if split == "all":
+        return whole, whole
+    halves = ((batch.images[:, first::2], batch.labels[:, first::2]) for first in (0, 1))
+    train, test = (whole._replace(images=x.flatten(0, 1), labels=y.flatten(0, 1)) for x, y in halves)
+    return train, test
+
+
 def call_with(module: nn.Module, state: Mapping[str, Tensor], *args: Any, prefix: str = "", **kwargs: Any) -> Any:
     """What ``module`` returns with the weights and buffers in ``state``, whose names begin with ``prefix``."""
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

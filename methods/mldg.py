@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from datasets.sampling.loaders import Batch
-from methods.method import Method, by_stage, call_with
+from methods.method import Method, by_stage, call_with, meta_parts
 from methods.objective import Terms
 
 
@@ -18,11 +18,12 @@ class MLDG(Method):
         w      <- SGD(w, g_train + g_test)
 
     First order: dw'/dw is taken as the identity, as in the authors' release of Pin the Memory.
-    ``batch.meta_test`` says which domains play meta-test in this iteration.
+    ``batch.meta_test`` says which domains play meta-test in this iteration.  ``meta_split`` may divide the images of
+    each domain instead, or take all images in both parts.
     """
 
     def step(self, batch: Batch) -> Terms:
-        train, test = batch.pool(~batch.meta_test), batch.pool(batch.meta_test)
+        train, test = meta_parts(batch, self.options.meta_split)
         inner, train_grads = self.accumulate(train, self.losses)
         ahead = self.look_ahead(train_grads)
         outer, test_grads = self.accumulate(test, lambda part: self.losses_at(ahead, part))

@@ -6,7 +6,7 @@ from torch import Tensor
 from datasets.sampling.loaders import Batch
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
 from methods.memory_health import memory_health
-from methods.method import Method, by_stage, call_with
+from methods.method import Method, by_stage, call_with, meta_parts
 from methods.objective import Terms
 from network.deeplab import SegOutput
 from utils.distributed import share
@@ -34,7 +34,7 @@ class PinMem(Method):
     """
 
     def step(self, batch: Batch) -> Terms:
-        train, test = batch.pool(~batch.meta_test), batch.pool(batch.meta_test)
+        train, test = meta_parts(batch, self.options.meta_split)
         inner, train_grads = self.accumulate(train, self.read_and_write_losses)
         ahead = self.look_ahead(train_grads)
         items = self.write_at(ahead, train)
@@ -47,7 +47,7 @@ class PinMem(Method):
         """L_read and L_write at the present weights and items."""
         memory = self.net.memory
         out = self.net(batch.images, gumbel=self.options.gumbel)
-        written = memory.write(out.features, batch.labels, memory.items)
+        written = memory.compared(memory.write(out.features, batch.labels, memory.items))
         with full_precision(written.device):
             divergence = divergence_loss(written)
             classification = classification_loss(memory.classifier(written))

@@ -27,6 +27,12 @@ class NetworkOptions:
     dim: int = option(256, "width of the features and of a memory item", flag="mem_dim", type=COUNT)
     decoder_dim: int | None = option(None, "width of the decoder (default: 256)", type=COUNT)
     momentum: float = option(0.8, "share of the old item in a write", flag="mem_momentum", type=SHARE)
-    read_temp: float = option(1.0, "temperature of the memory's read weights", type=FACTOR)
+    read_temp: float = option(1.0, "temperature of the memory's read weights", by_recipe=True, type=FACTOR)
+    centred: bool = option(
+        False, "compare pixels and items after the mean item was subtracted", flag="mem_centred", by_recipe=True
+    )
+    residual: bool = option(
+        False, "add what is recalled to the features, by a gate that starts at 0", flag="mem_residual", by_recipe=True
+    )
     image_in: bool = option(False, "normalise each image by its own mean and deviation, not by ImageNet's")
     pretrained_backbone: str = option("imagenet", "weights of the backbone: imagenet, none or a file")

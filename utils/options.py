@@ -12,13 +12,22 @@ from typing import Any
 IGNORE = 255  # the label of pixels that do not count
 
 
-def option(default: Any, help: str, *, flag: str | None = None, alias: str | None = None, **settings: Any) -> Any:
+def option(
+    default: Any,
+    help: str,
+    *,
+    flag: str | None = None,
+    alias: str | None = None,
+    by_recipe: bool = False,
+    **settings: Any,
+) -> Any:
     """A field with a flag, by default of the field's name; ``settings`` go to ``argparse``.
 
     A function as ``default`` computes it when it is needed.
     A bool is a switch: its flag turns on what is off by default, and off what is on.
+    ``by_recipe``: a recipe gives the value where the command line does not; a switch then has a flag --no-NAME too.
     """
-    metadata = {"flag": flag, "alias": alias, "settings": {"help": help, **settings}}
+    metadata = {"flag": flag, "alias": alias, "by_recipe": by_recipe, "settings": {"help": help, **settings}}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -37,7 +46,10 @@ def add_options(group: Any, options: type, *, without: Collection[str] = ()) -> 
             continue
         default = item.default if item.default is not MISSING else item.default_factory()
         settings = dict(item.metadata["settings"])
-        if isinstance(default, bool):
+        if item.metadata["by_recipe"]:
+            settings |= {"default": None, "help": f"{settings['help']} [recipe]"}
+            settings |= {"action": argparse.BooleanOptionalAction} if isinstance(default, bool) else {}
+        elif isinstance(default, bool):
             settings = {"action": "store_true", "default": False} | settings
         else:
             settings["default"] = list(default) if isinstance(default, tuple) else default

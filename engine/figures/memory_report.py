@@ -51,8 +51,8 @@ def write_memory_report(
     """Write ``report.json``, ``similarity.png`` and ``patches.png``, and log a table of each domain."""
     memory = predict.net.memory
     names = [*classes.names, *(f"item {k}" for k in range(len(classes), len(memory.items)))]
-    memories = changed_memories(memory.items)
-    cosines = memory.items @ memory.items.T
+    memories = changed_memories(memory)
+    cosines = memory.compared(memory.items) @ memory.compared(memory.items).T
     report = {**settings, "memory_read": "softmax", "items": {"names": names, "cosines": cosines.tolist()}}
     report["domains"], patches = {}, []
     for place, (name, images) in enumerate(options.domains().items()):
@@ -70,12 +70,13 @@ def write_memory_report(
     log.info(f"written to {out}")
 
 
-def changed_memories(items: Tensor) -> Memories:
-    """The changed versions of ``items`` (S,C).
+def changed_memories(memory: CategoricalMemory) -> Memories:
+    """The items, and their changed versions.
 
     A read does not depend on the order of the items: to exchange two of them would change nothing.
     """
-    cosines = (items @ items.T).fill_diagonal_(-math.inf)
+    items, compared = memory.items, memory.compared(memory.items)
+    cosines = (compared @ compared.T).fill_diagonal_(-math.inf)
     most_similar = cosines.argmax(dim=1).tolist()
     zeroed, replaced = ([items.clone() for _ in items] for _ in range(2))
     for k, other in enumerate(most_similar):

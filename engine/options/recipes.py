@@ -13,21 +13,28 @@ PUBLISHED_LENGTH = {  # (sources, arch) -> iterations that the release's scripts
     (("gtav", "gtav"), "DeepR50V3PlusD"): 23_033,
     (("gtav", "synthia", "idd"), "DeepR50V3PlusD"): 112_193,
 }
-DIFFERENCES = {  # flag: published, repaired
-    "meta_aug": ("first_domain", "role"),
-    "gumbel_eval": (1, 0),
-    "decay_horizon": (HORIZON, None),  # repaired: it follows the length of the run
-    "gtav_labels": ("colour", "ids"),
-    "mapillary_pad": ("road", "ignore"),
-    "sliding_counts": ("row", "pixel"),
-    "mem_init_batches": (743, 50),
-    "amp": ("off", "auto"),
+DIFFERENCES = {  # flag: published, repaired, tuned
+    "meta_aug": ("first_domain", "role", "role"),
+    "gumbel_eval": (1, 0, 0),
+    "decay_horizon": (HORIZON, None, None),  # else it follows the length of the run
+    "gtav_labels": ("colour", "ids", "ids"),
+    "mapillary_pad": ("road", "ignore", "ignore"),
+    "sliding_counts": ("row", "pixel", "pixel"),
+    "mem_init_batches": (743, 50, 50),
+    "amp": ("off", "auto", "auto"),
+    "gumbel_off": (False, False, True),
+    "read_temp": (1.0, 1.0, 0.1),
+    "mem_temp": (1.0, 1.0, 0.1),
+    "mem_readloss": (0.02, 0.02, 0.2),
+    "mem_centred": (False, False, True),
+    "mem_residual": (False, False, True),
+    "meta_split": ("domains", "domains", "all"),
 }
 RECIPES: dict[str, dict[str, Any]] = {
-    "published": {flag: published for flag, (published, _) in DIFFERENCES.items()},
-    "repaired": {flag: repaired for flag, (_, repaired) in DIFFERENCES.items() if repaired is not None},
+    name: {flag: values[place] for flag, values in DIFFERENCES.items() if values[place] is not None}
+    for place, name in enumerate(("published", "repaired", "tuned"))
 }
-RECIPE_HELP = "defaults of the flags marked [recipe]: as published, or repaired"
+RECIPE_HELP = "defaults of the flags marked [recipe]: as published, repaired, or tuned for a memory that helps"
 
 
 def apply_recipe(args: Namespace) -> None:
