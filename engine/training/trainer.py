@@ -152,7 +152,8 @@ class Trainer:
         pace = self.pace.lap(len(values))
         if self.run_log:
             self.run_log.write("pace", self.progress.iteration, pace)
-            self.log_health(self.method.health())
+            if self.timetable.log_due(self.progress.iteration):  # not where a signal stops the run
+                self.log_health(self.method.health())
         self.pending.clear()
         return {"loss": f"{fmean(map(sum, values)):.3f}", "waiting": f"{pace['waiting']:.0%}"}
 
