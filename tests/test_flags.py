@@ -55,3 +55,15 @@ def test_schedules() -> None:
 def test_a_method_by_name_or_by_the_flags_of_the_release(method: str, flags: str) -> None:
     assert options_of(f"--method {method}") == options_of(flags) == options_of(f"--method {method} {flags}")
     assert options_of(flags).method_name == method
+
+
+def test_the_tuned_recipe_changes_the_memory_and_the_meta_split() -> None:
+    repaired, tuned = (options_of(f"--method pinmem --recipe {name} --max_iter 9") for name in ("repaired", "tuned"))
+    assert repaired.network.read_temp == repaired.method.temperature == 1 and repaired.method.cohesion == 0.02
+    assert repaired.method.gumbel and repaired.method.meta_split == "domains"
+    assert not (repaired.network.centred or repaired.network.residual)
+    assert tuned.network.read_temp == tuned.method.temperature == 0.1 and tuned.method.cohesion == 0.2
+    assert tuned.network.centred and tuned.network.residual
+    assert not tuned.method.gumbel and tuned.method.meta_split == "all"
+    given = options_of("--method pinmem --recipe tuned --no-gumbel_off --no-mem_centred --read_temp 1 --max_iter 9")
+    assert given.method.gumbel and not given.network.centred and given.network.read_temp == 1

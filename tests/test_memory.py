@@ -198,3 +198,29 @@ def test_any_number_of_slots_and_a_colder_read() -> None:
     weights = memory.read(features, memory.items).weights
     assert weights.shape == (1, 7, 2, 3)
     assert (weights.argmax(1) == torch.arange(6).view(1, 2, 3)).all()
+
+
+def test_a_residual_read_starts_as_the_features() -> None:
+    memory = CategoricalMemory(5, dim=8, residual=True)
+    features = torch.rand(2, 8, 3, 4)
+    reading = memory.read(features, memory.items)
+    assert torch.equal(reading.features, features)
+    memory.gate.data.fill_(2)
+    replaced = memory.read(features, memory.items).features - features
+    plain = CategoricalMemory(5, dim=8)
+    plain.load_state_dict({key: value for key, value in memory.state_dict().items() if key != "gate"})
+    assert torch.allclose(replaced, 2 * plain.read(features, memory.items).features, atol=1e-6)
+
+
+def test_centred_items_spread_and_find_the_pixels_of_their_class() -> None:
+    """Rectified vectors with a large common part: plain cosines hardly tell them apart, centred ones do."""
+    torch.manual_seed(0)
+    classes = F.normalize(1 + torch.rand(6, 16), dim=1)
+    memory = CategoricalMemory(6, dim=16, centred=True)
+    memory.items.copy_(classes)
+    features = 3 * classes.T[None, :, :, None]  # a pixel of each class
+    plain, centred = classes @ classes.T, memory.compared(memory.items) @ memory.compared(memory.items).T
+    off_diagonal = ~torch.eye(6, dtype=torch.bool)
+    assert plain[off_diagonal].min() > 0.9 and centred[off_diagonal].mean() < 0
+    scores = memory.read(features, memory.items).scores[0, :, :, 0]
+    assert torch.allclose(scores, centred, atol=1e-5) and torch.equal(scores.argmax(dim=0), torch.arange(6))

@@ -50,7 +50,9 @@ def test_runs_log_it_and_warn_once(
     monkeypatch.setattr(trainer, "COLLAPSED", -1)
     line = f"--data_root {data} --dataset gtav synthia --val_dataset --arch DeepR18V3PlusD --pretrained_backbone none "
     line += "--crop_size 64 --bs_mult 2 --max_iter 3 --log_interval 1 --val_images 1 --mem_init_batches 1 --device cpu "
-    train.main([*line.split(), "--method", "pinmem", "--exp_root", str(tmp_path), "--num_workers", "0"])
+    train.main(
+        [*line.split(), "--method", "pinmem", "--recipe", "tuned", "--exp_root", str(tmp_path), "--num_workers", "0"]
+    )
     rows = [json.loads(row) for row in next(tmp_path.rglob("metrics.jsonl")).read_text().splitlines()]
     memory = [row for row in rows if row["kind"] == "memory"]
     assert [row["iteration"] for row in memory] == [1, 2, 3]

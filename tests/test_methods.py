@@ -33,6 +33,21 @@ def test_every_method_learns(name: str) -> None:
     assert not any(torch.equal(old, new) for old, new in zip(before, method.net.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(
+    ("split", "passes"), [("domains", [[0, 1], [2, 3]]), ("images", [[0, 2], [1, 3]]), ("all", [[0, 1, 2, 3]] * 2)]
+)
+@pytest.mark.parametrize("name", ["mldg", "pinmem"])
+def test_what_is_divided_into_meta_train_and_meta_test(name: str, split: str, passes: list[list[int]]) -> None:
+    """The images of two domains, two each, that the first and the second pass of the network see."""
+    method, batch = tiny_method(name, meta_split=split), random_batch()
+    received: list[Tensor] = []
+    method.net.register_forward_pre_hook(lambda module, inputs: received.append(inputs[0]))
+    method.step(batch)
+    flat = batch.images.flatten(0, 1)
+    seen = [[index for index in range(4) if any(torch.equal(flat[index], x) for x in images)] for images in received]
+    assert seen == passes
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pixels_without_a_label_do_no_harm(name: str) -> None:
     method = tiny_method(name)

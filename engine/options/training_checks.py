@@ -69,8 +69,6 @@ def check_sampling(options: TrainingOptions) -> None:
         refuse_if(single, "--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
         joined = "--image_uniform_sampling: --mldg needs images of every domain in each iteration; drop either"
         refuse_if(options.sampling.joined, joined)
-        halved = options.method.meta_split == "images" and options.sampling.batch_size < 2 * options.step.parts
-        refuse_if(halved, f"--meta_split images: halves --bs_mult; give {2 * options.step.parts} or more")
 
 
 def check_network(options: TrainingOptions) -> None:
