@@ -99,7 +99,7 @@ def draw_real(root: Path, real: Path, sizes: Mapping[str, tuple[int, int]]) -> N
 SMALL = (
     "--arch DeepR18V3PlusD --output_stride 16 --decoder_dim 64 --crop_size 96 --scale_min 0.75 --scale_max 1.5 "
     "--bs_mult 3 --max_iter 300 --val_interval 75 --val_images 12 --save_interval 300 --keep 1 --mem_init_batches 10 "
-    "--gblur --color_aug 0.5 --num_workers 0 --no_check --mapillary_crop 0 --device cpu"
+    "--lr_schedule poly --gblur --color_aug 0.5 --num_workers 0 --no_check --mapillary_crop 0 --device cpu"
 )
 LARGE = (  # the release's learning rate, augmentation and images per domain
     "--arch DeepR50V3PlusD --crop_size 256 --bs_mult 4 --val_images 12 --save_interval 3000 --keep 1 --gblur "
@@ -162,39 +162,38 @@ DIAGNOSIS = {
     "PinMem, residual": Row(f"{PINMEM} --mem_residual"),
     "PinMem, images divided": Row(f"{PINMEM} --meta_split images"),
     "PinMem, all images in both passes": Row(f"{PINMEM} --meta_split all"),
+    "PinMem, strong jitter for none": Row(f"{PINMEM} --meta_aug none"),
+    "PinMem, mean of the gradients": Row(f"{PINMEM} --meta_mean"),
     "PinMem, look-ahead .01": Row(f"{META} --memory --inner_lr 0.01"),
     **{
         f"PinMem, {name}": Row(PINMEM, (name,))
         for name in (
-            "strong jitter for none", "strong jitter for all", "gradients averaged", "meta-test weight .5",
+            "strong jitter for all", "meta-test weight .5",
             "running statistics in meta-test", "no batch norm in pooling", "keys not rectified", "classifier by cosine",
             "memory after 100 iterations",
         )
     },
 }  # fmt: skip
 
-HELPED = f"--memory {SHARP} --mem_centred --mem_residual"
+SHARP_RESIDUAL = f"--memory {SHARP} --mem_residual"
+HELPED = f"{SHARP_RESIDUAL} --mem_centred"
 COMBINATIONS = {
+    "memory, sharp, residual": Row(SHARP_RESIDUAL),
+    "memory, sharp, centred, residual": Row(HELPED),
+    "PinMem, tuned": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10"),
+    "PinMem, tuned, not centred": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --no-mem_centred"),
+    "PinMem, tuned, sum of gradients": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --no-meta_mean"),
+    "PinMem, tuned, strong jitter": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_aug role"),
+    "PinMem, tuned, images divided": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_split images"),
+    "PinMem, tuned, domains divided": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_split domains"),
+    "MLDG, tuned": Row(f"{META} --recipe tuned"),
     "baseline, learning rate doubled": Row("--lr {double_lr}"),
     "baseline, six images per domain": Row("--bs_mult 6"),
-    "memory, sharp, centred": Row(f"--memory {SHARP} --mem_centred"),
-    "memory, sharp, residual": Row(f"--memory {SHARP} --mem_residual"),
-    "memory, sharp, centred, residual": Row(HELPED),
-    "PinMem, sharp, centred, residual": Row(f"{META} {HELPED}"),
-    "the same, all images in both passes": Row(f"{META} {HELPED} --meta_split all"),
-    "the same, no strong jitter": Row(f"{META} {HELPED} --meta_split all", ("strong jitter for none",)),
-    "the same, gradients averaged": Row(
-        f"{META} {HELPED} --meta_split all", ("strong jitter for none", "gradients averaged")
-    ),
-    "PinMem, sharp, centred, residual, images divided": Row(
-        f"{META} {HELPED} --meta_split images", ("strong jitter for none",)
-    ),
-    "MLDG, all images in both passes": Row(f"{META} --meta_split all", ("strong jitter for none",)),
 }
 FOR_ANY = ("random photometric operations", "PASTA", "MixStyle", "averaged weights", "frozen stem")
 HELP = {
     f"{method}{f', {name}' if name else ''}": Row(f"{flags} {more}".strip(), variants, scales)
-    for method, flags in {"baseline": "", "MLDG": META, "memory, sharp": f"--memory {SHARP}"}.items()
+    for method, flags in {"baseline": "", "MLDG": META, "memory, sharp, centred, residual": HELPED}.items()
     for name, more, variants, scales in (
         ("", "", (), (1.0,)),
         *((name, "", (name,), (1.0,)) for name in FOR_ANY),

@@ -42,31 +42,12 @@ def after(owner: Any, name: str, change: Callable[[Any], Any]) -> None:
     setattr(owner, name, lambda *args, **kwargs: change(original(*args, **kwargs)))
 
 
-def with_jitter(hard: bool) -> None:
-    def jittered(requests: list[Request]) -> list[Request]:
-        return [request._replace(hard=hard) for request in requests]
-
-    after(IterationSampler, "requests", jittered)
-
-
-@variant("strong jitter for none")
-def _() -> None:
-    with_jitter(False)
-
-
 @variant("strong jitter for all")
 def _() -> None:
-    with_jitter(True)
+    def jittered(requests: list[Request]) -> list[Request]:
+        return [request._replace(hard=True) for request in requests]
 
-
-@variant("gradients averaged")
-def _() -> None:
-    original = Method.apply
-
-    def apply(self: Method, *gradients: list[Tensor]) -> None:
-        original(self, *([grad / len(gradients) for grad in part] for part in gradients))
-
-    Method.apply = apply
+    after(IterationSampler, "requests", jittered)
 
 
 @variant("meta-test weight .5")

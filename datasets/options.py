@@ -89,6 +89,8 @@ class SamplingOptions:
     class_uniform_epochs: int = option(10_000, "epochs with class-uniform samples", flag="max_cu_epoch", type=ANY)
     epoch_size: int = option(2975, "images per domain in an epoch", type=COUNT)
     meta_aug: str | None = option(
-        None, "domains with strong colour jitter: meta-test or the first [recipe]", choices=("role", "first_domain")
+        None,
+        "domains with strong colour jitter: meta-test, the first, or none [recipe]",
+        choices=("role", "first_domain", "none"),
     )
     skip_bad: int = option(0, "replace up to N images that cannot be read; one more stops the run", type=ANY)

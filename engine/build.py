@@ -94,7 +94,7 @@ def training_batches(options: TrainingOptions, domains: Domains, device: torch.d
         start=start,
         stop=options.run.max_iter if start >= 0 else 0,
         meta=mldg,
-        meta_aug=options.sampling.meta_aug if mldg else None,
+        meta_aug=options.sampling.meta_aug if mldg else "none",
         workers=options.machine.workers,
         pin_memory=device.type == "cuda",
     )

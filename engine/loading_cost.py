@@ -46,7 +46,8 @@ def augmentation_cost(options: TrainingOptions) -> float:
     """Milliseconds to augment a sample, on average over those with and without strong jitter."""
     augmentation, strong = options.augmentation, 0.0  # share of the samples with strong jitter and blur
     if options.entry.mldg:
-        strong = 0.5 if options.sampling.meta_aug == "role" else 1 / len(options.run.sources)
+        shares = {"role": 0.5, "first_domain": 1 / len(options.run.sources), "none": 0.0}
+        strong = shares[options.sampling.meta_aug]
     jitter = 0.5 * JITTER if augmentation.color_aug else 0
     blur = BILATERAL if augmentation.bblur else BLUR if augmentation.gblur else 0
     colours = strong * (JITTER + BLUR) + (1 - strong) * (jitter + blur)

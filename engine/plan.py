@@ -66,8 +66,8 @@ def data_lines(options: TrainingOptions) -> Iterator[str]:
         yield f"source      {dataset.name}: {count(pairs)}, {epochs:,.2f} epochs"
         yield from whereabouts(pairs)
     if options.entry.mldg:
-        jittered = "the meta-test domains" if sampling.meta_aug == "role" else f"{datasets[0].name}, always"
-        yield f"roles       drawn anew in every iteration; strong jitter: {jittered}"
+        jittered = {"role": "the meta-test domains", "first_domain": f"{datasets[0].name}, always", "none": "none"}
+        yield f"roles       drawn anew in every iteration; strong jitter: {jittered[sampling.meta_aug]}"
     yield loading_line(options)
 
 

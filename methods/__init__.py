@@ -30,6 +30,7 @@ class MLDGOptions:
         by_recipe=True,
         choices=("domains", "images", "all"),
     )
+    meta_mean: bool = option(False, "step along the mean of both gradients, not along their sum", by_recipe=True)
 
 
 @dataclass(frozen=True)

@@ -66,10 +66,12 @@ class Method:
             terms = {name: term + more[name].detach() for name, term in terms.items()}
         return terms, all_sums(grads, like=self.params.values())
 
-    def apply(self, *gradients: list[Tensor]) -> None:
-        """One step of the optimizer along the sum of ``gradients``, and one step of the schedule."""
+    def apply(self, *gradients: list[Tensor], mean: bool = False) -> None:
+        """One step of the optimizer along the sum of ``gradients``, or their ``mean``, and one step of the schedule."""
         for param, *parts in zip(self.params.values(), *gradients, strict=True):
             param.grad = reduce(Tensor.add_, parts)
+            if mean:
+                param.grad.div_(len(parts))
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()

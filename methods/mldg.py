@@ -27,7 +27,7 @@ class MLDG(Method):
         inner, train_grads = self.accumulate(train, self.losses)
         ahead = self.look_ahead(train_grads)
         outer, test_grads = self.accumulate(test, lambda part: self.losses_at(ahead, part))
-        self.apply(train_grads, test_grads)
+        self.apply(train_grads, test_grads, mean=self.options.meta_mean)
         return by_stage(inner, outer)
 
     def losses(self, batch: Batch) -> Terms:

@@ -39,7 +39,7 @@ class PinMem(Method):
         ahead = self.look_ahead(train_grads)
         items = self.write_at(ahead, train)
         outer, test_grads = self.accumulate(test, lambda part: self.reading_losses_at(ahead, items, part))
-        self.apply(train_grads, test_grads)
+        self.apply(train_grads, test_grads, mean=self.options.meta_mean)
         self.absorb(train)
         return by_stage(inner, outer)
 

@@ -88,11 +88,11 @@ def test_meta_split_is_a_fair_cut() -> None:
 
 
 @pytest.mark.parametrize("meta", [False, True])
-@pytest.mark.parametrize("meta_aug", ["role", "first_domain", None])
-def test_strong_jitter(meta: bool, meta_aug: str | None) -> None:
+@pytest.mark.parametrize("meta_aug", ["role", "first_domain", "none"])
+def test_strong_jitter(meta: bool, meta_aug: str) -> None:
     for batch in IterationSampler(3, 2, 0, 20, seed=0, meta=meta, meta_aug=meta_aug):
         roles = [request.meta_test for request in batch]
-        expected = {"role": roles, "first_domain": [True] * 2 + [False] * 4, None: [False] * 6}[meta_aug]
+        expected = {"role": roles, "first_domain": [True] * 2 + [False] * 4, "none": [False] * 6}[meta_aug]
         assert [request.hard for request in batch] == expected and any(roles) == meta
 
 

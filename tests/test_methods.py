@@ -48,6 +48,18 @@ def test_what_is_divided_into_meta_train_and_meta_test(name: str, split: str, pa
     assert seen == passes
 
 
+@pytest.mark.parametrize("name", ["mldg", "pinmem"])
+def test_the_mean_of_both_gradients_halves_the_step(name: str) -> None:
+    steps = []
+    for mean in (False, True):
+        method = tiny_method(name, meta_mean=mean, gumbel=False)
+        before = [param.clone() for param in method.net.parameters()]
+        method.step(random_batch())
+        steps.append([new - old for old, new in zip(before, method.net.parameters(), strict=True)])
+    for whole, half in zip(*steps, strict=True):
+        assert torch.allclose(whole / 2, half, atol=1e-7)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pixels_without_a_label_do_no_harm(name: str) -> None:
     method = tiny_method(name)

@@ -177,7 +177,7 @@ def train_loader(
     start: int,
     stop: int,
     meta: bool = False,
-    meta_aug: str | None = None,
+    meta_aug: str = "none",
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:

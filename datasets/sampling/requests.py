@@ -45,7 +45,7 @@ class IterationSampler:
     stop: int
     seed: int
     meta: bool = False  # whether domains are split into meta-train and meta-test
-    meta_aug: str | None = None  # strong jitter for 'role' (meta-test), for 'first_domain' always, or for none
+    meta_aug: str = "none"  # strong jitter for 'role' (meta-test), for 'first_domain' always, or for 'none'
 
     def __post_init__(self) -> None:
         self.requests(self.start)  # raises here, rather than in a worker, if there are too few domains
@@ -54,7 +54,7 @@ class IterationSampler:
         """The D*N requests of one iteration."""
         none = [False] * self.num_domains
         roles = meta_split(self.num_domains, self.seed, iteration) if self.meta else none
-        hard = {"role": roles, "first_domain": [True, *none[1:]], None: none}[self.meta_aug]
+        hard = {"role": roles, "first_domain": [True, *none[1:]], "none": none}[self.meta_aug]
         return [
             Request(iteration, domain, slot, hard[domain], roles[domain])
             for domain in range(self.num_domains)

@@ -14,7 +14,7 @@ PUBLISHED_LENGTH = {  # (sources, arch) -> iterations that the release's scripts
     (("gtav", "synthia", "idd"), "DeepR50V3PlusD"): 112_193,
 }
 DIFFERENCES = {  # flag: published, repaired, tuned
-    "meta_aug": ("first_domain", "role", "role"),
+    "meta_aug": ("first_domain", "role", "none"),
     "gumbel_eval": (1, 0, 0),
     "decay_horizon": (HORIZON, None, None),  # else it follows the length of the run
     "gtav_labels": ("colour", "ids", "ids"),
@@ -29,6 +29,7 @@ DIFFERENCES = {  # flag: published, repaired, tuned
     "mem_centred": (False, False, True),
     "mem_residual": (False, False, True),
     "meta_split": ("domains", "domains", "all"),
+    "meta_mean": (False, False, True),
 }
 RECIPES: dict[str, dict[str, Any]] = {
     name: {flag: values[place] for flag, values in DIFFERENCES.items() if values[place] is not None}
