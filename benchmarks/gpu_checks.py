@@ -84,7 +84,7 @@ def gradient(net: DeepLab, crop: int, device: torch.device, amp: str, dtype: tor
     batch = Batch(images.to(device, dtype), labels.to(device), torch.tensor([False, False]))
     sums: dict[str, Tensor] = {}
 
-    def keep(*gradients: list[Tensor]) -> None:
+    def keep(*gradients: list[Tensor], mean: bool = False) -> None:
         sums.update(zip(method.params, (sum(each) for each in zip(*gradients, strict=True)), strict=True))
 
     method.apply = keep  # the weights stay

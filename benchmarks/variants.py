@@ -220,8 +220,8 @@ def _() -> None:
     apply, save = Method.apply, trainer.save_numbered
     averages: dict[str, Tensor] = {}
 
-    def averaged_apply(self: Method, *gradients: list[Tensor]) -> None:
-        apply(self, *gradients)
+    def averaged_apply(self: Method, *gradients: list[Tensor], **settings: bool) -> None:
+        apply(self, *gradients, **settings)
         for name, value in self.net.state_dict().items():
             if name not in averages or not value.is_floating_point():
                 averages[name] = value.clone()
