@@ -97,7 +97,7 @@ def test_flags_against_what_our_file_holds(
     [
         ("theirs", "--arch DeepR50V3PlusD", "another network (--arch): there DeepR18V3PlusD, here DeepR50V3PlusD"),
         ("theirs", "--wt_layer 0 0 4 4 4 0 0", "--wt_layer): there 0 0 0 0 0 0 0, here 0 0 4 4 4 0 0"),
-        ("theirs", "--memory --mem_slot 20", "--mem_slot): there 19 items, here 20 items"),
+        ("theirs", "--memory --mem_slot 20", "--mem_residual): there 19 items, here 20 items"),
         ("theirs", "--memory --mem_dim 64", "--mem_dim): there 256, here 64"),
         ("seven", "", "classes: there 7, here road, "),
         ("ours", "--memory", "another auxiliary head (without one: --no_aux_loss): there none, here one"),
