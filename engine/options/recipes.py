@@ -35,7 +35,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     name: {flag: values[place] for flag, values in DIFFERENCES.items() if values[place] is not None}
     for place, name in enumerate(("published", "repaired", "tuned"))
 }
-RECIPE_HELP = "defaults of the flags marked [recipe]: as published, repaired, or tuned for a memory that helps"
+RECIPE_HELP = "defaults of the flags marked [recipe]: as published, repaired, or tuned for short runs"
 
 
 def apply_recipe(args: Namespace) -> None:
