@@ -8,7 +8,6 @@ from datasets.registry import spec
 from engine.loading_cost import augmentation_cost, decoding_cost, loading_line
 from engine.options.training_command import parse_training
 from support.prepared_data import run
-from utils.processes import own_cores
 
 
 @pytest.mark.parametrize(
@@ -50,12 +49,3 @@ def test_cost_of_reading(data: Path, tmp_path: Path) -> None:
     for name, root, rate in (("gtav", data, 24), ("mapillary", data, 6), ("gtav", tmp_path, 4)):
         cost = decoding_cost(root, spec(name), spec(name).pairs(root, "train")[0])
         assert cost == pytest.approx(rate * 0.128 * 0.064)
-
-
-@pytest.mark.parametrize(("processes", "cores", "workers"), [(1, 16, 8), (4, 4, 3), (32, 1, 1)])
-def test_processes_of_a_machine_share_its_cores(
-    processes: int, cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    assert own_cores() == cores and parse_training([]).machine.workers == workers
