@@ -189,6 +189,11 @@ COMBINATIONS = {
     "MLDG, tuned": Row(f"{META} --recipe tuned"),
     "baseline, learning rate doubled": Row("--lr {double_lr}"),
     "baseline, six images per domain": Row("--bs_mult 6"),
+    "memory, sharp, residual, six images": Row(f"{SHARP_RESIDUAL} --bs_mult 6"),
+    "memory, sharp, centred, residual, six images": Row(f"{HELPED} --bs_mult 6"),
+    "PinMem, tuned, six images": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6"),
+    "memory, sharp, centred, residual, cohesion 1": Row(f"{HELPED} --mem_readloss 1"),
+    "memory, sharp, centred, residual, temperatures .05": Row(f"{HELPED} --read_temp 0.05 --mem_temp 0.05"),
 }
 FOR_ANY = ("random photometric operations", "PASTA", "MixStyle", "averaged weights", "frozen stem")
 HELP = {
