@@ -9,6 +9,7 @@ from PIL import Image
 
 from datasets import packed
 from datasets.decoding import picture_size, read_image, read_pair
+from datasets.disk.layouts import is_hidden
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
@@ -44,7 +45,7 @@ class LabelledImages:
 
 
 class ImageFolder:
-    """The images of a folder and its subfolders, sorted, or one image file; ``skipped`` lists the other files.
+    """The visible images below a folder, sorted, or one image file; ``skipped`` lists the other visible files.
 
     The folders ``apart_from`` are passed over; ``limit`` > 0 keeps the first images.
     """
@@ -53,7 +54,8 @@ class ImageFolder:
         path = Path(path).expanduser()
         self.root = path if path.is_dir() else path.parent
         apart = [folder.resolve() for folder in apart_from]
-        files = sorted(file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+        below = (file for file in path.rglob("*") if not any(map(is_hidden, file.relative_to(path).parts)))
+        files = sorted(file for file in (below if path.is_dir() else [path]) if file.is_file())
         files = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in apart)]
         images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         self.paths = images[: limit or None]

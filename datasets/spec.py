@@ -1,5 +1,6 @@
 """A labelled data set on disk: its facts, and the search for its images and labels."""
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.decoding import LabelFormat, picture_size
-from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, pair, some
+from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, is_hidden, pair, some
 from datasets.disk.splits import FEW, Division, by_list, by_rule, by_split_mat
 from datasets.labels import STANDARD, ClassSet
 from utils.errors import UsageError
@@ -70,7 +71,7 @@ class DatasetSpec(LabelFormat):
         parts = self.find(root, split)
         pairing = self.pairing(parts, split)
         total = len(pairing.samples) + len(pairing.bare)
-        self._refuse_many(pairing.bare, total, split, "has no label", "complete the labels or take these images away")
+        self._refuse_many(pairing.bare, total, split, "has no label", self.remedy_without(pairing.bare))
         division = self.divide(pairing.samples, parts, split)
         samples, notes = self._usable(division.samples, split)
         if not samples:
@@ -122,6 +123,14 @@ class DatasetSpec(LabelFormat):
         everything = self.lists and not parts[0].layout.flat
         wanted = [(part, name) for part in parts for name in (part.layout.splits if everything else [split])]
         return pair([(part, *part.images(name)) for part, name in wanted])
+
+    def remedy_without(self, bare: Sequence[Sample]) -> str:
+        """What to do about images without labels; names what lies there instead of the labels' folder."""
+        for missing in bare[0].label.parents if bare else ():
+            if missing.parent.is_dir() and not missing.is_dir():
+                there = some(sorted(name for name in os.listdir(missing.parent) if not is_hidden(name)), 3) or "nothing"
+                return f"{missing.parent} has {there}, but no {missing.name}: complete the labels"
+        return "complete the labels or take these images away"
 
     def _refuse_many(self, samples: Sequence[Sample], total: int, split: str, fault: str, remedy: str) -> None:
         """UsageError if more than a few of the ``total`` images of a split have a fault."""

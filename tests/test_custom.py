@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from datasets.images import LabelledImages
 from datasets.labels import IGNORE
 from datasets.own.custom import is_among, lasting_name
 from datasets.registry import spec, titles
-from support.own_data import SIZE, write_own
+from support.own_data import SIZE, write_classes, write_own
 from support.prepared_data import FORMS, run
 from utils.errors import UsageError
 
@@ -37,6 +38,43 @@ def test_any_label_without_losses(tmp_path: Path, label: str) -> None:
     pairs = spec(f"custom:{home}").pairs(home, "val")
     assert [(pair.label.name, pair.name) for pair in pairs] == [(f"y{label}", "deep_y"), (f"x.1{label}", "x.1")]
     assert not pairs.notes
+
+
+@pytest.mark.parametrize("names", ["img_{}.png mask_{}.png", "{}_rgb.jpg {}_gt_ids.png", "a_{}_b.png c_{}_d.gif"])
+def test_names_that_replace_parts(tmp_path: Path, names: str) -> None:
+    image, label = (Path(name) for name in names.split())
+    write_own(tmp_path / "i", ["x/1", "x/2", "3"])
+    for folder, form in (("images", image), ("labels", label)):
+        for path in [*(tmp_path / "i" / folder).rglob("*.png")]:
+            target = (
+                tmp_path / folder / path.relative_to(tmp_path / "i" / folder).with_name(form.name.format(path.stem))
+            )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(path).save(target)
+    parts = [part for form in (image, label) for part in form.stem.split("{}")]
+    with pytest.raises(UsageError, match=f"has no label .*{image.stem.format(3)}.png .* say how by image_prefix, "):
+        stems(tmp_path)
+    keys = ("image_prefix", "image_suffix", "label_prefix", "label_suffix")
+    write_classes(tmp_path, "".join(f"{key}: '{part}'\n" for key, part in zip(keys, parts, strict=True) if part))
+    pairs = spec(f"custom:{tmp_path}").pairs("", "val")
+    assert [pair.label.name for pair in pairs] == [label.name.format(name) for name in "312"] and not pairs.notes
+
+
+@pytest.mark.parametrize(("image", "label", "listed"), [("NFC", "NFD", "NFD"), ("NFD", "NFC", "NFC")])
+def test_names_that_look_alike_are_alike(tmp_path: Path, image: str, label: str, listed: str) -> None:
+    home = write_own(tmp_path, ["a", "b"])
+    image, label, listed = (unicodedata.normalize(form, "Straße_é") for form in (image, label, listed))
+    (home / "images" / "a.png").rename(home / "images" / f"{image}.png")
+    (home / "labels" / "a.png").rename(home / "labels" / f"{label}.png")
+    (home / "val.txt").write_text(f"{listed}.png\n")
+    (pair,) = spec(f"custom:{home}").pairs("", "val")
+    assert (pair.image.stem, pair.label.stem, pair.name) == (image, label, "Straße_é")
+
+
+def test_files_of_the_system_are_never_read(tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["a", "._a", "__MACOSX/a", ".ipynb_checkpoints/a-checkpoint"])
+    pairs = spec(f"custom:{home}").pairs("", "val")
+    assert [pair.name for pair in pairs] == ["a"] and not pairs.notes
 
 
 def test_lists_divide(tmp_path: Path) -> None:

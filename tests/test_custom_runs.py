@@ -11,6 +11,7 @@ from PIL import Image
 
 import eval as evaluation
 import train as training
+from engine.options.training_command import parse_training
 from support.own_data import write_classes, write_own
 from support.snapshots import write_snapshot
 from tools import compare, visualise
@@ -72,6 +73,17 @@ def test_a_run_has_the_classes_of_its_data(home: Path, capsys: pytest.CaptureFix
     assert (sample == (200, 0, 0)).all(1).mean() > 0.05  # its labels, in own colours
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {row["domain"] for row in rows if row["kind"] == "validation"} == {"city", "b_city"}
+
+
+def test_defaults_are_the_sources(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The usual domains, which nobody has named, have other classes."""
+    training.main([*flags(home, "--plan", "--max_iter", "5")[1:]])
+    printed = capsys.readouterr()
+    assert "note: no --val_dataset, so only held-out images of the sources are validated" in printed.err
+    assert "b_city (seen)" in printed.out and "unseen" not in printed.out
+    assert list(score(home, tmp_path)["domains"]) == ["city", "b_city"]
+    assert "note: no --dataset, so the sources are taken: custom:" in capsys.readouterr().err
+    assert parse_training(["--dataset", "idd", "--data_root", str(home)]).run.targets[0] == "cityscapes"
 
 
 def test_results_and_pictures_have_the_classes(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

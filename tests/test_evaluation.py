@@ -41,7 +41,7 @@ def options_of(line: str) -> EvaluationOptions:
 
 def test_defaults_and_recipes() -> None:
     usual, published = options_of(""), options_of("--recipe published")
-    assert usual.subject.datasets == ("cityscapes",)
+    assert usual.subject.datasets == ()  # the checkpoint decides
     assert usual.snapshot.wt_layer is None and (usual.inference.crop_size, usual.inference.overlap) == (768, 1 / 3)
     assert (usual.inference.counts, usual.scoring.gumbel_eval) == ("pixel", 0)
     assert (published.inference.counts, published.scoring.gumbel_eval) == ("row", 1)
@@ -53,7 +53,7 @@ def test_defaults_and_recipes() -> None:
 
 def test_images_without_labels(capsys: pytest.CaptureFixture) -> None:
     folder = parse_evaluation(["--snapshot", "x.pth", "--dataset", "video_folder", "--videopath", "my images"])
-    assert folder.subject.datasets is None and folder.subject.images == Path("my images")
+    assert not folder.subject.datasets and folder.subject.images == Path("my images")
     assert not capsys.readouterr().err
     with pytest.raises(SystemExit):
         parse_evaluation([])

@@ -38,7 +38,10 @@ def pictures(tmp_path: Path) -> Path:
     turned[0x0112] = 6
     Image.fromarray(rng.integers(0, 256, (30, 60, 3), dtype=np.uint8)).save(root / "turned.jpg", exif=turned)
     (root / "broken.jpg").write_bytes((root / "a.jpg").read_bytes()[:200])
-    for name in ("notes.txt", "deep/film.mp4", "Thumbs.db"):
+    for name in ("._a.jpg", "__MACOSX/b.jpg", "deep/.ipynb_checkpoints/c-checkpoint.png"):  # of the system: never read
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes((root / "a.jpg").read_bytes())
+    for name in ("notes.txt", "deep/film.mp4", "Thumbs.db", ".DS_Store"):
         (root / name).write_text("no image")
     return root
 

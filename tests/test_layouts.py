@@ -120,7 +120,7 @@ def test_files_without_partner_are_left_out(tmp_path: Path) -> None:
         put(home / f"images/10k/train/{index}.jpg")
         put(home / f"labels/sem_seg/masks/train/{index}.png")
     (home / "labels/sem_seg/masks/train/7.png").rename(home / "labels/sem_seg/masks/train/x.png")
-    for hidden in ("images/10k/train/._1.jpg", "labels/sem_seg/masks/train/._1.png"):
+    for hidden in ("images/10k/train/._1.jpg", "labels/sem_seg/masks/train/._1.png", "images/10k/.x/1.jpg"):
         put(home / hidden)  # as some systems put into archives
     pairs = spec("bdd100k").pairs(tmp_path, "train")
     names = [sample.name for sample in pairs]
@@ -133,6 +133,14 @@ def test_files_without_partner_are_left_out(tmp_path: Path) -> None:
         (home / f"labels/sem_seg/masks/train/{index}.png").unlink()
     with pytest.raises(UsageError, match=r"0\.jpg: has no label .*0\.png \(3 of 40 images of bdd100k train"):
         spec("bdd100k").pairs(tmp_path, "train")
+
+
+def test_hidden_folders_are_not_read(tmp_path: Path) -> None:
+    for kind in ("images", "labels"):
+        for name in ("00001", "x/00002", ".ipynb_checkpoints/00001-checkpoint", "__MACOSX/x/00003"):
+            put(tmp_path / f"GTAV/{kind}/train/{name}.png")
+    pairs = spec("gtav").pairs(tmp_path, "train")
+    assert [sample.name for sample in pairs] == ["00001", "x_00002"] and not pairs.notes
 
 
 def test_pairs_of_two_sizes_are_left_out(tmp_path: Path) -> None:
@@ -164,6 +172,10 @@ def test_mistakes_name_the_remedy(tmp_path: Path) -> None:
         bdd100k.pairs(tmp_path, "test")
     with pytest.raises(UsageError, match="cityscapes, gtav, synthia, bdd100k, mapillary, idd"):
         spec("gta")
+    put(tmp_path / "colours/bdd100k/images/10k/val/a.jpg")
+    put(tmp_path / "colours/bdd100k/labels/sem_seg/colormaps/val/a.png")
+    with pytest.raises(UsageError, match=r"labels/sem_seg has colormaps, but no masks: complete the labels"):
+        bdd100k.pairs(tmp_path / "colours", "val")
     put(tmp_path / "mapillary/training/images/a.jpg")
     put(tmp_path / "mapillary/training/v2.0/labels/a.png")
     with pytest.raises(UsageError, match=r"mapillary: holds the labels of v2\.0 only.*v1\.2/labels"):

@@ -1,5 +1,7 @@
 """Errors that a program answers with one line instead of a traceback."""
 
+MOST = 2000  # characters of a message, whatever a file holds
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; some libraries add advice below it."""
@@ -14,7 +16,8 @@ class UsageError(Exception):
 
     def __init__(self, message: str) -> None:
         # A data loader rebuilds a worker's error from the text of its traceback; the message is at the end of that.
-        super().__init__(message.rpartition(f"{__name__}.UsageError: ")[2].rstrip())
+        line = " ".join(message.rpartition(f"{__name__}.UsageError: ")[2].split("\n")).rstrip()
+        super().__init__(line if len(line) <= MOST else f"{line[: MOST // 2 - 5]} ... {line[-MOST // 2 :]}")
 
 
 class CommonError(UsageError):

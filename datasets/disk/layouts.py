@@ -1,6 +1,7 @@
 """Where the images of a data set lie in a folder, and which label belongs to which image."""
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,9 +66,9 @@ class Part(NamedTuple):
         return (first[0], sorted(self._glob(first[0]))) if first else ("", [])
 
     def _glob(self, name: str) -> Iterator[Path]:
-        """The images of a split without hidden files, which some systems put into archives (._00001.png)."""
+        """The visible images of a split."""
         images = self.home.glob(self.layout.images.format(split=name))
-        return (path for path in images if path.name[0] != ".")
+        return (path for path in images if not any(map(is_hidden, path.relative_to(self.home).parts)))
 
     def has_labels(self) -> bool:
         """Whether there is a folder for the labels of any split."""
@@ -138,7 +139,18 @@ def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
 
 
 def _files_in(folder: str) -> frozenset[str]:
-    return frozenset(name for name in os.listdir(folder) if name[0] != ".") if os.path.isdir(folder) else frozenset()
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    return frozenset(name for name in names if not is_hidden(name))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's: ._a.jpg and __MACOSX by macOS, .ipynb_checkpoints by Jupyter."""
+    return name[0] == "." or name == "__MACOSX"
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's composed form (NFC); macOS stores an accented letter as a letter and an accent."""
+    return unicodedata.normalize("NFC", text)
 
 
 def folders_named(root: Path, names: Sequence[str]) -> list[Path]:
@@ -154,7 +166,7 @@ def folders_named(root: Path, names: Sequence[str]) -> list[Path]:
 
 def unique_name(relative: str) -> str:
     """Folders and stem joined, without a folder that the stem already begins with (the cities of Cityscapes)."""
-    *folders, file = relative.split("/")
+    *folders, file = composed(relative).split("/")
     name = file.rpartition(".")[0]
     for folder in reversed(folders):
         name = name if name.startswith(f"{folder}_") else f"{folder}_{name}"

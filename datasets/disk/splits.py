@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.disk.layouts import Sample, some
+from datasets.disk.layouts import Sample, composed, some
 from utils.errors import UsageError, first_line
 
 FEW = 0.05  # share of the files that may lack their partner
@@ -67,13 +67,14 @@ def listed(
     ``entry`` turns a line into a key of ``known``, whose values are the images.  UsageError if more than a few images
     are not there, or if one is also in the list of another split.
     """
-    entries = {other: list(dict.fromkeys(map(entry, _lines_of(path)))) for other, path in lists.items()}
+    known = {composed(key): image for key, image in known.items()}
+    entries = {other: {composed(entry(line)): line for line in _lines_of(path)} for other, path in lists.items()}
     chosen = {known[key] for key in entries[split] if key in known}
     path = lists[split]
     for other, file in lists.items():
         if other != split and (both := sorted(chosen & {known.get(key) for key in entries[other]})):
             raise UsageError(f"{path}: {some(both, 3)} is also in {file}: leave it in one of the lists")
-    missing = sorted(key for key in entries[split] if key not in known)
+    missing = sorted(line for key, line in entries[split].items() if key not in known)
     message = f"{path}: {len(missing):,} of the {len(entries[split]):,} images of {title} are not there: "
     if len(missing) > FEW * len(entries[split]):
         raise UsageError(f"{message}{some(missing, 3)}: complete the images, or take these lines away")
@@ -88,7 +89,7 @@ def _lines_of(path: Path) -> list[str]:
         raise UsageError(f"{path}: cannot be read ({error}): give a text file") from error
     lines = [line for line in lines if line and line[0] != "#"]
     if not lines:
-        raise UsageError(f"{path}: names no image: give one file name per line")
+        raise UsageError(f"{path}: names no image: give one file name per line, or delete it")
     return lines
 
 

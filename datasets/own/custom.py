@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from datasets.decoding import indices, read_8_bit, read_label
-from datasets.disk.layouts import Layout, Pairing, Part, Sample, some, unique_name
+from datasets.disk.layouts import Layout, Pairing, Part, Sample, composed, is_hidden, some, unique_name
 from datasets.disk.splits import Division, listed, place
 from datasets.labels import IGNORE
-from datasets.own.own_classes import FILE, Meaning, read_meaning
+from datasets.own.own_classes import AFFIXES, FILE, Meaning, read_meaning
 from datasets.spec import DatasetSpec
 from utils.errors import UsageError
 
@@ -154,21 +154,34 @@ class CustomSpec(DatasetSpec):
     def pairing(self, parts: Sequence[Part], split: str) -> Pairing:
         selection = self.select(split)
         base = f"{selection.folder}/" if selection.folder else ""
-        labels = {stem(label): label for label in _files(self.path / LABELS, LABEL_FILES)}
-        own_suffix = self.meaning.label_suffix
-        suffixes = LABEL_SUFFIXES if own_suffix is None else (own_suffix,)
+        labels: dict[str, str] = {}
+        for label in _files(self.path / LABELS, LABEL_FILES):
+            if (other := labels.setdefault(stem(label), label)) != label:
+                raise UsageError(f"{self.path / LABELS}: {other} and {label} label the same image: take one away")
         samples, bare, names = [], [], {}
         for image in selection.images:
             name = unique_name(image.removeprefix(base))
             if (other := names.setdefault(name, image)) != image:  # predictions are called so
                 raise UsageError(f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one")
-            stems = [stem(image) + suffix for suffix in suffixes]
+            stems = self.label_stems(image)
             label = next((labels[key] for key in stems if key in labels), None)
             path = self.path / LABELS / (label or f"{stems[0]}.png")
             (samples if label else bare).append(Sample(self.path / IMAGES / image, path, name))
-        known = {stem(image) + suffix for image in self.images for suffix in (*LABEL_SUFFIXES, own_suffix or "")}
+        known = {key for image in self.images for key in self.label_stems(image)}
         orphans = [label for key, label in labels.items() if key not in known and label.startswith(base)]
         return Pairing(samples, bare, [self.path / LABELS / label for label in orphans])
+
+    def label_stems(self, image: str) -> list[str]:
+        """The stems that the label of an image may have, in order of preference."""
+        folder, slash, name = stem(image).rpartition("/")
+        affixes = self.meaning.affixes
+        name = name.removeprefix(affixes.get("image_prefix", "")).removesuffix(affixes.get("image_suffix", ""))
+        suffixes = [affixes["label_suffix"]] if "label_suffix" in affixes else LABEL_SUFFIXES
+        return [f"{folder}{slash}{affixes.get('label_prefix', '')}{name}{suffix}" for suffix in suffixes]
+
+    def remedy_without(self, bare: Sequence[Sample]) -> str:
+        names = f"if labels are called otherwise, say how by {', '.join(AFFIXES)} in {self.path / FILE}"
+        return f"{super().remedy_without(bare)}; {names}"
 
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
         selection = self.select(split)
@@ -215,10 +228,10 @@ def _files(folder: Path, suffixes: Container[str]) -> list[str]:
     """The visible files below a folder with one of these suffixes, by their paths in it, sorted; links are followed."""
     files = []
     for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
-        folders[:] = [name for name in folders if name[0] != "."]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         below = Path(home).relative_to(folder)
         for name in names:
-            if name[0] != "." and os.path.splitext(name)[1].lower() in suffixes:
+            if not is_hidden(name) and os.path.splitext(name)[1].lower() in suffixes:
                 files.append((below / name).as_posix())
     return sorted(files)
 
@@ -229,6 +242,6 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 def stem(path: str) -> str:
-    """A path without its suffix."""
-    folder, slash, file = path.rpartition("/")
+    """A path without its suffix, composed, so that names that look alike are alike."""
+    folder, slash, file = composed(path).rpartition("/")
     return folder + slash + (file.rpartition(".")[0] or file)

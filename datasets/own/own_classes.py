@@ -1,19 +1,24 @@
 """What the labels of an own data set mean, by its file ``classes.yaml``."""
 
 import colorsys
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import ImageColor
 
+from datasets.disk.layouts import composed
 from datasets.labels import IGNORE, STANDARD, ClassSet, Colour, table
 from utils.errors import UsageError, first_line
 
 FILE = "classes.yaml"
-KEYS = ("classes", "ids", "colours", "label_suffix")
+AFFIXES = ("image_prefix", "image_suffix", "label_prefix", "label_suffix")  # what one of the two names has alone
+KEYS = ("classes", "ids", "colours", *AFFIXES)
 OTHERS, IGNORED = "others", "ignore"
+LONGEST = 100_000  # characters of the file
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +29,7 @@ class Meaning:
     table: np.ndarray  # uint8[256]: stored id, or place of a colour -> class id
     known: np.ndarray  # bool[256]: the ids and places that a label may hold
     colours: np.ndarray | None = None  # N,3 uint8, if labels store colours
-    label_suffix: str | None = None  # the end of a label's stem after the stem of its image; None: the usual ones
+    affixes: Mapping[str, str] = field(default_factory=dict)  # those of AFFIXES that the file gives
 
 
 def read_meaning(folder: Path) -> Meaning:
@@ -41,21 +46,34 @@ def read_meaning(folder: Path) -> Meaning:
 
 
 def _load(path: Path) -> Any:
-    """The content of a YAML file; ValueError if it is none, or if a key stands twice in a map."""
+    """The content of a YAML file; ValueError if it is none, or if a key stands twice in a map.
+
+    Its size limits time and memory, because aliases, which can repeat a part without end, are refused.
+    """
     import yaml  # only for those who have such a file
 
     class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: yaml.Node, index: Any) -> yaml.Node:
+            if self.check_event(yaml.AliasEvent):
+                mark = self.peek_event().start_mark
+                raise yaml.MarkedYAMLError(problem="write out what the alias *... repeats", problem_mark=mark)
+            return super().compose_node(parent, index)
+
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            keys = [str(key.value) for key, _ in node.value]
-            if twice := [key for key in keys if keys.count(key) > 1]:
+            counts = Counter(str(key.value) for key, _ in node.value)
+            if twice := [key for key, count in counts.items() if count > 1]:
                 raise yaml.MarkedYAMLError(problem=f"{twice[0]} stands there twice", problem_mark=node.start_mark)
             return super().construct_mapping(node, deep)
 
+    with path.open(encoding="utf-8") as file:
+        text = composed(file.read(LONGEST + 1))
+    if len(text) > LONGEST:
+        raise ValueError(f"is longer than {LONGEST:,} characters: leave out what it does not need")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+        return yaml.load(text, Loader)
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"line {error.problem_mark.line + 1}: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"is no YAML: {first_line(error)}") from error
 
 
@@ -65,16 +83,17 @@ def _meaning(content: Any) -> Meaning:
         raise ValueError(f"give some of the entries {', '.join(KEYS)}, and no others")
     if "ids" in content and "colours" in content:
         raise ValueError("labels store ids or colours: give one of these entries")
-    suffix = content.get("label_suffix")
-    if not isinstance(suffix, str | None):
-        raise ValueError(f"label_suffix: {suffix} is no text")
+    affixes = {key: content[key] for key in AFFIXES if content.get(key) is not None}
+    for key, affix in affixes.items():
+        if not isinstance(affix, str):
+            raise ValueError(f"{key}: {affix} is no text: put it into quotation marks")
     classes = _class_set(content["classes"]) if "classes" in content else STANDARD
     colours = None
     if "colours" in content:
         colours, class_ids = _by_colour(content["colours"], classes)
     else:
         class_ids = _by_id(content.get("ids", list(classes.names)), classes)
-    return Meaning(classes, table(class_ids), np.isin(np.arange(256), list(class_ids)), colours, suffix)
+    return Meaning(classes, table(class_ids), np.isin(np.arange(256), list(class_ids)), colours, affixes)
 
 
 def _class_set(entry: Any) -> ClassSet:

@@ -46,9 +46,9 @@ def evaluate(options: EvaluationOptions) -> None:
     device = choose_device(options.machine.device)
     keep_memory(device)
     start(device)
-    path, subject = options.snapshot.snapshot, options.subject
-    content = read_snapshot(options.snapshot)
-    options = replace(options, data=replace(options.data, trained_on=tuple(content["flags"].get("dataset") or ())))
+    path, content = options.snapshot.snapshot, read_snapshot(options.snapshot)
+    options = with_sources(options, content)
+    subject = options.subject
     classes = choose_classes(subject.datasets or (), path, content["network"])
     predict = predictor_of(content, options, device)
     trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
@@ -62,6 +62,19 @@ def evaluate(options: EvaluationOptions) -> None:
         label_folder(predict, options, classes, out=subject.out or beside / tag, record=record)
     else:
         score_domains(predict, options, out=subject.out or beside / tag, header=header)
+
+
+def with_sources(options: EvaluationOptions, content: Mapping[str, Any]) -> EvaluationOptions:
+    """The options with the sources of a checkpoint; they are scored if the user names no data set and the network has
+    other classes than Cityscapes."""
+    sources, names = tuple(content["flags"].get("dataset") or ()), options.subject.datasets
+    if not names and options.subject.images is None:
+        names, own = ("cityscapes",), classes_in(content["network"]) or STANDARD
+        if sources and own.names != STANDARD.names:
+            names = sources
+            log.warning(f"note: no --dataset, so the sources are taken: {', '.join(names)}")
+    data = replace(options.data, names=names or (), trained_on=sources)
+    return replace(options, subject=replace(options.subject, datasets=names), data=data)
 
 
 def predictor_of(content: Mapping[str, Any], options: EvaluationOptions, device: torch.device) -> Predictor:

@@ -53,7 +53,7 @@ class SubjectOptions:
     """What is evaluated, and where the results go."""
 
     datasets: tuple[str, ...] | None = option(
-        None, f"of {', '.join(SPECS)} (default: cityscapes), or custom:PATH", flag="dataset", nargs="+"
+        None, f"of {', '.join(SPECS)} or custom:PATH (default: cityscapes, or the sources)", flag="dataset", nargs="+"
     )
     images: Path | None = option(None, "label the images of this folder instead", alias="videopath", type=user_path)
     split: str = option(
@@ -153,8 +153,7 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
     if args.images and args.dataset == ["video_folder"]:  # the release's name for images without labels
         args.dataset = None
     check_combinations(args)
-    if not args.images:
-        args.dataset = dataset_names(args.dataset or ["cityscapes"], args.data_root)
+    args.dataset = dataset_names(args.dataset or (), args.data_root)
     args.source_domain = dataset_names(args.source_domain or (), args.data_root)
     if args.tsne or args.mem_actmap or args.memory_report:
         args.limit = args.limit or args.imagenum_dom
@@ -164,7 +163,7 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
     return fill(
         EvaluationOptions,
         args,
-        data=fill(DataOptions, args, names=tuple(args.dataset or ())),
+        data=fill(DataOptions, args, names=tuple(args.dataset)),
         inference=fill(InferenceOptions, args, flip=args.inference_mode != "whole" and not args.no_flip),
     )
 

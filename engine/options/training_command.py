@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets.options import AugmentationOptions, DataOptions, SamplingOptions
+from datasets.own.custom import is_custom
 from datasets.registry import SPECS
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
 from engine.options.recipes import apply_recipe
@@ -19,8 +20,10 @@ from loss.options import SegmentationOptions, WhiteningOptions
 from methods import METHODS, method_name
 from network.options import NetworkOptions
 from optimizer.schedules import OptimizerOptions
+from utils.log import log
 from utils.options import add_options
 
+UNSEEN = ("cityscapes", "bdd100k", "mapillary")
 KNOWN = f"(default: %(default)s; of {', '.join(SPECS)}, or custom:PATH)"
 # What --test_mode sets, unless a flag is given.
 TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, "val_images": 12, "val_interval": 60}
@@ -39,6 +42,8 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     before = flags_of_run(argv)
     args = parser.parse_args(argv, namespace=Namespace(**before))
     refuse_if(args.restore_optimizer, "--restore_optimizer: name the run by --resume RUN, instead of --snapshot")
+    if args.val_dataset is None:
+        args.val_dataset = usual_targets(args.dataset)
     for names in ("dataset", "val_dataset", "covstat_val_dataset"):
         setattr(args, names, dataset_names(getattr(args, names) or (), args.data_root))
     if args.snapshot:
@@ -54,6 +59,15 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     return options
 
 
+def usual_targets(sources: Sequence[str]) -> Sequence[str]:
+    """The unseen domains if the user names none.  Those of the paper may be absent, or have other classes, beside own
+    data, so then the held-out images of the sources are validated alone."""
+    if not any(map(is_custom, sources)):
+        return UNSEEN
+    log.warning("note: no --val_dataset, so only held-out images of the sources are validated")
+    return ()
+
+
 def training_parser() -> Parser:
     parser = Parser(
         prog="train.py",
@@ -64,8 +78,8 @@ def training_parser() -> Parser:
     sources, targets = data.add_mutually_exclusive_group(), data.add_mutually_exclusive_group()
     sources.add_argument("--dataset", nargs="+", default=["gtav", "synthia"], help=f"sources {KNOWN}")
     add_letters(sources, "--source", "dataset")
-    unseen = ["cityscapes", "bdd100k", "mapillary"]
-    targets.add_argument("--val_dataset", nargs="*", default=unseen, help=f"unseen domains, for validations {KNOWN}")
+    usual = f"(default: {' '.join(UNSEEN)}, or none if a source is your own data)"
+    targets.add_argument("--val_dataset", nargs="*", help=f"unseen domains, for validations {usual}")
     add_letters(targets, "--target", "val_dataset")
     add_options(data, DataOptions)
     add_options(data, AugmentationOptions)
