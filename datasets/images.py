@@ -9,7 +9,7 @@ from PIL import Image
 
 from datasets import packed
 from datasets.decoding import picture_size, read_image, read_pair
-from datasets.disk.layouts import is_hidden
+from datasets.disk.layouts import hidden
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
@@ -54,7 +54,7 @@ class ImageFolder:
         path = Path(path).expanduser()
         self.root = path if path.is_dir() else path.parent
         apart = [folder.resolve() for folder in apart_from]
-        below = (file for file in path.rglob("*") if not any(map(is_hidden, file.relative_to(path).parts)))
+        below = (file for file in path.rglob("*") if not any(map(hidden, file.relative_to(path).parts)))
         files = sorted(file for file in (below if path.is_dir() else [path]) if file.is_file())
         files = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in apart)]
         images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]

@@ -1,6 +1,5 @@
 """A labelled data set on disk: its facts, and the search for its images and labels."""
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.decoding import LabelFormat, picture_size
-from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, is_hidden, pair, some
+from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, hidden, pair, some
 from datasets.disk.splits import FEW, Division, by_list, by_rule, by_split_mat
 from datasets.labels import STANDARD, ClassSet
 from utils.errors import UsageError
@@ -128,7 +127,7 @@ class DatasetSpec(LabelFormat):
         """What to do about images without labels; names what lies there instead of the labels' folder."""
         for missing in bare[0].label.parents if bare else ():
             if missing.parent.is_dir() and not missing.is_dir():
-                there = some(sorted(name for name in os.listdir(missing.parent) if not is_hidden(name)), 3) or "nothing"
+                there = some(sorted(x.name for x in missing.parent.iterdir() if not hidden(x.name)), 3) or "nothing"
                 return f"{missing.parent} has {there}, but no {missing.name}: complete the labels"
         return "complete the labels or take these images away"
 

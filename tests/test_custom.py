@@ -52,7 +52,9 @@ def test_names_that_replace_parts(tmp_path: Path, names: str) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.open(path).save(target)
     parts = [part for form in (image, label) for part in form.stem.split("{}")]
-    with pytest.raises(UsageError, match=f"has no label .*{image.stem.format(3)}.png .* say how by image_prefix, "):
+    with pytest.raises(
+        UsageError, match=f"has no label .*{image.stem.format(3)}.png .* say how names differ: image_prefix, "
+    ):
         stems(tmp_path)
     keys = ("image_prefix", "image_suffix", "label_prefix", "label_suffix")
     write_classes(tmp_path, "".join(f"{key}: '{part}'\n" for key, part in zip(keys, parts, strict=True) if part))

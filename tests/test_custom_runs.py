@@ -82,7 +82,7 @@ def test_defaults_are_the_sources(home: Path, tmp_path: Path, capsys: pytest.Cap
     assert "note: no --val_dataset, so only held-out images of the sources are validated" in printed.err
     assert "b_city (seen)" in printed.out and "unseen" not in printed.out
     assert list(score(home, tmp_path)["domains"]) == ["city", "b_city"]
-    assert "note: no --dataset, so the sources are taken: custom:" in capsys.readouterr().err
+    assert "note: no --dataset, so these are taken: custom:" in capsys.readouterr().err
     assert parse_training(["--dataset", "idd", "--data_root", str(home)]).run.targets[0] == "cityscapes"
 
 

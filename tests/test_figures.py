@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import eval as evaluation
 from checkpoints.run_files import load_checkpoint
 from datasets.demo import STYLES, write_demo
 from datasets.images import LabelledImages
-from datasets.labels import CLASSES, PALETTE, STANDARD, colourise
+from datasets.labels import CLASSES, PALETTE, STANDARD, ClassSet, colourise
 from datasets.registry import spec
 from datasets.transforms import normalise, to_tensor
 from engine.build import network_from
@@ -108,7 +109,7 @@ def test_points_and_what_is_written(home: Path, capsys: pytest.CaptureFixture) -
     assert settings["embedding"]["perplexity"] == pytest.approx(perplexity) and settings["label"] == "label"
     assert settings["sources"] == ["gtav", "synthia"]
     for kind in ("class", "domain"):
-        assert Image.open(f"{stem}_{kind}.png").size == (1600, 1000)
+        assert Image.open(f"{stem}_{kind}.png").size > (1280, 1000)  # the plot, and the legend beside it
         assert Path(f"{stem}_{kind}.pdf").read_bytes().startswith(b"%PDF")
     assert len(list(stem.parent.iterdir())) == 5
 
@@ -139,16 +140,31 @@ def test_points_and_items_are_coloured() -> None:
     points = [Point(domain, "x", k, np.zeros(1)) for domain in STYLES for k in SHOWN]
     places = np.array([[row, column] for row in range(6) for column in range(6)], dtype=float)
     cloud = Cloud(points, places, SHOWN, np.zeros((6, 1)), np.full((6, 2), 2.5), STANDARD)
-    for picture, colours in ((by_class, PALETTE[SHOWN] / 255), (by_domain, np.ones((6, 3)))):
+    for picture, colours in ((by_class, PALETTE[SHOWN] / 255), (by_domain, np.zeros((0, 3)))):
         figure = picture(cloud, sources=("gtav", "synthia"), note="note")
         *marks, triangles = figure.axes[0].collections
         drawn = np.concatenate([mark.get_facecolor()[:, :3] for mark in marks])
         assert len(drawn) == 36 and len({tuple(colour) for colour in drawn.round(6)}) == 6
         np.testing.assert_allclose(triangles.get_facecolor()[:, :3], colours)
         assert triangles.get_edgecolor()[:, :3].max() == 0 and len(triangles.get_paths()[0].vertices) == 4
-        texts = [text.get_text() for text in figure.legends[0].get_texts()]
+        texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         names = SIX if picture is by_class else ("gtav (source)", "synthia (source)", "idd", "mapillary")
         assert {*names, "memory item"} <= set(texts)
+
+
+@pytest.mark.parametrize("count", [2, 25, 254])
+def test_names_hide_nothing(count: int) -> None:
+    """The legend lies beside the plot, is no higher, and leaves its size alone."""
+    names = tuple(f"class number {number} with a long name" for number in range(count))
+    points = [Point("gtav", "x", k, np.zeros(1)) for k in range(count)]
+    classes = ClassSet(names, ((9, 9, 9),) * count)
+    cloud = Cloud(points, np.arange(2.0 * count).reshape(-1, 2), [], np.zeros((0, 1)), np.zeros((0, 2)), classes)
+    (axes,) = by_class(cloud, sources=(), note="note").axes
+    axes.figure.draw_without_rendering()
+    plot, legend = axes.get_window_extent(), axes.get_legend().get_window_extent()
+    assert legend.x0 > plot.x1 and legend.y0 > plot.y0 and legend.y1 <= plot.y1 and plot.size.tolist() == [1280, 1000]
+    texts = [text.get_window_extent() for text in axes.get_legend().get_texts()]
+    assert len(texts) == count + 2 and not any(a.overlaps(b) for a, b in combinations(texts, 2))
 
 
 # Maps
@@ -170,7 +186,8 @@ def test_maps_and_sheets_of_domains(home: Path) -> None:
         assert np.abs(plain.astype(int) - heat(maps[k].numpy())).max() <= 3
         assert np.abs(blend - (0.6 * plain + 0.4 * pixels)).max() <= 1
     sheet = Image.open(folder / "sheets" / f"{name}.png")
-    assert sheet.size == (4 * 320 + 3 * 4, 2 * (192 + 20) + 4)  # eight tiles
+    assert sheet.size == (4 * 320 + 3 * 4, 2 * (192 + 20) + 4 + 20 + 12)  # eight tiles and a colour bar
+    assert np.array_equal(np.asarray(sheet)[-1, :: 4 * 320 + 3 * 4 - 1], heat(np.array([[0, 1]]))[0])
     sheet = np.asarray(sheet)[20 : 20 + 192]
     for column, tile in enumerate((pixels, colourise(output.logits[0].argmax(0).numpy()))):
         expected = np.asarray(Image.fromarray(tile.astype(np.uint8)).resize((320, 192), Image.Resampling.LANCZOS))

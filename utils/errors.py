@@ -16,7 +16,7 @@ class UsageError(Exception):
 
     def __init__(self, message: str) -> None:
         # A data loader rebuilds a worker's error from the text of its traceback; the message is at the end of that.
-        line = " ".join(message.rpartition(f"{__name__}.UsageError: ")[2].split("\n")).rstrip()
+        line = message.rpartition(f"{__name__}.UsageError: ")[2].rstrip().replace("\n", " ")
         super().__init__(line if len(line) <= MOST else f"{line[: MOST // 2 - 5]} ... {line[-MOST // 2 :]}")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from utils.files import whole_file
 
@@ -46,10 +46,11 @@ def contact_sheet(tiles: Mapping[str, np.ndarray], *, columns: int = 4, width: i
     columns = min(columns, len(tiles))
     step = (width + GAP, size[1] + TITLE + GAP)
     sheet = Image.new("RGB", (columns * step[0] - GAP, rows * step[1] - GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for index, (title, tile) in enumerate(tiles.items()):
         left, top = index % columns * step[0], index // columns * step[1]
-        draw.text((left + 3, top + 1), title, "black", font=font)
+        head = Image.new("RGB", (width, TITLE), "white")  # ends a long title at the edge of its tile
+        ImageDraw.Draw(head).text((3, 1), title, "black", font_size=14)
+        sheet.paste(head, (left, top))
         sheet.paste(Image.fromarray(tile).resize(size, Image.Resampling.LANCZOS), (left, top + TITLE))
     return np.asarray(sheet)
 

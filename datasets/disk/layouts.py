@@ -68,7 +68,7 @@ class Part(NamedTuple):
     def _glob(self, name: str) -> Iterator[Path]:
         """The visible images of a split."""
         images = self.home.glob(self.layout.images.format(split=name))
-        return (path for path in images if not any(map(is_hidden, path.relative_to(self.home).parts)))
+        return (path for path in images if not any(map(hidden, path.relative_to(self.home).parts)))
 
     def has_labels(self) -> bool:
         """Whether there is a folder for the labels of any split."""
@@ -139,11 +139,10 @@ def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
 
 
 def _files_in(folder: str) -> frozenset[str]:
-    names = os.listdir(folder) if os.path.isdir(folder) else ()
-    return frozenset(name for name in names if not is_hidden(name))
+    return frozenset(name for name in os.listdir(folder) if not hidden(name)) if os.path.isdir(folder) else frozenset()
 
 
-def is_hidden(name: str) -> bool:
+def hidden(name: str) -> bool:
     """Whether a file or folder is none of the user's: ._a.jpg and __MACOSX by macOS, .ipynb_checkpoints by Jupyter."""
     return name[0] == "." or name == "__MACOSX"
 

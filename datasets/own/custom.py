@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.decoding import indices, read_8_bit, read_label
-from datasets.disk.layouts import Layout, Pairing, Part, Sample, composed, is_hidden, some, unique_name
+from datasets.disk.layouts import Layout, Pairing, Part, Sample, composed, hidden, some, unique_name
 from datasets.disk.splits import Division, listed, place
 from datasets.labels import IGNORE
 from datasets.own.own_classes import AFFIXES, FILE, Meaning, read_meaning
@@ -180,8 +180,7 @@ class CustomSpec(DatasetSpec):
         return [f"{folder}{slash}{affixes.get('label_prefix', '')}{name}{suffix}" for suffix in suffixes]
 
     def remedy_without(self, bare: Sequence[Sample]) -> str:
-        names = f"if labels are called otherwise, say how by {', '.join(AFFIXES)} in {self.path / FILE}"
-        return f"{super().remedy_without(bare)}; {names}"
+        return f"{super().remedy_without(bare)}, or say how names differ: {', '.join(AFFIXES)} in {FILE}"
 
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
         selection = self.select(split)
@@ -228,10 +227,10 @@ def _files(folder: Path, suffixes: Container[str]) -> list[str]:
     """The visible files below a folder with one of these suffixes, by their paths in it, sorted; links are followed."""
     files = []
     for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+        folders[:] = [name for name in folders if not hidden(name)]
         below = Path(home).relative_to(folder)
         for name in names:
-            if not is_hidden(name) and os.path.splitext(name)[1].lower() in suffixes:
+            if not hidden(name) and os.path.splitext(name)[1].lower() in suffixes:
                 files.append((below / name).as_posix())
     return sorted(files)
 

@@ -18,7 +18,7 @@ FILE = "classes.yaml"
 AFFIXES = ("image_prefix", "image_suffix", "label_prefix", "label_suffix")  # what one of the two names has alone
 KEYS = ("classes", "ids", "colours", *AFFIXES)
 OTHERS, IGNORED = "others", "ignore"
-LONGEST = 100_000  # characters of the file
+LONGEST = 100_000  # characters of the file, which bound time and memory: no alias repeats a part
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,17 +46,13 @@ def read_meaning(folder: Path) -> Meaning:
 
 
 def _load(path: Path) -> Any:
-    """The content of a YAML file; ValueError if it is none, or if a key stands twice in a map.
-
-    Its size limits time and memory, because aliases, which can repeat a part without end, are refused.
-    """
+    """The content of a YAML file; ValueError if it is none, or is long, has aliases or a key twice in a map."""
     import yaml  # only for those who have such a file
 
     class Loader(yaml.SafeLoader):
         def compose_node(self, parent: yaml.Node, index: Any) -> yaml.Node:
             if self.check_event(yaml.AliasEvent):
-                mark = self.peek_event().start_mark
-                raise yaml.MarkedYAMLError(problem="write out what the alias *... repeats", problem_mark=mark)
+                raise yaml.MarkedYAMLError(problem="write out the alias", problem_mark=self.peek_event().start_mark)
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -73,7 +69,7 @@ def _load(path: Path) -> Any:
         return yaml.load(text, Loader)
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"line {error.problem_mark.line + 1}: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except Exception as error:  # any kind, as the file may hold anything
         raise ValueError(f"is no YAML: {first_line(error)}") from error
 
 

@@ -69,10 +69,9 @@ def with_sources(options: EvaluationOptions, content: Mapping[str, Any]) -> Eval
     other classes than Cityscapes."""
     sources, names = tuple(content["flags"].get("dataset") or ()), options.subject.datasets
     if not names and options.subject.images is None:
-        names, own = ("cityscapes",), classes_in(content["network"]) or STANDARD
-        if sources and own.names != STANDARD.names:
-            names = sources
-            log.warning(f"note: no --dataset, so the sources are taken: {', '.join(names)}")
+        own = classes_in(content["network"]) or STANDARD
+        names = sources if sources and own.names != STANDARD.names else ("cityscapes",)
+        log.warning(f"note: no --dataset, so these are taken: {', '.join(names)}")
     data = replace(options.data, names=names or (), trained_on=sources)
     return replace(options, subject=replace(options.subject, datasets=names), data=data)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,7 @@ KINDS = ("plain", "blend", "sheets")
 def draw_activation(
     predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, settings: Mapping[str, Any]
 ) -> None:
-    """Write a map per image and class, plain and over the image, and a sheet per image."""
+    """Write a map per image and class, plain and over the image, and a sheet with a colour bar per image."""
     shown = {k: classes.names[k] for k in shown_classes(classes, options)}
     for folder, views in views_by_folder(options, out):
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,11 @@ def draw_view(predict: Predictor, view: View, shown: Mapping[int, str], classes:
         tiles[name] = overlay(image, plain)
         save_picture(folder / "plain" / file, plain)
         save_picture(folder / "blend" / file, tiles[name])
-    save_picture(folder / "sheets" / f"{view.name}.png", contact_sheet(tiles))
+    sheet = contact_sheet(tiles)
+    bar = heat(np.tile(np.linspace(0, 1, sheet.shape[1]), (12, 1)))
+    meaning = "in each pixel, from 0 (left), the least read of all items, to 1 (right), the most read"
+    scale = contact_sheet({meaning: bar}, columns=1, width=sheet.shape[1])
+    save_picture(folder / "sheets" / f"{view.name}.png", np.concatenate([sheet, scale]))
 
 
 def activation(weights: Tensor, size: Sequence[int]) -> Tensor:

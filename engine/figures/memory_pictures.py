@@ -73,6 +73,7 @@ def draw_similarity(path: Path, cosines: np.ndarray, names: Sequence[str]) -> No
     picture = axes.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
+    axes.tick_params(labelsize=min(10, 900 / len(names)))  # points, so that names do not touch
     figure.colorbar(picture, shrink=0.6, label="cosine between two items")
     if len(names) <= WRITTEN:
         for (row, column), cosine in np.ndenumerate(cosines):

@@ -43,7 +43,7 @@ def draw_cloud(stem: Path, cloud: Cloud, *, sources: Collection[str], note: str)
         figure = draw(cloud, sources=sources, note=note)
         for suffix in ("png", "pdf"):
             with whole_file(Path(f"{stem}_{kind}.{suffix}")) as partial:
-                figure.savefig(partial, format=suffix)
+                figure.savefig(partial, format=suffix, bbox_inches="tight", pad_inches=0.05)
 
 
 def by_class(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
@@ -57,7 +57,7 @@ def by_class(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
 
 
 def by_domain(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
-    """Points in a colour for each domain, items in white."""
+    """Points in a colour for each domain, items as outlines."""
     domains = dict.fromkeys(point.domain for point in cloud.points)
     table = matplotlib.colormaps["tab20"].colors  # ten colours, each followed by a light one
     colour_of = dict(zip(domains, cycle([*table[::2], *table[1::2]]), strict=False))
@@ -66,13 +66,13 @@ def by_domain(cloud: Cloud, *, sources: Collection[str], note: str) -> Figure:
         for name, colour in colour_of.items()
     ]
     colours = [colour_of[point.domain] for point in cloud.points]
-    return compose(cloud, colours, ["white"] * len(cloud.item_classes), entries, sources=sources, note=note)
+    return compose(cloud, colours, "none", entries, sources=sources, note=note)
 
 
 def compose(
     cloud: Cloud,
     colours: Sequence[Colour],
-    faces: Sequence[Colour],
+    faces: Sequence[Colour] | str,
     entries: Sequence[Line2D],
     *,
     sources: Collection[str],
@@ -82,8 +82,8 @@ def compose(
 
     The points come in random order, so that no domain or class lies on top of all others.
     """
-    figure = Figure(figsize=(8, 5), dpi=200, layout="constrained")
-    axes = figure.add_subplot(aspect="equal", adjustable="datalim", xticks=[], yticks=[])
+    figure = Figure(figsize=(6.4, 5), dpi=200)
+    axes = figure.add_axes((0, 0, 1, 1), aspect="equal", adjustable="datalim", xticks=[], yticks=[])
     axes.spines[:].set_color("0.8")
     axes.set_xlabel(note, fontsize=9, color="0.35")
     size = float(np.clip(900 / np.sqrt(len(cloud.points)), 14, 60))  # area of a mark: large for few points
@@ -96,7 +96,9 @@ def compose(
         edges = {"edgecolors": "black", "linewidths": 1.3}
         axes.scatter(*cloud.item_places.T, s=130, c=faces, marker=ITEM, zorder=3, **edges)
         entries = [*entries, entry("memory item", "white", ITEM)]
-    figure.legend(handles=entries, loc="outside right upper", frameon=False, fontsize=10, labelspacing=0.35)
+    columns = 1 + len(entries) // 25  # none is higher than the plot, and the file is as wide as both
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0}
+    axes.legend(handles=entries, ncols=columns, frameon=False, fontsize=10, labelspacing=0.35, **beside)
     return figure
 
 

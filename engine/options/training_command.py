@@ -43,7 +43,10 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     args = parser.parse_args(argv, namespace=Namespace(**before))
     refuse_if(args.restore_optimizer, "--restore_optimizer: name the run by --resume RUN, instead of --snapshot")
     if args.val_dataset is None:
-        args.val_dataset = usual_targets(args.dataset)
+        own = any(map(is_custom, args.dataset))  # those of the paper may be absent, or have other classes
+        args.val_dataset = () if own else UNSEEN
+        if own:
+            log.warning("note: no --val_dataset, so only held-out images of the sources are validated")
     for names in ("dataset", "val_dataset", "covstat_val_dataset"):
         setattr(args, names, dataset_names(getattr(args, names) or (), args.data_root))
     if args.snapshot:
@@ -57,15 +60,6 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     options = options_from(args)
     check_training(options)
     return options
-
-
-def usual_targets(sources: Sequence[str]) -> Sequence[str]:
-    """The unseen domains if the user names none.  Those of the paper may be absent, or have other classes, beside own
-    data, so then the held-out images of the sources are validated alone."""
-    if not any(map(is_custom, sources)):
-        return UNSEEN
-    log.warning("note: no --val_dataset, so only held-out images of the sources are validated")
-    return ()
 
 
 def training_parser() -> Parser:
