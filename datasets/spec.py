@@ -10,7 +10,6 @@ import numpy as np
 from datasets.decoding import LabelFormat, picture_size
 from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, pair, some
 from datasets.disk.splits import FEW, Division, by_list, by_rule, by_split_mat
-from datasets.labels import STANDARD, ClassSet
 from utils.errors import UsageError
 
 
@@ -26,7 +25,6 @@ class DatasetSpec(LabelFormat):
     layouts: tuple[Layout, ...]  # the README's first
     counts: dict[str, int]  # images expected in each split
     tables: Mapping[str, np.ndarray] = field(default_factory=dict)  # value of --gtav_labels -> label table
-    classes: ClassSet = STANDARD  # the classes that the table leads to
     size: tuple[int, int] | None = None  # width and height, if all images are equal in size
     scored_square: bool = False  # evaluated on a square crop; a flag sets its side
     merged: bool = False  # comes in parts that are used together
