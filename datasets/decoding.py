@@ -1,6 +1,5 @@
 """From files to pixels: an image, its label, and the pair of both.  Imports no torch."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ from datasets.disk.polygons import rasterise
 from datasets.labels import CLASSES, IDENTITY, IGNORE, STANDARD, ClassSet
 from utils.errors import UsageError, first_line
 
-# Raw modes of Pillow: the highest number of those that it stretches to 255, and those whose high bytes it keeps.
+# Raw modes of Pillow: those that it stretches to 255, from these numbers; those of which it keeps the high bytes, if
+# there are several channels; those in which 0 is white.
 STRETCHED = {"L;2": 3, "L;2R": 3, "L;4": 15, "L;4R": 15}
 SIXTEEN_BIT = (";16B", ";16L", ";16N")
+INVERTED = (";I", "2I", "4I", "IR")
 INTEGERS = ("1", "L", "LA", "P", "PA", "I", "I;16", "I;16B", "F", "RGB", "RGBA")  # modes in which labels are kept
-_BITS_PER_SAMPLE = 258  # a tag of TIFF
-EXPECTED = "expected 8 bits in one channel"
 
 
 class ScaleError(ValueError):
@@ -29,8 +28,8 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     """An image file as RGB; ``upright`` turns it as its camera says (EXIF)."""
     try:
         with Image.open(path) as image:
-            raw = _raw_mode(image)
-            if raw == "R" and 16 in image.tag_v2[_BITS_PER_SAMPLE]:
+            raw, _ = _storage(image)
+            if raw == "R" and 16 in image.tag_v2[258]:  # bits per sample
                 raise ScaleError("holds 16 bits in separate planes, which Pillow misreads")
             image = ImageOps.exif_transpose(image) if upright else image
             image.load()
@@ -93,10 +92,6 @@ class LabelFormat:
     upright: bool = False  # labels fit images that are turned as their camera says (EXIF)
     remedy: str = "give the labels of this data set in the version that the README names"  # for unknown ids
 
-    def image(self, path: Path) -> Image.Image:
-        """An image of the data set as RGB, as its labels are drawn."""
-        return read_image(path, upright=self.upright)
-
     @property
     def reading(self) -> bytes:
         """Everything that decides which class a stored id means; it enters hashes of what is made from labels."""
@@ -152,11 +147,9 @@ class LabelFormat:
         other = (expected != palette).any(1) & (place != IGNORE)
         if not other.any() or not other[used := np.flatnonzero(np.bincount(stored.ravel()))].any():
             return stored
-        for index in used[(place[used] == IGNORE) & (used != IGNORE)]:
-            raise UsageError(
-                f"{path}: its palette has classes in another order, and at {index} the colour "
-                f"{','.join(map(str, palette[index]))} of no class: {self.remedy}"
-            )
+        for colour in palette[used[(place[used] == IGNORE) & (used != IGNORE)]].tolist():
+            problem = f"its palette has the classes in another order, and the colour {colour} of no class"
+            raise UsageError(f"{path}: {problem}: {self.remedy}")
         return np.append(ids, np.full(256 - len(ids), IGNORE)).astype(np.uint8)[place][stored]
 
 
@@ -196,37 +189,34 @@ def read_numbers(path: Path) -> Numbers:
     ValueError, with what is expected, for what cannot be read without a guess.
     """
     with Image.open(path) as image:
-        raw, highest = _raw_mode(image), _highest(image)
-        inverted = re.search(r";\d?IR?$", raw)
-        if image.mode not in INTEGERS or inverted or (image.mode[:2] in ("RG", "LA") and raw.endswith(SIXTEEN_BIT)):
-            raise ValueError(f"stored as {raw or image.mode}, {EXPECTED}")
-        palette = bytes(image.getpalette()).ljust(3 * 256, b"\0") if image.mode[0] == "P" else None
-        numbers, alpha = np.asarray(image), image.mode[-1] == "A"
-    if alpha and numbers[..., -1].min() < 255:
-        raise ValueError(f"has transparent pixels, {EXPECTED}")
-    if numbers.ndim == 3:
-        numbers = numbers[..., :-1] if alpha else numbers
-        numbers = numbers[..., 0] if (numbers == numbers[..., :1]).all() else numbers
-    if highest:  # the inverse of Pillow's rounding
-        numbers = np.rint(numbers * (highest / (65535 if image.mode == "I" else 255)))
+        raw, white = _storage(image)
+        deep_colours = image.mode in ("LA", "RGB", "RGBA") and raw.endswith(SIXTEEN_BIT)
+        if image.mode not in INTEGERS or raw.endswith(INVERTED) or deep_colours:
+            raise ValueError(f"stored as {raw or image.mode}, expected 8 bits in one channel")
+        numbers, palette = np.asarray(image), None
+        if image.mode[0] == "P":
+            palette = np.frombuffer(bytes(image.getpalette()).ljust(3 * 256, b"\0"), np.uint8).reshape(256, 3)
+    if image.format == "GIF" and palette is not None and (palette == palette[:, :1]).all():  # it has no other greys
+        numbers, palette = palette[numbers, 0], None
+    if image.mode[-1] == "A":
+        numbers, alpha = numbers[..., :-1], numbers[..., -1]
+        if alpha.min() < 255:
+            raise ValueError("has transparent pixels, expected 8 bits in one channel")
+    if numbers.ndim == 3 and (numbers == numbers[..., :1]).all():
+        numbers = numbers[..., 0]
+    if white:  # the inverse of Pillow's rounding
+        numbers = np.rint(numbers * (white / (65535 if image.mode == "I" else 255)))
     low, high = numbers.min(), numbers.max()
     if not (low >= 0 and high <= 255 and (numbers.dtype.kind != "f" or (numbers % 1 == 0).all())):
         raise ValueError(f"holds numbers from {low:g} to {high:g}, expected integers from 0 to 255")
-    return numbers.astype(np.uint8), palette and np.frombuffer(palette, np.uint8).reshape(256, 3)
+    return numbers.astype(np.uint8), palette
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """Pillow's name for the way in which pixels are stored."""
-    arguments = image.tile[0][3] if image.tile else ""
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
-
-
-def _highest(image: Image.Image) -> int | None:
-    """The stored number that Pillow turns into white, if it stretches the numbers."""
-    decoder, _, _, arguments = image.tile[0]
-    if decoder.startswith("ppm") and isinstance(arguments, tuple):
-        return arguments[1]
-    return STRETCHED.get(_raw_mode(image))
+def _storage(image: Image.Image) -> tuple[str, int | None]:
+    """Pillow's name for the form of the pixels, and the stored number that it stretches to white, if it does."""
+    decoder, _, _, form = image.tile[0] if image.tile else ("", None, 0, "")
+    raw, *more = form if isinstance(form, tuple) else (form,)
+    return str(raw), more[0] if more and decoder.startswith("ppm") else STRETCHED.get(raw)
 
 
 def indices(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -251,7 +241,7 @@ def read_pair(
     """An image (RGB) and its train ids (H,W uint8), equal in size; from its packed copy if ``copies`` has one."""
     if copies and (copy := copies.get(sample.image)):
         return read_copy(copy)
-    image, label = spec.image(sample.image), spec.decode(sample.label)
+    image, label = read_image(sample.image, upright=spec.upright), spec.decode(sample.label)
     check_sizes(sample, image.size, label.shape)
     return image, label
 

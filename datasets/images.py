@@ -41,7 +41,7 @@ class LabelledImages:
         """Width and height of an image."""
         path = self.samples[index].image
         size = None if self.spec.upright else picture_size(path)
-        return size or self.spec.image(path).size  # the latter raises the error of a broken file
+        return size or read_image(path, upright=True).size  # which raises the error of a broken file
 
 
 class ImageFolder:

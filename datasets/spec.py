@@ -68,7 +68,9 @@ class DatasetSpec(LabelFormat):
         parts = self.find(root, split)
         pairing = self.pairing(parts, split)
         total = len(pairing.samples) + len(pairing.bare)
-        self._refuse_many(pairing.bare, total, split, "has no label", "complete the labels or take these images away")
+        others = (file for sample in pairing.bare for file in sample.label.parent.glob(f"{sample.label.stem}.*"))
+        remedy = f"give {other} as PNG, never from a JPEG," if (other := next(others, None)) else "complete the labels"
+        self._refuse_many(pairing.bare, total, split, "has no label", f"{remedy} or take these images away")
         division = self.divide(pairing.samples, parts, split)
         samples, notes = self._usable(division.samples, split)
         if not samples:

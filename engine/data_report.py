@@ -77,10 +77,7 @@ def check_images(sets: Sets, data: DataOptions, *, skip_bad: int = 0) -> None:
 
 
 def first_fault(sets: Sets, data: DataOptions, *, skip_bad: int) -> str:
-    """A line about the first fault in a sample of the files that would spoil a run; '' without such a fault.
-
-    Notes on whole data sets are logged.
-    """
+    """A line about the first fault in a sample of files that would spoil a run, or ''.  Notes on classes are logged."""
     findings = check_sources(sets)
     for finding in findings:
         if finding.code == "unused_class":

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from datasets.check.findings import ERROR, NOTE, Finding
 from datasets.check.listing import Split
-from datasets.decoding import check_sizes
+from datasets.decoding import check_sizes, read_image
 from datasets.disk.layouts import Sample, some
 from datasets.disk.splits import FEW
 from datasets.labels import CLASSES, IGNORE, STANDARD, Colour
@@ -44,7 +44,7 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
     findings: list[Finding] = []
     image_size = None
     try:
-        image_size = dataset.image(sample.image).size
+        image_size = read_image(sample.image, upright=dataset.upright).size
         findings += image_faults(dataset, sample.image)
     except UsageError as error:
         findings.append(refused("bad_image", sample.image, error))
@@ -54,14 +54,15 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
         findings.append(refused("bad_label", sample.label, error))
         return PairFacts(sample, findings, image_size)
     ids = np.flatnonzero(np.bincount(stored.ravel()))
-    palette = used_palette(sample.label, stored)
-    findings += label_faults(dataset, sample.label, stored, by_index=palette is not None)
+    form, by_colour, palette = storage(sample.label, stored)
+    share = (stored == IGNORE).mean() if by_colour and dataset.palette is not None else None
+    findings += label_faults(sample.label, form, share)
     try:
         check_sizes(sample, image_size or stored.shape[::-1], stored.shape)
     except UsageError as error:
         findings.append(Finding.from_loader("size_mismatch", error))
     classes = set(dataset.table_of(sample.label)[ids].tolist()) - {IGNORE}
-    return PairFacts(sample, findings, image_size, tuple(ids.tolist()), tuple(classes), palette or {})
+    return PairFacts(sample, findings, image_size, tuple(ids.tolist()), tuple(classes), palette)
 
 
 def refused(code: str, path: Path, error: UsageError) -> Finding:
@@ -87,27 +88,23 @@ def image_faults(dataset: DatasetSpec, path: Path) -> Iterator[Finding]:
         yield Finding.of("turned", path, severity=ERROR if dataset.upright else NOTE)
 
 
-def used_palette(path: Path, stored: np.ndarray) -> dict[int, Colour] | None:
-    """The colours of the ids of a label (stored: H,W) in its palette; None if its pixels hold something else."""
+def storage(path: Path, stored: np.ndarray) -> tuple[str, bool, dict[int, Colour]]:
+    """Format of a label (stored: H,W), whether its colours are read, and else the colours of its ids in a palette."""
     if path.suffix == ".json":
-        return None
+        return "JSON", False, {}
     with Image.open(path) as image:
-        if image.mode != "P" or (np.asarray(image) != stored).any():
-            return None
-        colours = dict(enumerate(map(tuple, np.reshape(image.getpalette(), (-1, 3)).tolist())))
-    return {index: colours[index] for index in np.unique(stored).tolist() if index in colours and index != IGNORE}
+        by_index = image.mode == "P" and (np.asarray(image) == stored).all()
+        colours = np.reshape(image.getpalette(), (-1, 3)).tolist() if by_index else []
+        used = (index for index in np.unique(stored).tolist() if index < min(len(colours), IGNORE))
+        by_colour = image.mode in ("P", "RGB", "RGBA") and not by_index
+        return image.format, by_colour, {index: tuple(colours[index]) for index in used}
 
 
-def label_faults(dataset: DatasetSpec, path: Path, stored: np.ndarray, *, by_index: bool) -> Iterator[Finding]:
-    """The faults of a label (stored: H,W) that training would read without an error."""
-    if path.suffix == ".json":
-        return
-    with Image.open(path) as image:
-        mode, file_format = image.mode, image.format
-    if file_format in ("JPEG", "MPO", "WEBP"):
-        yield Finding.of("lossy_label", path, format=file_format)
-    if dataset.palette is not None and (mode in ("RGB", "RGBA") or (mode == "P" and not by_index)):
-        share = (stored == IGNORE).mean()
+def label_faults(path: Path, form: str, share: float | None) -> Iterator[Finding]:
+    """The faults of a label that training would read without an error; a ``share`` of it has colours of no class."""
+    if form in ("JPEG", "MPO", "WEBP"):
+        yield Finding.of("lossy_label", path, format=form)
+    if share is not None:
         yield Finding.of("stored_as_colours", path, severity=ERROR if share > ACCEPTED_SHARE else NOTE, share=share)
 
 
@@ -136,8 +133,8 @@ def palette_faults(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> Iterator
     for pair in pairs:
         other = [index for index, colour in pair.palette.items() if usual.setdefault(index, colour) != colour]
         if other:
-            facts = {"index": other[0], "colour": pair.palette[other[0]], "usual": usual[other[0]]}
-            yield Finding.of("other_palette", pair.sample.label, **facts)
+            facts = {"colour": pair.palette[other[0]], "usual": usual[other[0]]}
+            yield Finding.of("other_palette", pair.sample.label, index=other[0], **facts)
 
 
 def unused_classes(dataset: CustomSpec, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
@@ -148,7 +145,7 @@ def unused_classes(dataset: CustomSpec, pairs: Sequence[PairFacts]) -> Iterator[
     if not held or not unused or (dataset.classes is STANDARD and (len(held) > 1 or not ignored)):
         return
     names = [dataset.classes.names[index] for index in unused]
-    remedy = f"; 255 is ignored: if it means {names[0]}, list all `ids` there, with `255: {names[0]}`" if ignored else ""
+    remedy = f"; 255 is ignored: if it means {names[0]}, list all `ids`, with `255: {names[0]}`" if ignored else ""
     yield Finding.of("unused_class", dataset.path / LABELS, names=some(names, 3), remedy=remedy)
 
 
