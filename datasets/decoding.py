@@ -12,12 +12,13 @@ from datasets.disk.polygons import rasterise
 from datasets.labels import CLASSES, IDENTITY, IGNORE, STANDARD, ClassSet
 from utils.errors import UsageError, first_line
 
-# Raw modes of Pillow: those that it stretches to 255, from these numbers; those of which it keeps the high bytes, if
-# there are several channels; those in which 0 is white.
+# Raw modes of Pillow: stretched to 255 from these numbers; of several channels, with high bytes kept only; 0 is white.
 STRETCHED = {"L;2": 3, "L;2R": 3, "L;4": 15, "L;4R": 15}
 SIXTEEN_BIT = (";16B", ";16L", ";16N")
 INVERTED = (";I", "2I", "4I", "IR")
 INTEGERS = ("1", "L", "LA", "P", "PA", "I", "I;16", "I;16B", "F", "RGB", "RGBA")  # modes in which labels are kept
+
+Numbers = tuple[np.ndarray, np.ndarray | None]  # H,W or H,W,3 uint8, and the colours (256,3) of their palette
 
 
 class ScaleError(ValueError):
@@ -29,7 +30,7 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     try:
         with Image.open(path) as image:
             raw, _ = _storage(image)
-            if raw == "R" and 16 in image.tag_v2[258]:  # bits per sample
+            if raw == "R" and 16 in getattr(image, "tag_v2", {}).get(258, ()):  # a TIFF, by its bits per sample
                 raise ScaleError("holds 16 bits in separate planes, which Pillow misreads")
             image = ImageOps.exif_transpose(image) if upright else image
             image.load()
@@ -117,10 +118,12 @@ class LabelFormat:
             return rasterise(path)
         train_ids = self.holds_train_ids(path)
         stored, palette = read_label(path, read_16_bit if self.sixteen_bit and not train_ids else read_numbers)
-        if stored.ndim == 3 and self.palette is None:
-            raise UsageError(f"{path}: is a colour image where {self.name} labels are class indices: {self.remedy}")
-        if stored.ndim == 3:
+        if stored.ndim == 3 and self.palette is not None:
             stored = indices(stored, self.palette)
+        elif stored.ndim == 3 and (stored == stored[..., :1]).all():
+            stored = stored[..., 0]
+        elif stored.ndim == 3:
+            raise UsageError(f"{path}: is a colour image where {self.name} labels are class indices: {self.remedy}")
         elif palette is not None:
             stored = self._by_palette(path, stored, palette)
         ids = range(len(CLASSES)) if train_ids else self.ids
@@ -153,9 +156,6 @@ class LabelFormat:
         return np.append(ids, np.full(256 - len(ids), IGNORE)).astype(np.uint8)[place][stored]
 
 
-Numbers = tuple[np.ndarray, np.ndarray | None]  # H,W or H,W,3 uint8, and the colours (256,3) of their palette
-
-
 def read_label(path: Path, read: Callable[[Path], Numbers]) -> Numbers:
     """What ``read`` returns for a label file; UsageError if it fails."""
     try:
@@ -184,7 +184,7 @@ def read_16_bit(path: Path) -> Numbers:
 
 
 def read_numbers(path: Path) -> Numbers:
-    """The integers of a label as they are stored, or its colours if its channels differ.
+    """The integers of a label as they are stored: one for each pixel, or three.
 
     ValueError, with what is expected, for what cannot be read without a guess.
     """
@@ -199,11 +199,9 @@ def read_numbers(path: Path) -> Numbers:
     if image.format == "GIF" and palette is not None and (palette == palette[:, :1]).all():  # it has no other greys
         numbers, palette = palette[numbers, 0], None
     if image.mode[-1] == "A":
-        numbers, alpha = numbers[..., :-1], numbers[..., -1]
-        if alpha.min() < 255:
+        if numbers[..., -1].min() < 255:
             raise ValueError("has transparent pixels, expected 8 bits in one channel")
-    if numbers.ndim == 3 and (numbers == numbers[..., :1]).all():
-        numbers = numbers[..., 0]
+        numbers = numbers[..., :3] if image.mode == "RGBA" else numbers[..., 0]
     if white:  # the inverse of Pillow's rounding
         numbers = np.rint(numbers * (white / (65535 if image.mode == "I" else 255)))
     low, high = numbers.min(), numbers.max()

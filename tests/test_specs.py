@@ -56,6 +56,8 @@ def test_gtav_as_palette_and_as_colours(tmp_path: Path) -> None:
     for mode in ("RGB", "RGBA"):
         palette.convert(mode).save(tmp_path / f"{mode}.png")
         assert (by_colour.decode(tmp_path / f"{mode}.png") == by_colour.decode(path)).all()
+    Image.new("RGB", (3, 3), (70, 70, 70)).save(tmp_path / "building.png")  # a grey colour is no id
+    assert (by_id.decode(tmp_path / "building.png") == 2).all()
     Image.new("RGB", (3, 3), (1, 2, 3)).save(tmp_path / "unknown.png")
     assert (by_id.decode(tmp_path / "unknown.png") == labels.IGNORE).all()
 

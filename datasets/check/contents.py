@@ -54,7 +54,7 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
         findings.append(refused("bad_label", sample.label, error))
         return PairFacts(sample, findings, image_size)
     ids = np.flatnonzero(np.bincount(stored.ravel()))
-    form, by_colour, palette = storage(sample.label, stored)
+    form, by_colour, palette = storage(sample.label, stored, ids)
     share = (stored == IGNORE).mean() if by_colour and dataset.palette is not None else None
     findings += label_faults(sample.label, form, share)
     try:
@@ -88,16 +88,15 @@ def image_faults(dataset: DatasetSpec, path: Path) -> Iterator[Finding]:
         yield Finding.of("turned", path, severity=ERROR if dataset.upright else NOTE)
 
 
-def storage(path: Path, stored: np.ndarray) -> tuple[str, bool, dict[int, Colour]]:
+def storage(path: Path, stored: np.ndarray, ids: np.ndarray) -> tuple[str, bool, dict[int, Colour]]:
     """Format of a label (stored: H,W), whether its colours are read, and else the colours of its ids in a palette."""
     if path.suffix == ".json":
         return "JSON", False, {}
     with Image.open(path) as image:
         by_index = image.mode == "P" and (np.asarray(image) == stored).all()
         colours = np.reshape(image.getpalette(), (-1, 3)).tolist() if by_index else []
-        used = (index for index in np.unique(stored).tolist() if index < min(len(colours), IGNORE))
-        by_colour = image.mode in ("P", "RGB", "RGBA") and not by_index
-        return image.format, by_colour, {index: tuple(colours[index]) for index in used}
+        used = {index: tuple(colours[index]) for index in ids[ids < min(len(colours), IGNORE)].tolist()}
+        return image.format, image.mode in ("P", "RGB", "RGBA") and not by_index, used
 
 
 def label_faults(path: Path, form: str, share: float | None) -> Iterator[Finding]:
