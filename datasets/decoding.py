@@ -124,15 +124,13 @@ class LabelFormat:
             stored = stored[..., 0]
         elif stored.ndim == 3:
             raise UsageError(f"{path}: is a colour image where {self.name} labels are class indices: {self.remedy}")
-        elif palette is not None:
-            stored = self._by_palette(path, stored, palette)
         ids = range(len(CLASSES)) if train_ids else self.ids
         if others := set(stored.tobytes().translate(None, delete=bytes([*ids, IGNORE]))):
             dense = list(ids) == list(range(len(ids)))
             known = f"0 to {len(ids) - 1}" if dense else ", ".join(map(str, ids))
             held = ", ".join(map(str, sorted(others)[:5]))
             raise UsageError(f"{path}: holds the ids {held}, but {self.name} has {known} and {IGNORE}: {self.remedy}")
-        return stored
+        return stored if palette is None else self._by_palette(path, stored, palette)
 
     def _by_palette(self, path: Path, stored: np.ndarray, palette: np.ndarray) -> np.ndarray:
         """The ids of a label (H,W uint8) with a palette (256,3): its indices, or those of its colours.
