@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from datasets.disk.layouts import Sample
 from datasets.disk.polygons import rasterise
@@ -67,15 +67,16 @@ def _refusal(path: Path, kind: str, error: Exception, remedy: str) -> UsageError
     return UsageError(f"{path}: unreadable {kind} ({first_line(error)}): {remedy}")
 
 
-def picture_size(path: Path) -> tuple[int, int] | None:
-    """Width and height from the head of a file; None if it cannot be read."""
+def picture_size(path: Path, *, upright: bool = False) -> tuple[int, int] | None:
+    """Width and height from the head of a file, turned as its camera says if ``upright``; None if it is unreadable."""
     try:
         with path.open("rb") as file:
             head = file.read(24)
-        if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # without Pillow, which takes several times as long
+        if not upright and head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # Pillow takes several times as long
             return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
         with Image.open(path) as image:
-            return image.size
+            sideways = upright and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            return image.size[::-1] if sideways else image.size
     except Exception:  # Pillow raises many kinds
         return None
 

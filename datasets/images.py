@@ -40,8 +40,8 @@ class LabelledImages:
     def size(self, index: int) -> tuple[int, int]:
         """Width and height of an image."""
         path = self.samples[index].image
-        size = None if self.spec.upright else picture_size(path)
-        return size or read_image(path, upright=True).size  # which raises the error of a broken file
+        size = picture_size(path, upright=self.spec.upright)
+        return size or read_image(path).size  # the latter raises the error of a broken file
 
 
 class ImageFolder:
