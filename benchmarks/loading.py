@@ -1,8 +1,7 @@
 """What the loading of training samples costs, compared with the decoding of their files.
 
 Street scenes with the grain of photographs are drawn into a temporary folder in the form of each data set.  The floor
-is Pillow's decoding of image and label (SYNTHIA's 16-bit label: torchvision's).  Work and floor alternate on one core,
-on the same samples, in processor time.
+is Pillow's decoding of image and label.  Work and floor alternate on one core, on the same samples, in processor time.
 """
 
 import tempfile
@@ -12,7 +11,6 @@ from io import StringIO
 from pathlib import Path
 
 from PIL import Image, ImageFilter
-from torchvision.io import decode_image
 
 from benchmarks.frame import Case, Figures, Options, run_benchmark
 from datasets import packed
@@ -78,13 +76,9 @@ class Loading(Case):
     def floor(self) -> None:
         for number in range(SAMPLES):
             sample = self.files[number % IMAGES]
-            with Image.open(sample.image) as image:
-                image.load()
-            if self.spec.sixteen_bit:
-                decode_image(str(sample.label), mode="UNCHANGED")
-            else:
-                with Image.open(sample.label) as label:
-                    label.load()
+            for path in (sample.image, sample.label):
+                with Image.open(path) as picture:
+                    picture.load()
 
     def turn(self) -> Figures:
         """Milliseconds per sample, and ratios to the floor."""

@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from datasets.disk.layouts import Sample
 from datasets.disk.polygons import rasterise
-from datasets.labels import CLASSES, IDENTITY, IGNORE
+from datasets.labels import CLASSES, IDENTITY, IGNORE, STANDARD, ClassSet
 from utils.errors import UsageError, first_line
 
-STRETCHED = {"L;2": 85, "L;4": 17}  # Pillow multiplies grey values of 2 or 4 bits by these factors
+# Raw modes of Pillow: stretched to 255 from these numbers; of several channels, with high bytes kept only; 0 is white.
+STRETCHED = {"L;2": 3, "L;2R": 3, "L;4": 15, "L;4R": 15}
+SIXTEEN_BIT = (";16B", ";16L", ";16N")
+INVERTED = (";I", "2I", "4I", "IR")
+INTEGERS = ("1", "L", "LA", "P", "PA", "I", "I;16", "I;16B", "F", "RGB", "RGBA")  # modes in which labels are kept
+
+Numbers = tuple[np.ndarray, np.ndarray | None]  # H,W or H,W,3 uint8, and the colours (256,3) of their palette
 
 
 class ScaleError(ValueError):
@@ -20,27 +26,32 @@ class ScaleError(ValueError):
 
 
 def read_image(path: Path, *, upright: bool = False) -> Image.Image:
-    """An image file as RGB; ``upright`` turns it as its camera says (EXIF), which labelled images never are."""
+    """An image file as RGB; ``upright`` turns it as its camera says (EXIF)."""
     try:
         with Image.open(path) as image:
+            raw, _ = _storage(image)
+            if raw == "R" and 16 in getattr(image, "tag_v2", {}).get(258, ()):  # a TIFF, by its bits per sample
+                raise ScaleError("holds 16 bits in separate planes, which Pillow misreads")
             image = ImageOps.exif_transpose(image) if upright else image
             image.load()
-            return image if image.mode == "RGB" else _eight_bit(image).convert("RGB")
+            image = _eight_bit(image, raw)
+            return image if image.mode == "RGB" else image.convert("RGB")
     except ScaleError as error:
         raise UsageError(f"{path}: {error}: save the image with 8 bits per channel") from error
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
-        remedy = "fetch the file again or take it away"
-        raise UsageError(f"{path}: unreadable image ({first_line(error)}): {remedy}") from error
+        raise _refusal(path, "image", error, "fetch the file again or take it away") from error
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The high bytes of an image of 16 bits per pixel, which Pillow itself would clip at 255.
+def _eight_bit(image: Image.Image, raw: str) -> Image.Image:
+    """The high bytes of an image of 16 bits per number, which Pillow itself would clip at 255 or keep unseen.
 
     ScaleError for floats, and for integers that need more or fewer bits (12 of 16 would be nearly black).
     """
     if image.mode == "F":
         raise ScaleError("holds floats (mode F), whose white is unknown")
     if not image.mode.startswith("I"):
+        if raw.endswith(SIXTEEN_BIT) and max(highest for _, highest in image.convert("RGB").getextrema()) < 16:
+            raise ScaleError("holds numbers up to 4095 in 16 bits, whose white is unknown")
         return image
     numbers = np.asarray(image)
     if numbers.any() and (numbers.min() < 0 or not 4095 < numbers.max() <= 65535):
@@ -48,15 +59,24 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray((numbers >> 8).astype(np.uint8))
 
 
-def picture_size(path: Path) -> tuple[int, int] | None:
-    """Width and height from the head of a file; None if it cannot be read."""
+def _refusal(path: Path, kind: str, error: Exception, remedy: str) -> UsageError:
+    """The line about a file that Pillow does not read."""
+    if isinstance(error, Image.DecompressionBombError):
+        limit = f"{2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
+        return UsageError(f"{path}: {kind} too large, with more than {limit}: cut it into tiles, or make it smaller")
+    return UsageError(f"{path}: unreadable {kind} ({first_line(error)}): {remedy}")
+
+
+def picture_size(path: Path, *, upright: bool = False) -> tuple[int, int] | None:
+    """Width and height from the head of a file, turned as its camera says if ``upright``; None if it is unreadable."""
     try:
         with path.open("rb") as file:
             head = file.read(24)
-        if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # without Pillow, which takes several times as long
+        if not upright and head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # Pillow takes several times as long
             return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
         with Image.open(path) as image:
-            return image.size
+            sideways = upright and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            return image.size[::-1] if sideways else image.size
     except Exception:  # Pillow raises many kinds
         return None
 
@@ -67,9 +87,11 @@ class LabelFormat:
 
     name: str  # of the data set
     table: np.ndarray  # uint8[256]: stored id -> train id
+    classes: ClassSet = STANDARD  # the classes that the table leads to
     ids: Sequence[int]  # the ids that labels store; 255 stands for pixels without a label
     palette: np.ndarray | None = None  # N,3 uint8: the colours of the ids, if labels may be colour images
     sixteen_bit: bool = False  # ids are the first channel of 16-bit PNGs
+    upright: bool = False  # labels fit images that are turned as their camera says (EXIF)
     remedy: str = "give the labels of this data set in the version that the README names"  # for unknown ids
 
     @property
@@ -96,54 +118,102 @@ class LabelFormat:
         if path.suffix == ".json":
             return rasterise(path)
         train_ids = self.holds_train_ids(path)
-        stored = read_label(path, read_16_bit if self.sixteen_bit and not train_ids else read_8_bit)
-        if stored.ndim == 3 and self.palette is None:
-            raise UsageError(f"{path}: is a colour image where {self.name} labels are class indices: give label files")
-        if stored.ndim == 3:
+        stored, palette = read_label(path, read_16_bit if self.sixteen_bit and not train_ids else read_numbers)
+        if stored.ndim == 3 and self.palette is not None:
             stored = indices(stored, self.palette)
+        elif stored.ndim == 3 and (stored == stored[..., :1]).all():
+            stored = stored[..., 0]
+        elif stored.ndim == 3:
+            raise UsageError(f"{path}: is a colour image where {self.name} labels are class indices: {self.remedy}")
         ids = range(len(CLASSES)) if train_ids else self.ids
         if others := set(stored.tobytes().translate(None, delete=bytes([*ids, IGNORE]))):
             dense = list(ids) == list(range(len(ids)))
             known = f"0 to {len(ids) - 1}" if dense else ", ".join(map(str, ids))
             held = ", ".join(map(str, sorted(others)[:5]))
             raise UsageError(f"{path}: holds the ids {held}, but {self.name} has {known} and {IGNORE}: {self.remedy}")
-        return stored
+        return stored if palette is None else self._by_palette(path, stored, palette)
+
+    def _by_palette(self, path: Path, stored: np.ndarray, palette: np.ndarray) -> np.ndarray:
+        """The ids of a label (H,W uint8) with a palette (256,3): its indices, or those of its colours.
+
+        Editors sort palettes anew.  So the colours count if an index has the colour of another class.
+        UsageError if there are also colours of no class.
+        """
+        table = self.table_of(path)
+        ids = np.flatnonzero(table != IGNORE)
+        colours = np.array(self.classes.colours, np.uint8)[table[ids]]
+        if self.palette is not None and table is self.table:
+            ids, colours = np.arange(len(self.palette)), self.palette
+        expected, place = palette.copy(), indices(palette, colours)
+        expected[ids] = colours
+        other = (expected != palette).any(1) & (place != IGNORE)
+        if not other.any() or not other[used := np.flatnonzero(np.bincount(stored.ravel()))].any():
+            return stored
+        for colour in palette[used[(place[used] == IGNORE) & (used != IGNORE)]].tolist():
+            problem = f"its palette has the classes in another order, and the colour {colour} of no class"
+            raise UsageError(f"{path}: {problem}: {self.remedy}")
+        return np.append(ids, np.full(256 - len(ids), IGNORE)).astype(np.uint8)[place][stored]
 
 
-def read_label(path: Path, read: Callable[..., np.ndarray], **options: bool) -> np.ndarray:
-    """The array that ``read`` returns for a label file; UsageError if it fails."""
+def read_label(path: Path, read: Callable[[Path], Numbers]) -> Numbers:
+    """What ``read`` returns for a label file; UsageError if it fails."""
     try:
-        return read(path, **options)
+        return read(path)
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
-        raise UsageError(f"{path}: unreadable label ({first_line(error)}): fetch or convert the file again") from error
+        raise _refusal(path, "label", error, "fetch or convert the file again") from error
 
 
-def read_8_bit(path: Path, *, colours: bool = False) -> np.ndarray:
-    """Indices H,W of a grey or palette image, as stored; colours H,W,3 of a colour image, with ``colours`` of any."""
+def read_colours(path: Path) -> Numbers:
+    """The colours of a label in any mode of 8 bits."""
     with Image.open(path) as image:
-        if image.mode not in ("L", "P", "RGB", "RGBA"):
-            raise ValueError(f"mode {image.mode}, expected an 8-bit image")
-        if colours:
-            return np.asarray(image.convert("RGB"))
-        factor = STRETCHED.get(_raw_mode(image), 1)
-        return np.asarray(image) // np.uint8(factor) if factor > 1 else np.asarray(image)
+        if image.mode not in INTEGERS or image.mode[0] in "IF":
+            raise ValueError(f"stored as mode {image.mode}, expected 8 bits per channel")
+        return np.asarray(image.convert("RGB")), None
 
 
-def _raw_mode(image: Image.Image) -> str:
-    """Pillow's name for the way in which pixels are stored."""
-    return str(image.tile[0][3]) if image.tile else ""
-
-
-def read_16_bit(path: Path) -> np.ndarray:
-    """Class ids H,W: channel 0 of a PNG of 16 bits per channel, 255 for greater numbers."""
+def read_16_bit(path: Path) -> Numbers:
+    """Class ids: the first channel of an RGB PNG of 16 bits per channel, 255 for greater numbers."""
     with Image.open(path) as image:
-        mode = _raw_mode(image)
-        image.verify()  # the checksums: a broken file may crash torch's decoder, and the process with it
-    if "16" not in mode:
-        raise ValueError("8 bit per channel, expected the 16-bit files of GT/LABELS")
-    from torchvision.io import decode_image  # Pillow keeps the high bytes only; slow to import
+        decoder, box, offset, raw = image.tile[0]
+        if raw != "RGB;16B":
+            raise ValueError(f"stored as {raw}, expected the 16-bit RGB files of GT/LABELS")
+        image.tile = [(decoder, box, offset, "RGBXXX")]  # keeps the first three of six bytes; else it is the high ones
+        high, low, _ = np.moveaxis(np.asarray(image), -1, 0)
+    return np.where(high, IGNORE, low).astype(np.uint8, copy=False), None
 
-    return np.minimum(decode_image(str(path), mode="UNCHANGED")[0].numpy(), IGNORE).astype(np.uint8)
+
+def read_numbers(path: Path) -> Numbers:
+    """The integers of a label as they are stored: one for each pixel, or three.
+
+    ValueError, with what is expected, for what cannot be read without a guess.
+    """
+    with Image.open(path) as image:
+        raw, white = _storage(image)
+        deep_colours = image.mode in ("LA", "RGB", "RGBA") and raw.endswith(SIXTEEN_BIT)
+        if image.mode not in INTEGERS or raw.endswith(INVERTED) or deep_colours:
+            raise ValueError(f"stored as {raw or image.mode}, expected 8 bits in one channel")
+        numbers, palette = np.asarray(image), None
+        if image.mode[0] == "P":
+            palette = np.frombuffer(bytes(image.getpalette()).ljust(3 * 256, b"\0"), np.uint8).reshape(256, 3)
+    if image.format == "GIF" and palette is not None and (palette == palette[:, :1]).all():  # it has no other greys
+        numbers, palette = palette[numbers, 0], None
+    if image.mode[-1] == "A":
+        if numbers[..., -1].min() < 255:
+            raise ValueError("has transparent pixels, expected 8 bits in one channel")
+        numbers = numbers[..., :3] if image.mode == "RGBA" else numbers[..., 0]
+    if white:  # the inverse of Pillow's rounding
+        numbers = np.rint(numbers * (white / (65535 if image.mode == "I" else 255)))
+    low, high = numbers.min(), numbers.max()
+    if not (low >= 0 and high <= 255 and (numbers.dtype.kind != "f" or (numbers % 1 == 0).all())):
+        raise ValueError(f"holds numbers from {low:g} to {high:g}, expected integers from 0 to 255")
+    return numbers.astype(np.uint8), palette
+
+
+def _storage(image: Image.Image) -> tuple[str, int | None]:
+    """Pillow's name for the form of the pixels, and the stored number that it stretches to white, if it does."""
+    decoder, _, _, form = image.tile[0] if image.tile else ("", None, 0, "")
+    raw, *more = form if isinstance(form, tuple) else (form,)
+    return str(raw), more[0] if more and decoder.startswith("ppm") else STRETCHED.get(raw)
 
 
 def indices(colours: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -168,7 +238,7 @@ def read_pair(
     """An image (RGB) and its train ids (H,W uint8), equal in size; from its packed copy if ``copies`` has one."""
     if copies and (copy := copies.get(sample.image)):
         return read_copy(copy)
-    image, label = read_image(sample.image), spec.decode(sample.label)
+    image, label = read_image(sample.image, upright=spec.upright), spec.decode(sample.label)
     check_sizes(sample, image.size, label.shape)
     return image, label
 
@@ -177,7 +247,8 @@ def check_sizes(sample: Sample, size: tuple[int, int], shape: tuple[int, ...]) -
     """UsageError unless an image (width, height) and its label (rows, columns) are equal in size."""
     if shape != size[::-1]:
         image, label = (f"{width}x{height}" for width, height in (size, shape[::-1]))
-        raise UsageError(f"{sample.image}: is {image} but its label {sample.label} is {label}: fetch both again")
+        remedy = "turn the pixels of one, and remove an EXIF rotation" if shape == size else "fetch both again"
+        raise UsageError(f"{sample.image}: is {image} but its label {sample.label} is {label}: {remedy}")
 
 
 def read_copy(path: Path) -> tuple[Image.Image, np.ndarray]:

@@ -39,9 +39,10 @@ class LabelledImages:
         return *read_pair(self.spec, sample, self.copies), sample.name
 
     def size(self, index: int) -> tuple[int, int]:
-        """Width and height of an image as stored."""
+        """Width and height of an image."""
         path = self.samples[index].image
-        return picture_size(path) or read_image(path).size  # the latter raises the error of a broken file
+        size = picture_size(path, upright=self.spec.upright)
+        return size or read_image(path).size  # the latter raises the error of a broken file
 
 
 class ImageFolder:

@@ -10,7 +10,6 @@ import numpy as np
 from datasets.decoding import LabelFormat, picture_size
 from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, hidden, pair, some
 from datasets.disk.splits import FEW, Division, by_list, by_rule, by_split_mat
-from datasets.labels import STANDARD, ClassSet
 from utils.errors import UsageError
 
 
@@ -26,7 +25,6 @@ class DatasetSpec(LabelFormat):
     layouts: tuple[Layout, ...]  # the README's first
     counts: dict[str, int]  # images expected in each split
     tables: Mapping[str, np.ndarray] = field(default_factory=dict)  # value of --gtav_labels -> label table
-    classes: ClassSet = STANDARD  # the classes that the table leads to
     size: tuple[int, int] | None = None  # width and height, if all images are equal in size
     scored_square: bool = False  # evaluated on a square crop; a flag sets its side
     merged: bool = False  # comes in parts that are used together
@@ -70,7 +68,9 @@ class DatasetSpec(LabelFormat):
         parts = self.find(root, split)
         pairing = self.pairing(parts, split)
         total = len(pairing.samples) + len(pairing.bare)
-        self._refuse_many(pairing.bare, total, split, "has no label", self.remedy_without(pairing.bare))
+        if pairing.bare:
+            remedy = self.remedy_without(pairing.bare[0])
+            self._refuse_many(pairing.bare, total, split, "has no label", remedy)
         division = self.divide(pairing.samples, parts, split)
         samples, notes = self._usable(division.samples, split)
         if not samples:
@@ -123,9 +123,11 @@ class DatasetSpec(LabelFormat):
         wanted = [(part, name) for part in parts for name in (part.layout.splits if everything else [split])]
         return pair([(part, *part.images(name)) for part, name in wanted])
 
-    def remedy_without(self, bare: Sequence[Sample]) -> str:
-        """What to do about images without labels; names what lies there instead of the labels' folder."""
-        for missing in bare[0].label.parents if bare else ():
+    def remedy_without(self, bare: Sample) -> str:
+        """What to do about an image without a label; names what lies in place of the label, or of its folder."""
+        if other := next(bare.label.parent.glob(f"{bare.label.stem}.*"), None):
+            return f"give {other} as PNG, never from a JPEG, or take these images away"
+        for missing in bare.label.parents:
             if missing.parent.is_dir() and not missing.is_dir():
                 there = some(sorted(x.name for x in missing.parent.iterdir() if not hidden(x.name)), 3) or "nothing"
                 return f"{missing.parent} has {there}, but no {missing.name}: complete the labels"

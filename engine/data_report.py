@@ -12,6 +12,9 @@ from datasets.images import LabelledImages
 from datasets.options import BOOSTED, DataOptions
 from datasets.registry import DatasetSpec, Sample
 from engine.options.run_options import RunOptions
+from utils.errors import UsageError
+from utils.log import log
+from utils.processes import rank
 
 
 def validation_sets(data: DataOptions, run: RunOptions) -> dict[str, list[LabelledImages]]:
@@ -62,9 +65,24 @@ def report(sets: Iterable[tuple[str, Pairs]]) -> str:
     return joined(line for name, pairs in sets for line in (f"{name}: {count(pairs)}", *whereabouts(pairs)))
 
 
-def first_fault(sets: Sequence[tuple[DatasetSpec, str, Sequence[Sample]]], data: DataOptions, *, skip_bad: int) -> str:
-    """A line about the first fault in a sample of the files that would spoil a run; '' without such a fault."""
-    errors = [finding for finding in check_sources(sets) if finding.severity == ERROR]
+Sets = Sequence[tuple[DatasetSpec, str, Sequence[Sample]]]  # data sets, each with the name of a split and its images
+
+
+def check_images(sets: Sets, data: DataOptions, *, skip_bad: int = 0) -> None:
+    """UsageError if images or labels would spoil the scores; the first process checks a sample of the files."""
+    from utils.distributed import from_first  # loads torch
+
+    if fault := from_first(first_fault(sets, data, skip_bad=skip_bad) if rank() == 0 else ""):
+        raise UsageError(fault)
+
+
+def first_fault(sets: Sets, data: DataOptions, *, skip_bad: int) -> str:
+    """A line about the first fault in a sample of files that would spoil a run, or ''.  Notes on classes are logged."""
+    findings = check_sources(sets)
+    for finding in findings:
+        if finding.code == "unused_class":
+            log.info(f"note: {finding.dataset} {finding.split}: {finding.file} {finding.message}: {finding.fix}")
+    errors = [finding for finding in findings if finding.severity == ERROR]
     replaced = [finding for finding in errors if finding.split == "train" and finding.code in REFUSED]  # one pair each
     if len(replaced) <= skip_bad:
         errors = [finding for finding in errors if finding not in replaced]
@@ -75,5 +93,5 @@ def first_fault(sets: Sequence[tuple[DatasetSpec, str, Sequence[Sample]]], data:
     command = shlex.join(["python", "-m", "datasets.check", str(data.root), "--dataset", *names, *lists])
     return (
         f"{first.file}: {first.message}: {first.fix} (errors in a sample of the files: {len(errors):,}; list all with "
-        f"`{command}`, or train without this check: --no_check)"
+        f"`{command}`, or go on without this check: --no_check)"
     )

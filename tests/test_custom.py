@@ -24,7 +24,7 @@ def stems(home: Path, split: str = "val", **options: object) -> list[str]:
     return [sample.image.stem for sample in spec(f"custom:{home}", **options).pairs(home, split)]
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".gif", ".webp", ".PNG"])
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".gif", ".webp", ".sgi", ".PNG"])
 def test_any_format_that_pillow_reads(tmp_path: Path, suffix: str) -> None:
     home = write_own(tmp_path / "own", ["one"], suffix=suffix)
     (image, label, name), *others = LabelledImages(spec(f"custom:{home}"), tmp_path, "val")

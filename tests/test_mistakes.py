@@ -245,7 +245,8 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "a truncated JPEG": (ON_BDD, every(BDD_IMAGES, truncate), "unreadable image ... fetch the file again"),
     "a bad image in a worker": (f"{TRAIN} --num_workers 1 --no_check", every(GTAV_IMAGES, text), "unreadable image"),
     "an empty label": (TRAIN, every(GTAV_LABELS, empty), "00001.png: unreadable ... its 0 bytes begin"),
-    "no labelled pixel": (GTAV, UNLABELLED, "gtav val: not one pixel is labelled"),
+    "void labels in an evaluation": (GTAV, UNLABELLED, "is ignored everywhere ... --dataset gtav ... --no_check"),
+    "no labelled pixel": (f"{GTAV} --no_check", UNLABELLED, "gtav val: not one pixel is labelled"),
     # Results
     "a file as folder of runs": (TRAIN, lambda place: place.out.touch(), "{out}/default: Not a directory; mend that"),
     # Checkpoints

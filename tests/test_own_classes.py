@@ -107,7 +107,7 @@ MISTAKES = {
     "other name": (write("classes.yml", "ids: {0: road}"), r"classes.yml: is not read; call it classes.yaml"),
     "a dead link": (lambda home: (home / "classes.yaml").symlink_to("nowhere"), r"classes.yaml: .*No such file"),
     "an id too many": (label(Image.new("L", SIZE, 40)), r"a.png: holds the ids 40, but own has 0 to 18 and 255: name"),
-    "a colour image": (label(Image.new("RGB", SIZE)), r"a.png: is a colour image where own labels are class indices"),
+    "a colour image": (label(Image.new("RGB", SIZE, "red")), r"a.png: is a colour image where own labels are class"),
 }  # fmt: skip
 WRONG_ENTRIES = {
     "": r"give some of the entries classes, ids",

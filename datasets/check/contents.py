@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ from PIL import ExifTags, Image
 from datasets.check.findings import ERROR, NOTE, Finding
 from datasets.check.listing import Split
 from datasets.decoding import check_sizes, read_image
-from datasets.disk.layouts import Sample
+from datasets.disk.layouts import Sample, some
 from datasets.disk.splits import FEW
-from datasets.labels import CLASSES, IGNORE, STANDARD
-from datasets.own.custom import CustomSpec
+from datasets.labels import CLASSES, IGNORE, STANDARD, Colour
+from datasets.own.custom import LABELS, CustomSpec
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
@@ -31,6 +31,7 @@ class PairFacts(NamedTuple):
     image_size: tuple[int, int] | None = None  # width and height; None if the image cannot be read
     ids: tuple[int, ...] = ()  # stored in the label; none if it cannot be read
     classes: tuple[int, ...] = ()  # the train ids that they mean
+    palette: Mapping[int, Colour] = {}  # the colours of the ids, if they are indices of a palette
 
     @property
     def is_sound(self) -> bool:
@@ -43,7 +44,7 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
     findings: list[Finding] = []
     image_size = None
     try:
-        image_size = read_image(sample.image).size
+        image_size = read_image(sample.image, upright=dataset.upright).size
         findings += image_faults(dataset, sample.image)
     except UsageError as error:
         findings.append(refused("bad_image", sample.image, error))
@@ -53,13 +54,15 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
         findings.append(refused("bad_label", sample.label, error))
         return PairFacts(sample, findings, image_size)
     ids = np.flatnonzero(np.bincount(stored.ravel()))
-    findings += label_faults(dataset, sample.label, stored, ids)
+    form, by_colour, palette = storage(sample.label, stored, ids)
+    share = (stored == IGNORE).mean() if by_colour and dataset.palette is not None else None
+    findings += label_faults(sample.label, form, share)
     try:
         check_sizes(sample, image_size or stored.shape[::-1], stored.shape)
     except UsageError as error:
         findings.append(Finding.from_loader("size_mismatch", error))
     classes = set(dataset.table_of(sample.label)[ids].tolist()) - {IGNORE}
-    return PairFacts(sample, findings, image_size, tuple(ids.tolist()), tuple(classes))
+    return PairFacts(sample, findings, image_size, tuple(ids.tolist()), tuple(classes), palette)
 
 
 def refused(code: str, path: Path, error: UsageError) -> Finding:
@@ -77,32 +80,31 @@ def image_faults(dataset: DatasetSpec, path: Path) -> Iterator[Finding]:
     """The faults of an image that training would read without an error."""
     with Image.open(path) as image:
         mode, orientation = image.mode, image.getexif().get(ExifTags.Base.Orientation, 1)
+        by_size = dataset.upright and orientation > 4 and image.width != image.height  # shows what the label fits
     if mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
         yield Finding.of("grey_image", path, mode=mode)
-    if orientation != 1:
+    if orientation != 1 and not by_size:
         # The owners of public data sets label the pixels as they are stored.
-        yield Finding.of("turned", path, severity=ERROR if isinstance(dataset, CustomSpec) else NOTE)
+        yield Finding.of("turned", path, severity=ERROR if dataset.upright else NOTE)
 
 
-def label_faults(dataset: DatasetSpec, path: Path, stored: np.ndarray, ids: np.ndarray) -> Iterator[Finding]:
-    """The faults of a label (stored: H,W; ids: those in it) that training would read without an error."""
+def storage(path: Path, stored: np.ndarray, ids: np.ndarray) -> tuple[str, bool, dict[int, Colour]]:
+    """Format of a label (stored: H,W), whether its colours are read, and else the colours of its ids in a palette."""
     if path.suffix == ".json":
-        return
+        return "JSON", False, {}
     with Image.open(path) as image:
-        mode, file_format = image.mode, image.format
-        colours = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
-    if file_format in ("JPEG", "MPO", "WEBP"):
-        yield Finding.of("lossy_label", path, format=file_format)
-    if dataset.palette is None:
-        return
-    if mode in ("RGB", "RGBA"):
-        share = (stored == IGNORE).mean()
+        by_index = image.mode == "P" and (np.asarray(image) == stored).all()
+        colours = np.reshape(image.getpalette(), (-1, 3)).tolist() if by_index else []
+        used = {index: tuple(colours[index]) for index in ids[ids < min(len(colours), IGNORE)].tolist()}
+        return image.format, image.mode in ("P", "RGB", "RGBA") and not by_index, used
+
+
+def label_faults(path: Path, form: str, share: float | None) -> Iterator[Finding]:
+    """The faults of a label that training would read without an error; a ``share`` of it has colours of no class."""
+    if form in ("JPEG", "MPO", "WEBP"):
+        yield Finding.of("lossy_label", path, format=form)
+    if share is not None:
         yield Finding.of("stored_as_colours", path, severity=ERROR if share > ACCEPTED_SHARE else NOTE, share=share)
-    elif mode == "P":
-        shared = ids[ids < min(len(colours), len(dataset.palette))]
-        wrong = shared[(colours[shared] != dataset.palette[shared]).any(1)]
-        if len(wrong):
-            yield Finding.of("other_palette", path, dataset=dataset.name, index=wrong[0], colour=colours[wrong[0]])
 
 
 def split_faults(split: Split, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
@@ -112,6 +114,9 @@ def split_faults(split: Split, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
         name = split.dataset.classes.names[pair.classes[0]] if pair.classes else "ignored"
         severity = ERROR if len(plain) > FEW * len(pairs) else NOTE
         yield Finding.of("plain_label", pair.sample.label, severity=severity, name=name)
+    yield from palette_faults(split.dataset, pairs)
+    if isinstance(split.dataset, CustomSpec):
+        yield from unused_classes(split.dataset, pairs)
     for pair in with_train_ids(split.dataset, pairs):
         ids = ", ".join(map(str, pair.ids[:8]))
         yield Finding.of("train_ids", pair.sample.label, ids=ids, dataset=split.dataset.name)
@@ -119,6 +124,28 @@ def split_faults(split: Split, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
         if split.image_size and pair.image_size and pair.image_size != split.image_size:
             size, usual = ("{}x{}".format(*size) for size in (pair.image_size, split.image_size))
             yield Finding.of("other_size", pair.sample.image, size=size, usual=usual, dataset=split.dataset.name)
+
+
+def palette_faults(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
+    """The labels whose palette gives an id another colour than a label before does, or than the data set has."""
+    usual = {} if dataset.palette is None else dict(enumerate(map(tuple, dataset.palette.tolist())))
+    for pair in pairs:
+        other = [index for index, colour in pair.palette.items() if usual.setdefault(index, colour) != colour]
+        if other:
+            facts = {"colour": pair.palette[other[0]], "usual": usual[other[0]]}
+            yield Finding.of("other_palette", pair.sample.label, index=other[0], **facts)
+
+
+def unused_classes(dataset: CustomSpec, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
+    """The classes of an own data set that no label holds; of the 19, only if labels hold one class, and 255."""
+    held = set().union(*(pair.classes for pair in pairs))
+    unused = sorted({*dataset.table.tolist()} - held - {IGNORE})
+    ignored = any(IGNORE in pair.ids for pair in pairs)
+    if not held or not unused or (dataset.classes is STANDARD and (len(held) > 1 or not ignored)):
+        return
+    names = [dataset.classes.names[index] for index in unused]
+    remedy = f"; 255 is ignored: if it means {names[0]}, list all `ids`, with `255: {names[0]}`" if ignored else ""
+    yield Finding.of("unused_class", dataset.path / LABELS, names=some(names, 3), remedy=remedy)
 
 
 def with_train_ids(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> list[PairFacts]:

@@ -36,12 +36,17 @@ FAULTS = dict.fromkeys(IN_THE_LOADERS_WORDS, Fault(ERROR, "", "")) | {  # docs/c
     "other_size": Fault(
         NOTE, "is {size}, but the images of {dataset} are {usual}", f"{PUT_BACK} for comparable scores"
     ),
-    "turned": Fault(ERROR, "has an EXIF rotation that is ignored", "turn the pixels to fit the label; remove the tag"),
+    "turned": Fault(ERROR, "has an EXIF rotation; its label may not", "turn the pixels to fit it and remove the tag"),
     "grey_image": Fault(NOTE, "has no colours (mode {mode})", "fetch the file again"),
     "lossy_label": Fault(ERROR, "is compressed with losses ({format}), which change ids", PUT_BACK),
     "train_ids": Fault(ERROR, "holds train ids ({ids}) instead of the ids of {dataset}", PUT_BACK),
-    "other_palette": Fault(ERROR, "has another palette than {dataset} (index {index} is {colour})", PUT_BACK),
-    "stored_as_colours": Fault(NOTE, "stores colours; {share:.0%} of its pixels have those of no class", PUT_BACK),
+    "other_palette": Fault(
+        ERROR, "has another palette than others ({index} is {colour}, not {usual})", "put it back, or name `colours`"
+    ),
+    "stored_as_colours": Fault(NOTE, "is read by colour; {share:.0%} of its pixels have those of no class", PUT_BACK),
+    "unused_class": Fault(
+        NOTE, "do not show {names} in any label that was opened", "see whether classes.yaml fits them{remedy}"
+    ),
     "plain_label": Fault(
         NOTE, "is {name} everywhere", f"look at it, as a few such labels are natural; if it is wrong, {PUT_BACK}"
     ),

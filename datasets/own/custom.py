@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from datasets.decoding import indices, read_8_bit, read_label
+from datasets.decoding import indices, read_colours, read_label
 from datasets.disk.layouts import Layout, Pairing, Part, Sample, composed, hidden, some, unique_name
 from datasets.disk.splits import Division, listed, place
 from datasets.labels import IGNORE
@@ -76,7 +76,7 @@ class CustomSpec(DatasetSpec):
     @property
     def reading(self) -> bytes:
         colours = b"" if self.meaning.colours is None else self.meaning.colours.tobytes()
-        return self.table.tobytes() + self.meaning.known.tobytes() + colours + bytes([len(self.classes)])
+        return b"2" + self.table.tobytes() + self.meaning.known.tobytes() + colours + bytes([len(self.classes)])
 
     def base(self, root: Path) -> Path:
         return self.path
@@ -179,7 +179,7 @@ class CustomSpec(DatasetSpec):
         suffixes = [affixes["label_suffix"]] if "label_suffix" in affixes else LABEL_SUFFIXES
         return [f"{folder}{slash}{affixes.get('label_prefix', '')}{name}{suffix}" for suffix in suffixes]
 
-    def remedy_without(self, bare: Sequence[Sample]) -> str:
+    def remedy_without(self, bare: Sample) -> str:
         return f"{super().remedy_without(bare)}, or say how names differ: {', '.join(AFFIXES)} in {FILE}"
 
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
@@ -193,7 +193,7 @@ class CustomSpec(DatasetSpec):
         """The ids in a label, or the places of its colours in ``classes.yaml``: H,W uint8."""
         if self.meaning.colours is None:
             return super().stored(path)
-        colours = read_label(path, read_8_bit, colours=True)
+        colours, _ = read_label(path, read_colours)
         stored = indices(colours, self.meaning.colours)
         unknown = colours[stored == IGNORE]
         if len(unknown) and not self.meaning.known[IGNORE]:
@@ -216,6 +216,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         ids=np.flatnonzero(meaning.known[:IGNORE]).tolist(),
         remedy=f"name what they mean in {path / FILE}, or mend the label",
         classes=meaning.classes,
+        upright=True,
         lists={split: file for split in SPLITS if (file := path / f"{split}.txt").is_file()},
         path=path,
         meaning=meaning,

@@ -15,7 +15,7 @@ from datasets.own.own_classes import FILE
 from datasets.registry import titles
 from datasets.shared_classes import describe_classes, shared_classes
 from engine.build import network_from
-from engine.data_report import report
+from engine.data_report import check_images, report
 from engine.evaluating.image_folder import label_folder
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import (
@@ -105,6 +105,8 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
     """Score every domain; the first process prints tables and writes JSON and CSV after each domain."""
     subject, scoring, workers = options.subject, options.scoring, options.machine.workers
     sets = options.domains()
+    if subject.check:
+        check_images([(images.spec, images.split, images.samples) for images in sets.values()], options.data)
     out.mkdir(parents=True, exist_ok=True)
     if rank() == 0:
         keep_older(out)

@@ -60,6 +60,7 @@ class SubjectOptions:
         "val", "part of each domain; train_extra: coarse labels", choices=("train", "val", "test", "train_extra")
     )
     limit: int = option(0, "at most N images per domain, evenly spaced; 0: all", type=ANY)
+    check: bool = option(True, "score without checking a sample of the files first", flag="no_check")
     dump_images: bool = option(False, "also write colours, overlay and errors per image")
     label: str | None = option(None, "a label for the results", flag="exp")
     out: Path | None = option(None, "where to write (default: beside the checkpoint)", alias="outdir", type=user_path)

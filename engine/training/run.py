@@ -50,7 +50,7 @@ def train(options: TrainingOptions) -> Path:
     selection = CovarianceSelection(options)
     sets = image_sets(domains, validation)
     if run.check:
-        check_images(options, sets)
+        data_report.check_images(sets, options.data, skip_bad=options.sampling.skip_bad)
     domains = replace(domains, uniform=class_uniform(options, domains))
     classes = shared_classes([*run.sources, *run.targets])
     config = build.network_config(options.network, classes, memory=options.entry.memory)
@@ -82,15 +82,6 @@ def image_sets(domains: Domains, validation: dict[str, list[LabelledImages]]) ->
     sets = [(dataset, "train", pairs) for dataset, pairs in domains.sources]
     sets += [(dataset, "train_extra", pairs) for dataset, pairs in domains.extra]
     return sets + [(images.spec, images.split, images.found) for images in chain.from_iterable(validation.values())]
-
-
-def check_images(options: TrainingOptions, sets: Sets) -> None:
-    """UsageError if images or labels would spoil the run; the first process checks a sample of the files."""
-    fault = ""
-    if rank() == 0:
-        fault = data_report.first_fault(sets, options.data, skip_bad=options.sampling.skip_bad)
-    if fault := distributed.from_first(fault):
-        raise UsageError(fault)
 
 
 def start_network(options: TrainingOptions, config: dict[str, Any], device: torch.device) -> DeepLab:

@@ -208,6 +208,13 @@ def requantised(path: Path) -> None:
     again.save(path)
 
 
+def repainted(path: Path) -> None:
+    """With colours that no class has."""
+    with Image.open(path) as picture:
+        picture.putpalette((GTAV_PALETTE ^ 1).tobytes())
+        picture.save(path)
+
+
 def smoothed(path: Path) -> None:
     """In colours, and resized as photographs are."""
     with Image.open(path) as picture:
@@ -283,7 +290,8 @@ CASES: dict[str, tuple[str, str, Change, str]] = {
     "label as JPEG": ("bdd100k", "readme", label(lossy), "lossy_label"),
     "train ids in one labelIds": ("cityscapes", "official", label(as_train_ids, "cityscapes"), "train_ids"),
     "train ids as Mapillary's": ("mapillary", "official", all_labels(as_train_ids, "mapillary"), "train_ids"),
-    "palette in another order": ("gtav", "readme", label(requantised), "other_palette"),
+    "palette of other colours": ("gtav", "readme", label(repainted), "other_palette"),
+    "palette in another order": ("gtav", "readme", label(requantised), "stored_as_colours"),
     "GTAV in colours": ("gtav", "official", label(mode, "RGB"), "stored_as_colours"),
     "GTAV in colours, resized": ("gtav", "readme", label(smoothed), "stored_as_colours"),
     "SYNTHIA without classes": ("synthia", "readme", label(without_classes), "plain_label"),
