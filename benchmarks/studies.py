@@ -157,7 +157,7 @@ DIAGNOSIS = {
     "PinMem, momentum .5": Row(f"{PINMEM} --mem_momentum 0.5"),
     "PinMem, momentum .95": Row(f"{PINMEM} --mem_momentum 0.95"),
     "PinMem, half the learning rate": Row(f"{PINMEM} --lr {{half_lr}}"),
-    "PinMem, six images per domain": Row(f"{PINMEM} --bs_mult 6"),
+    "PinMem, six images": Row(f"{PINMEM} --bs_mult 6"),
     "PinMem, centred": Row(f"{PINMEM} --mem_centred"),
     "PinMem, residual": Row(f"{PINMEM} --mem_residual"),
     "PinMem, images divided": Row(f"{PINMEM} --meta_split images"),
@@ -177,6 +177,9 @@ DIAGNOSIS = {
 
 SHARP_RESIDUAL = f"--memory {SHARP} --mem_residual"
 HELPED = f"{SHARP_RESIDUAL} --mem_centred"
+SIX = "--bs_mult 6"  # with three images per domain the batch decides more than what is compared
+DIVIDED = f"--meta_split images --meta_mean --meta_aug none {SIX}"
+LIVING = f"{META} {HELPED}"
 COMBINATIONS = {
     "memory, sharp, residual": Row(SHARP_RESIDUAL),
     "memory, sharp, centred, residual": Row(HELPED),
@@ -188,9 +191,12 @@ COMBINATIONS = {
     "PinMem, tuned, domains divided": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_split domains"),
     "MLDG, tuned": Row(f"{META} --recipe tuned"),
     "baseline, learning rate doubled": Row("--lr {double_lr}"),
-    "baseline, six images per domain": Row("--bs_mult 6"),
+    "baseline, six images": Row("--bs_mult 6"),
     "memory, sharp, residual, six images": Row(f"{SHARP_RESIDUAL} --bs_mult 6"),
     "memory, sharp, centred, residual, six images": Row(f"{HELPED} --bs_mult 6"),
+    "PinMem, published recipe, six images": Row(f"{PINMEM} --recipe published --mem_init_batches 10 --bs_mult 6"),
+    "PinMem, living, images divided, six images": Row(f"{LIVING} {DIVIDED}"),
+    "PinMem, living, images divided": Row(f"{LIVING} --meta_split images --meta_mean --meta_aug none"),
     "PinMem, tuned, six images": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6"),
     "memory, sharp, centred, residual, cohesion 1": Row(f"{HELPED} --mem_readloss 1"),
     "memory, sharp, centred, residual, temperatures .05": Row(f"{HELPED} --read_temp 0.05 --mem_temp 0.05"),
@@ -198,7 +204,11 @@ COMBINATIONS = {
 FOR_ANY = ("random photometric operations", "PASTA", "MixStyle", "averaged weights", "frozen stem")
 HELP = {
     f"{method}{f', {name}' if name else ''}": Row(f"{flags} {more}".strip(), variants, scales)
-    for method, flags in {"baseline": "", "MLDG": META, "memory, sharp, centred, residual": HELPED}.items()
+    for method, flags in {
+        "baseline, six images": SIX,
+        "MLDG, images divided, six images": f"{META} {DIVIDED}",
+        "PinMem, living, images divided, six images": f"{LIVING} {DIVIDED}",
+    }.items()
     for name, more, variants, scales in (
         ("", "", (), (1.0,)),
         *((name, "", (name,), (1.0,)) for name in FOR_ANY),
