@@ -17,14 +17,13 @@ import train as training
 from checkpoints.run_files import numbered
 from datasets.sampling.loaders import Batch
 from engine import build
-from engine.program import run_program
-from engine.training.interruption import Interrupted
 from engine.training.trainer import Trainer
 from support.logs import log_rows, repeatable
 from support.ranks import run_ranks
 from support.tiny_network import TinyNet
-from utils.errors import UsageError
+from utils.errors import Interrupted, UsageError
 from utils.processes import rank
+from utils.program import run_program
 
 Moment = Callable[[], object]
 

@@ -21,17 +21,16 @@ import train as training
 from checkpoints.run_files import numbered
 from engine.options.resuming import refuse_changes
 from engine.options.training_command import parse_training, training_parser
-from engine.program import run_program
 from engine.training import trainer as loop
-from engine.training.interruption import Interrupted
 from engine.training.trainer import Trainer
 from methods.pinmem import PinMem
 from support.disks import largest_file
 from support.logs import log_rows, repeatable
 from support.ranks import run_ranks
 from utils import distributed
-from utils.errors import UsageError
+from utils.errors import Interrupted, UsageError
 from utils.processes import rank
+from utils.program import run_program
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
 

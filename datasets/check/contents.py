@@ -62,10 +62,14 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
     return PairFacts(sample, findings, image_size, tuple(ids.tolist()), tuple(classes))
 
 
+def can_read(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)
+
+
 def refused(code: str, path: Path, error: UsageError) -> Finding:
     """The loader's error, and how a text begins that stands in place of a picture: nothing, a web page, a pointer."""
     finding = Finding.from_loader(code, error)
-    if not os.access(path, os.R_OK):
+    if not can_read(path):
         return finding
     with path.open("rb") as file:
         start = file.read(64).partition(b"\n")[0].decode("latin-1").strip()
@@ -138,7 +142,7 @@ def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:
     """
     groups: dict[object, list[tuple[Split, Path]]] = defaultdict(list)
     for split in splits:
-        for path in (sample.image for sample in split.pairs if os.access(sample.image, os.R_OK)):
+        for path in (sample.image for sample in split.pairs if can_read(sample.image)):
             groups[split.dataset.name, path.name if quick else path.stat().st_size].append((split, path))
     for group in groups.values():
         first: dict[bytes, tuple[Split, Path]] = {}

@@ -204,7 +204,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         ids=np.flatnonzero(meaning.known[:IGNORE]).tolist(),
         remedy=f"name what they mean in {path / FILE}, or mend the label",
         classes=meaning.classes,
-        lists={split: file for split in SPLITS if (file := path / f"{split}.txt").is_file()},
+        lists={split: file for split in SPLITS if (file := path / f"{split}.txt").exists()},
         path=path,
         meaning=meaning,
         divided=divided,
