@@ -1,5 +1,6 @@
 """Files: written whole or not at all, read only if they are files, in folders with a single writer."""
 
+import errno
 import fcntl
 import json
 import math
@@ -28,7 +29,7 @@ def errors_about(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if str(error.filename or PARTIAL).endswith(PARTIAL):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
         raise
 
 
@@ -41,7 +42,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{uuid.uuid4().hex}{PARTIAL}")  # short: the name itself may be as long as a name can be
     with errors_about(path):
         if no_file(path) == NO_FILE:
-            raise OSError(NO_FILE)  # a device, such as /dev/stdout, must not be replaced
+            raise OSError(errno.EINVAL, NO_FILE)  # a device, such as /dev/stdout, must not be replaced
         try:
             yield partial
             os.replace(partial, path)
@@ -98,8 +99,7 @@ def refuse_special_files() -> None:
         if event != "open" or not isinstance(arguments[0], str) or not str(arguments[1]).startswith("r"):
             return
         path = Path(arguments[0])
-        with errors_about(path):
-            if no_file(path) == NO_FILE and not path.is_dir() and str(path) != os.devnull:
-                raise OSError(NO_FILE)
+        if no_file(path) == NO_FILE and not path.is_dir() and str(path) != os.devnull:
+            raise OSError(errno.EINVAL, NO_FILE, str(path))
 
     sys.addaudithook(check)
