@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from checkpoints import NUMBERED
 from checkpoints.safe_loading import Unreadable, load_safely
 from utils.errors import UsageError, first_line
-from utils.files import PARTIAL, no_file, whole_file
+from utils.files import no_file, whole_file
 
 # Readers rely on these entries in every checkpoint of ours; the others are missing in older files.
 ENTRIES = {"network", "weights", "iteration", "flags", "code"}
@@ -60,12 +60,6 @@ def publish(path: Path, *, best: bool) -> None:
                 os.link(path, link)
             except OSError:  # not every file system has hard links
                 shutil.copyfile(path, link)
-
-
-def remove_partial(folder: Path) -> None:
-    """Delete the unfinished files of a killed process."""
-    for path in folder.glob(f".*{PARTIAL}"):
-        path.unlink()
 
 
 def read_checkpoint(path: Path, flag: str) -> Any:

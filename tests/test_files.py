@@ -10,13 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from checkpoints.run_files import numbered, remove_partial, save_numbered
+from checkpoints.run_files import numbered, save_numbered
+from support.holders import held
 from utils.errors import UsageError
 from utils.files import hold, whole_file, write_text
 
 ROOT = Path(__file__).parent.parent
-OTHER = "import sys; from pathlib import Path; from utils.files import hold\n"
-OTHER += "with hold(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 
 def test_temporary_names_never_meet(tmp_path: Path) -> None:
@@ -40,14 +39,10 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", OTHER, str(tmp_path)]
-    other = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "held\n"
-    with pytest.raises(UsageError, match=f"{tmp_path}: another program writes there"), hold(tmp_path):
+    refused = pytest.raises(UsageError, match=f"{tmp_path}: another program writes there")
+    with held(tmp_path), refused, hold(tmp_path):
         pass
-    other.kill()
-    other.communicate()
-    with hold(tmp_path) as folder:  # the system has freed it
+    with hold(tmp_path) as folder:  # which the system has freed
         assert folder == tmp_path
     with pytest.raises(OSError) as error, hold(tmp_path):
         raise OSError(28, "No space left on device")
@@ -55,12 +50,19 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
 
 
 def test_only_seven_digits_are_ours(tmp_path: Path) -> None:
-    theirs = ["iteration_0000001_before_crash.pth", "iteration_1.pth", "iteration_00000001.pth", "x.partial"]
-    for name in (*theirs, ".f00.partial"):
+    theirs = [
+        "iteration_0000001_before_crash.pth",
+        "iteration_1.pth",
+        "iteration_00000001.pth",
+        "x.partial",
+        ".x.partial",
+    ]
+    for name in (*theirs, f".{32 * 'a'}.partial"):
         (tmp_path / name).write_text("precious")
     for iteration in (1, 2, 3):
         save_numbered(tmp_path, {"iteration": iteration, "weights": torch.zeros(1)}, keep=1, best=False)
-    remove_partial(tmp_path)
+    with hold(tmp_path):
+        (tmp_path / ".lock").unlink()
     assert [path.name for path in numbered(tmp_path)] == ["iteration_0000003.pth"]
     assert {path.name for path in tmp_path.iterdir()} == {*theirs, "iteration_0000003.pth", "last.pth"}
 

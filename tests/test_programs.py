@@ -12,6 +12,7 @@ import eval as evaluation
 import train as training
 from datasets.demo import __main__ as demo
 from support.disks import largest_file
+from support.holders import held
 from support.programs import exit_code
 from support.snapshots import write_snapshot
 
@@ -75,18 +76,12 @@ def test_a_full_log_has_a_name(data: Path, tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.usefixtures("thin_resnet")
 def test_two_evaluations_into_one_folder(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The second one stops, while the first one runs."""
-    snapshot, answers = write_snapshot(tmp_path / "x.pth", memory=False), []
+    snapshot = write_snapshot(tmp_path / "x.pth", memory=False)
     flags = f"--snapshot {snapshot} --data_root {data} --dataset gtav --device cpu --num_workers 0 --out {tmp_path}"
-    other = "import sys; sys.path.append('tests'); from test_files import OTHER, hold"
-    holding = subprocess.Popen(
-        [sys.executable, "-c", f"{other}; exec(OTHER)", str(tmp_path)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert holding.stdout.readline() == "held\n"
-    answers = [exit_code("eval.py", evaluation.main, flags.split())]
-    holding.communicate("")
-    answers.append(exit_code("eval.py", evaluation.main, flags.split()))
-    assert answers == [2, 0] and "another program writes there" in capsys.readouterr().err
+    with held(tmp_path):
+        assert exit_code("eval.py", evaluation.main, flags.split()) == 2
+    assert f"{tmp_path}: another program writes there" in capsys.readouterr().err
+    assert exit_code("eval.py", evaluation.main, flags.split()) == 0
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ NO_FILE = "not a regular file"
 
 @contextmanager
 def errors_about(path: Path) -> Iterator[None]:
-    """Within this context errors of the system that name no file, such as a full disk, or an unfinished one name
-    ``path``."""
+    """Within this context errors of the system name ``path`` if they name no file, as on a full disk, or a partial one."""
     try:
         yield
     except OSError as error:
@@ -77,13 +76,16 @@ def without_nan(content: Any) -> Any:
 def hold(folder: Path) -> Iterator[Path]:
     """Make ``folder``, and this program its only writer within this context; yield it.  Errors of the system name it.
 
-    UsageError if another program writes there.  On a file system without locks, a note instead.
+    The unfinished files of a killed process are deleted.  UsageError if another program writes there; on a file system
+    without locks a note instead.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with errors_about(folder), (folder / ".lock").open("a") as file:
         try:
             if rank() == 0:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not for the processes that load data
+                for path in folder.glob("." + 32 * "[0-9a-f]" + PARTIAL):
+                    path.unlink()
         except (BlockingIOError, PermissionError) as error:
             raise UsageError(f"{folder}: another program writes there; wait, or name another folder") from error
         except OSError as error:

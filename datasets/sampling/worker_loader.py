@@ -58,10 +58,8 @@ def _prepare_worker(worker: int) -> None:
 
 
 def _shared(collate: Callable[[Any], Any], samples: Any) -> Any:
-    """The collated samples, in a worker already in shared memory.
-
-    Torch would move them while it sends them, and a failure there is lost: the main process would wait for ever.
-    """
+    """The collated samples, in a worker already in shared memory: if torch moves them there later, a failure is lost,
+    and the main process waits for ever."""
     batch = collate(samples)
     for leaf in tree_leaves(batch) if get_worker_info() else ():
         if isinstance(leaf, Tensor) and leaf.numel():

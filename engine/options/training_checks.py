@@ -15,9 +15,8 @@ from utils.processes import world_size
 
 def check_training(options: TrainingOptions) -> None:
     """UsageError for the first contradiction."""
-    run, parts = options.run, Path(options.run.exp).parts
-    leaves = not run.checkpoint and {"..", "/"} & {*parts}
-    refuse_if(leaves, f"--exp {run.exp}: lies outside of --exp_root; give a name, and the place by --exp_root")
+    leaves = {"..", "/"} & {*Path(options.run.exp).parts} and not options.run.checkpoint
+    refuse_if(leaves, f"--exp {options.run.exp}: lies outside of --exp_root; give a name, and the place by --exp_root")
     check_needs(options)
     check_whitening(options)
     check_step(options)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from checkpoints.adoption import check_fits, load_start
-from checkpoints.run_files import load_checkpoint, load_weights, publish, remove_partial
+from checkpoints.run_files import load_checkpoint, load_weights, publish
 from datasets.disk.layouts import Pairs, some
 from datasets.images import LabelledImages
 from datasets.registry import DatasetSpec
@@ -74,8 +74,6 @@ def train(options: TrainingOptions) -> Path:
         batches = with_sheets(batches, folder, domains, start=progress.iteration)
     done = {"start": progress.iteration, "validated": progress.validated}
     with hold(folder), closing(RunLog(folder, **done)) if rank() == 0 else nullcontext() as log_of_run:
-        if log_of_run:
-            remove_partial(folder)
         parts = device, precision, progress, selection, validation
         trainer = Trainer(options, method, facts, log_of_run, folder, *parts)
         if options.entry.memory and not (run.checkpoint or run.snapshot):
