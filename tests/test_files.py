@@ -39,7 +39,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
-    refused = pytest.raises(UsageError, match=f"{tmp_path}: another program writes there")
+    refused = pytest.raises(UsageError, match=f"{tmp_path}/.lock: held by another program")
     with held(tmp_path), refused, hold(tmp_path):
         pass
     with hold(tmp_path) as folder:  # which the system has freed

@@ -80,7 +80,7 @@ def test_two_evaluations_into_one_folder(data: Path, tmp_path: Path, capsys: pyt
     flags = f"--snapshot {snapshot} --data_root {data} --dataset gtav --device cpu --num_workers 0 --out {tmp_path}"
     with held(tmp_path):
         assert exit_code("eval.py", evaluation.main, flags.split()) == 2
-    assert f"{tmp_path}: another program writes there" in capsys.readouterr().err
+    assert f"{tmp_path}/.lock: held by another program" in capsys.readouterr().err
     assert exit_code("eval.py", evaluation.main, flags.split()) == 0
 
 

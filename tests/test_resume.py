@@ -251,7 +251,7 @@ def test_what_resume_may_name(uninterrupted: Path, tmp_path: Path, capsys: pytes
 
 def test_a_run_that_still_writes_is_refused(uninterrupted: Path) -> None:
     """A cluster may start a job again before it has ended."""
-    with held(uninterrupted), pytest.raises(UsageError, match="another program writes there"):
+    with held(uninterrupted), pytest.raises(UsageError, match="held by another program"):
         training.main(["--resume", str(uninterrupted), "--num_workers", "0"])
 
 

@@ -23,7 +23,7 @@ NO_FILE = "not a regular file"
 
 @contextmanager
 def errors_about(path: Path) -> Iterator[None]:
-    """Within this context errors of the system name ``path`` if they name no file, as on a full disk, or a partial one."""
+    """Within this context errors of the system name ``path`` if they name no file (on a full disk) or a partial one."""
     try:
         yield
     except OSError as error:
@@ -87,7 +87,9 @@ def hold(folder: Path) -> Iterator[Path]:
                 for path in folder.glob("." + 32 * "[0-9a-f]" + PARTIAL):
                     path.unlink()
         except (BlockingIOError, PermissionError) as error:
-            raise UsageError(f"{folder}: another program writes there; wait, or name another folder") from error
+            raise UsageError(
+                f"{file.name}: held by another program that writes there; wait, or name another folder"
+            ) from error
         except OSError as error:
             log.warning(f"note: {folder}: cannot be locked ({error.strerror}); let no other program write there")
         yield folder
