@@ -86,10 +86,8 @@ def hold(folder: Path) -> Iterator[Path]:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not for the processes that load data
                 for path in folder.glob("." + 32 * "[0-9a-f]" + PARTIAL):
                     path.unlink()
-        except (BlockingIOError, PermissionError) as error:
-            raise UsageError(
-                f"{file.name}: held by another program that writes there; wait, or name another folder"
-            ) from error
+        except BlockingIOError as error:
+            raise UsageError(f"{file.name}: held by another program; wait, or name another folder") from error
         except OSError as error:
             log.warning(f"note: {folder}: cannot be locked ({error.strerror}); let no other program write there")
         yield folder
