@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import eval as evaluation
 from engine.options.parser import Parser
-from engine.program import run_program
 from utils.options import COUNT
+from utils.program import run_program
 
 OTHERS = "Give --tsne or --mem_actmap, --snapshot and --dataset.  All flags: eval.py --help"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.options.evaluation_options import parse_evaluation
-from engine.program import run_program
+from utils.program import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from engine.options.training_command import parse_training
 from engine.options.training_options import TrainingOptions
 from engine.plan import plan
-from engine.program import run_program
 from utils.log import log
+from utils.program import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -19,11 +19,11 @@ import torch
 
 from engine.machine import choose_device
 from engine.options.parser import Parser
-from engine.program import run_program
 from engine.run_log import code_version
 from utils.files import write_json
 from utils.options import COUNT, add_options, fill, option
 from utils.processes import own_cores
+from utils.program import run_program
 
 Figures = dict[str, float]  # by column of the table
 

@@ -18,10 +18,10 @@ from typing import Any
 from benchmarks.studies import SETTINGS, STUDIES, Job
 from datasets.options import lasting_path
 from engine.options.parser import Parser
-from engine.program import run_program
 from utils.errors import UsageError
 from utils.options import ANY, COUNT
 from utils.processes import own_cores
+from utils.program import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,13 +23,13 @@ from engine.machine import autocast, choose_device, choose_precision
 from engine.options.evaluation_options import parse_evaluation
 from engine.options.parser import Parser
 from engine.options.training_command import parse_training
-from engine.program import run_program
 from engine.training.run import train
 from methods import METHODS
 from network.deeplab import DeepLab
 from optimizer.schedules import OptimizerOptions
 from optimizer.sgd import build_optimizer
 from utils.errors import UsageError
+from utils.program import run_program
 
 SLACK = 10  # an error of float32 may be this many times as large as on the CPU
 EQUAL_PIXELS = 0.998  # share of pixels that get the same class on both; classes can be nearly equally likely

@@ -21,7 +21,6 @@ from datasets.registry import spec
 from datasets.sampling.loaders import Domains
 from datasets.sampling.requests import Request
 from datasets.transforms import Augmentation
-from utils.errors import UsageError
 from utils.options import COUNT, option
 
 IMAGES, SAMPLES, CROP = 4, 12, 768
@@ -54,9 +53,7 @@ class Loading(Case):
         if options.packed:
             flags = f"--packed {options.packed} --datasets {name} --splits train --workers 1"
             with redirect_stdout(StringIO()):
-                failed = prepare([str(root), *flags.split()])
-            if failed:
-                raise UsageError(f"--datasets {name}: the {options.packed} copies could not be made: see above")
+                prepare([str(root), *flags.split()])
         self.images = LabelledImages(self.spec, root, "train")
         samples = self.spec.pairs(root, "train")
         domains = [(self.spec, [sample]) for sample in samples]  # each image is a domain of its own

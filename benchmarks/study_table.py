@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from engine.options.parser import Parser
-from engine.program import run_program
 from utils.errors import UsageError
 from utils.files import write_text
+from utils.program import run_program
 
 DRAWS = 2000  # of the bootstrap
 Line = dict[str, Any]

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from checkpoints import NUMBERED
 from checkpoints.safe_loading import Unreadable, load_safely
 from utils.errors import UsageError, first_line
-from utils.files import PARTIAL, whole_file
+from utils.files import no_file, whole_file
 
 # Readers rely on these entries in every checkpoint of ours; the others are missing in older files.
 ENTRIES = {"network", "weights", "iteration", "flags", "code"}
@@ -48,7 +49,7 @@ def save_numbered(folder: Path, content: dict[str, Any], *, keep: int, best: boo
 
 def numbered(folder: Path) -> list[Path]:
     """Return the numbered checkpoints in ``folder``, the oldest first."""
-    return sorted(folder.glob("iteration_*.pth"))
+    return sorted(folder.glob(NUMBERED))
 
 
 def publish(path: Path, *, best: bool) -> None:
@@ -61,17 +62,11 @@ def publish(path: Path, *, best: bool) -> None:
                 shutil.copyfile(path, link)
 
 
-def remove_partial(folder: Path) -> None:
-    """Delete the unfinished files of a killed process."""
-    for path in folder.glob(f"*{PARTIAL}"):
-        path.unlink()
-
-
 def read_checkpoint(path: Path, flag: str) -> Any:
     """Return the content of any checkpoint.  UsageError, which begins with ``flag``, if it cannot be read or holds a
     weight that is NaN or infinite."""
-    if not path.is_file():
-        raise UsageError(f"{flag} {path}: no such file; give the path of a checkpoint, e.g. RUN/last.pth")
+    if problem := no_file(path):
+        raise UsageError(f"{flag} {path}: {problem}; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
         content = load_safely(path)
     except Unreadable as error:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,15 @@ def lasting_path(text: str) -> Path:
     return user_path(text).absolute()
 
 
+def home() -> Path:
+    """The home directory; for an account that has none, as in some containers, the working directory."""
+    with suppress(RuntimeError):
+        return Path.home()
+    return Path.cwd()
+
+
 def data_root() -> Path:
-    return lasting_path(os.environ.get("DG_SEG_DATASET", "~/dg_seg_dataset"))
+    return lasting_path(os.environ.get("DG_SEG_DATASET", home() / "dg_seg_dataset"))
 
 
 @dataclass(frozen=True)

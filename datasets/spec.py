@@ -146,7 +146,7 @@ class DatasetSpec(LabelFormat):
         if not parts[0].layout.flat:
             return Division(list(samples), "folders")
         places = [part.home / place for part in parts for place in self.split_mat]
-        if path := next((place for place in places if place.is_file()), None):
+        if path := next((place for place in places if place.exists()), None):
             return by_split_mat(self.name, samples, split, path, digits=self.numbers[1])
         missing = "--split_file and no split.mat" if self.split_mat else "--split_file"
         return by_rule(self.name, samples, split, self.counts, self.numbered(), missing=missing)

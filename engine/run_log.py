@@ -13,18 +13,22 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from utils.errors import UsageError
 from utils.files import without_nan, write_text
 
 
 def create_run_folder(root: Path, experiment: str) -> Path:
-    """A new folder ``root/experiment/time``; runs started in the same second get a number."""
+    """A new folder ``root/experiment/time``; runs started in the same second get a number.  UsageError if it fails."""
     stamp, parent = time.strftime("%Y-%m-%d_%H-%M-%S"), root / experiment
-    parent.mkdir(parents=True, exist_ok=True)
-    for number in count(1):
-        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
-        with suppress(FileExistsError):
-            folder.mkdir()
-            return folder
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}; name another folder for runs by --exp_root") from error
 
 
 def code_version() -> str:

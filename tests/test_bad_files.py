@@ -17,14 +17,13 @@ import train as training
 from checkpoints.run_files import numbered
 from datasets.sampling.loaders import Batch
 from engine import build
-from engine.program import run_program
-from engine.training.interruption import Interrupted
 from engine.training.trainer import Trainer
 from support.logs import log_rows, repeatable
 from support.ranks import run_ranks
 from support.tiny_network import TinyNet
-from utils.errors import UsageError
+from utils.errors import Interrupted, UsageError
 from utils.processes import rank
+from utils.program import run_program
 
 Moment = Callable[[], object]
 
@@ -151,6 +150,23 @@ def test_all_is_saved_at_once_and_the_run_goes_on(
     restore(root, data)
     training.main(["--resume", str(run)])
     check_equal(run, uninterrupted)
+
+
+def test_full_shared_memory_saves_all(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    share, shared = torch.Tensor.share_memory_, []
+
+    def attempt(tensor: torch.Tensor) -> torch.Tensor:
+        shared.append(tensor)
+        if len(shared) > 2 * 3:  # two batches of images, labels and roles
+            raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left (28)")
+        return share(tensor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "share_memory_", attempt)
+        line = ends(flags(data, tmp_path, "--num_workers", "1"), capfd)
+    assert line.startswith("train.py: error: /dev/shm: is full") and "--shm-size" in line and "--num_workers 0" in line
+    assert "stopped after iteration 2 of 6, all is saved" in line
+    assert numbered(run_of(tmp_path))[-1].name == "iteration_0000002.pth"
 
 
 def test_bad_files_are_replaced_and_counted_across_stops(

@@ -136,10 +136,10 @@ def test_command(gtav: Place, tmp_path: Path, capsys: pytest.CaptureFixture) -> 
     for finding in (*kept["findings"][:3], *kept["findings"][4:]):
         (line,) = (line for line in shown.splitlines() if f"{finding['file']}: " in line)
         assert line.startswith(finding["severity"]) and line.endswith(finding["fix"])
-    assert main([*command[:-1], str(tmp_path / "nowhere" / "report.json")]) == 2
-    assert "nowhere/report.json: its folder does not exist" in capsys.readouterr().err
-    assert main([str(tmp_path / "nowhere")]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"nowhere/report\.json: its folder does not exist"):
+        main([*command[:-1], str(tmp_path / "nowhere" / "report.json")])
+    with pytest.raises(UsageError, match="no such folder"):
+        main([str(tmp_path / "nowhere")])
 
 
 def test_every_code_is_explained_and_tried() -> None:

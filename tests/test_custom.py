@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.check.__main__ import main as check
+from datasets.check.__main__ import main
 from datasets.images import LabelledImages
 from datasets.labels import IGNORE
 from datasets.own.custom import is_among, lasting_name
 from datasets.registry import spec, titles
 from support.own_data import SIZE, write_classes, write_own
 from support.prepared_data import FORMS, run
+from support.programs import exit_code
 from utils.errors import UsageError
+
+
+def check(arguments: list[str]) -> int:
+    return exit_code("datasets.check", main, arguments)
 
 
 def stems(home: Path, split: str = "val", **options: object) -> list[str]:

@@ -69,7 +69,7 @@ def test_images_of_a_folder(home: Path, pictures: Path, tmp_path: Path, capsys: 
         train_ids, ids = np.asarray(train_ids), np.asarray(ids)
         assert train_ids.max() < 19 and np.array_equal(colourise(train_ids), colours)
         assert np.array_equal(CITYSCAPES[ids], train_ids)
-    assert len(list(folder.rglob("*.*"))) == 4 * len(IMAGES) + 1
+    assert len(list(folder.rglob("*.*"))) == 4 * len(IMAGES) + 2  # with the record and the lock
 
 
 def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,8 +1,12 @@
 """Batches of several domains: what is drawn is a function of the request, roles travel with it, errors are told."""
 
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +15,14 @@ from PIL import Image
 
 from datasets.images import ImageFolder, LabelledImages
 from datasets.registry import spec
+from datasets.sampling import worker_loader
 from datasets.sampling.loaders import Batch, Domains, eval_loader, train_loader
 from datasets.sampling.requests import IterationSampler, Request, meta_split
-from datasets.sampling.worker_loader import one_by_one
+from datasets.sampling.worker_loader import QUEUES, check_room, one_by_one
 from datasets.transforms import Augmentation
 from utils.errors import UsageError
 
-CROP = 32
+CROP, ROOT = 32, Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -154,3 +159,46 @@ def test_an_error_of_a_worker_lets_all_workers_go() -> None:
     with pytest.raises(MemoryError, match="no room"):
         list(one_by_one(fail, range(4), 2))
     assert set(multiprocessing.active_children()) == before
+
+
+FULL = """
+import torch
+from datasets.sampling import worker_loader
+from datasets.sampling.worker_loader import QUEUES, check_room, one_by_one
+from utils.errors import UsageError
+try:
+    list(one_by_one(lambda index: torch.zeros(400_000, dtype=torch.uint8), range(8), 2))
+except UsageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("size", ["600k", "16k"])  # for one item, and not even for a queue
+def test_shared_memory_that_is_full(size: str) -> None:
+    """Torch alone would wait for ever."""
+    own = ["unshare", "-m", "bash", "-c"]  # a process that sees another disk there
+    if not Path("/dev/shm").is_dir() or subprocess.run([*own, "mount -t tmpfs tmpfs /dev/shm"]).returncode:
+        pytest.skip("needs the right to mount")
+    command = f"mount -t tmpfs -o size={size} tmpfs /dev/shm && exec {sys.executable} -c '{FULL}'"
+    done = subprocess.run([*own, command], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    for part in ("/dev/shm: ", "--shm-size 8g", "--num_workers 0 needs none"):
+        assert part in done.stdout, done.stderr
+    assert done.stdout.count("\n") == 1 and not done.stderr
+
+
+def test_room_in_shared_memory(domains: Callable[..., Domains], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"batch_size": 2, "start": 0, "stop": 9}
+    train = train_loader(domains("gtav", "synthia"), workers=2, **options)
+    assert train.shared_bytes == 2 * QUEUES + 2 * 2 * (2 * 2 * 4 * CROP**2)
+    score = eval_loader(LabelledImages(spec("gtav"), data, "val"), workers=2)
+    assert score.shared_bytes == 2 * QUEUES + 2 * (4 * 64 * 128)  # two images
+    assert train_loader(domains("gtav"), workers=0, **options).shared_bytes == 0
+    needed = 2 * (train.shared_bytes + score.shared_bytes)
+    for free in (needed, needed - 1):
+        monkeypatch.setattr(worker_loader, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        with nullcontext() if free == needed else pytest.raises(UsageError, match=r"0\.4 MB free.*up to 0\.4 MB"):
+            check_room(train, score, processes=2)
+    monkeypatch.setattr(worker_loader, "disk_usage", lambda _: SimpleNamespace(free=0))
+    assert len(list(train_loader(domains("gtav"), workers=0, **options))) == 9
+    with pytest.raises(UsageError, match=r"^/dev/shm: has 0\.0 MB free"):
+        next(iter(train))

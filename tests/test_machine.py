@@ -19,7 +19,6 @@ from engine import machine
 from engine.build import network_config
 from engine.machine import choose_precision
 from engine.options.training_command import parse_training
-from engine.program import run_program
 from engine.training import run as training
 from optimizer.schedules import OptimizerOptions
 from optimizer.sgd import build_optimizer
@@ -27,6 +26,7 @@ from support.methods import NAMES
 from support.tiny_network import tiny_method
 from utils.errors import CommonError, UsageError
 from utils.processes import own_cores
+from utils.program import run_program
 
 SCHEDULE = OptimizerOptions(exponent=9, horizon=100)
 

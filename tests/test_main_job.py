@@ -12,10 +12,10 @@ from PIL import Image
 import eval as evaluation
 import train as training
 from datasets.labels import CLASSES
-from engine.program import run_program
 from support.logs import log_rows, repeatable
 from tools import compare, visualise
 from utils.errors import UsageError
+from utils.program import run_program
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
 METHODS = {"baseline": [], "mldg": ["--mldg"], "memory": ["--memory"], "pinmem": ["--mldg", "--memory"]}

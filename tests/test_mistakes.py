@@ -16,8 +16,8 @@ import ablation
 import eval as evaluation
 import train as training
 from datasets.demo import write_demo
-from engine.program import run_program
 from support.disks import largest_file
+from utils.program import run_program
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
 
@@ -110,7 +110,9 @@ COMMAND_LINES = {
     "train.py --device cuda:99": "--device cuda:99: not usable here ... try --device cpu",
     "train.py --pretrained_backbone absent.pth": "--pretrained_backbone absent.pth: no such file",
     "train.py --pretrained_backbone {this}": "not a readable file of weights",
-    "train.py --exp_root /proc/runs": "/proc/runs: No such file or directory; mend that",
+    "train.py --exp_root /proc/runs": "/proc/runs: No such file or directory; name ... --exp_root",
+    "train.py --exp ../../x": "--exp ../../x: lies outside of --exp_root",
+    "train.py --exp /x": "--exp /x: lies outside of --exp_root",
     "train.py --resume absent": "--resume absent: no checkpoint there",
     "train.py --lr 1e30 --max_iter 4 --val_interval 4": "a loss is not finite (seg  ... aux  ... try a smaller --lr",
     # The method
@@ -123,7 +125,7 @@ COMMAND_LINES = {
     "train.py --coarse_boost_classes 14 --class_uniform_pct 0.5": "changes nothing without  ... and cityscapes",
     "train.py --coarse_boost_classes 19 --class_uniform_pct 1 --dataset cityscapes": "19: give classes from 0 to 18",
     # Evaluation
-    "eval.py --snapshot {data}": "--snapshot {data}: no such file",
+    "eval.py --snapshot {data}": "--snapshot {data}: not a regular file",
     "eval.py --arch DeepR50V3PlusD": "--snapshot {snapshot}: another network (--arch): there DeepR18V3PlusD",
     "eval.py --arch DeepR99": "--arch DeepR99: no such network; known are",
     "eval.py --wt_layer 0 0 4 4 4 0 0": "--snapshot {snapshot}: another list of norms (--wt_layer): there 0",
@@ -248,7 +250,11 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "void labels in an evaluation": (GTAV, UNLABELLED, "is ignored everywhere ... --dataset gtav ... --no_check"),
     "no labelled pixel": (f"{GTAV} --no_check", UNLABELLED, "gtav val: not one pixel is labelled"),
     # Results
-    "a file as folder of runs": (TRAIN, lambda place: place.out.touch(), "{out}/default: Not a directory; mend that"),
+    "a file as folder of runs": (
+        TRAIN,
+        lambda place: place.out.touch(),
+        "{out}/default: Not a directory; name",
+    ),
     # Checkpoints
     "a truncated checkpoint": (GTAV, snapshot(truncate), NOT_READABLE),
     "text as checkpoint": (GTAV, snapshot(text), NOT_READABLE),

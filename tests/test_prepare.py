@@ -61,7 +61,7 @@ def test_twice_does_nothing_and_originals_stay(form: str, root: Path, capsys: py
     assert capsys.readouterr().out.count("nothing to do") == 4 and only_bytes(root) == bytes_made
     assert all(file == made[name] or name.endswith(packed.INDEX) for name, file in contents(root).items())
     shutil.rmtree(root / "packed")
-    assert prepare.main([*map(str, command), "--workers", "2"]) == 0
+    prepare.main([*map(str, command), "--workers", "2"])
     assert only_bytes(root) == bytes_made
 
 

@@ -21,17 +21,17 @@ import train as training
 from checkpoints.run_files import numbered
 from engine.options.resuming import refuse_changes
 from engine.options.training_command import parse_training, training_parser
-from engine.program import run_program
 from engine.training import trainer as loop
-from engine.training.interruption import Interrupted
 from engine.training.trainer import Trainer
 from methods.pinmem import PinMem
 from support.disks import largest_file
+from support.holders import held
 from support.logs import log_rows, repeatable
 from support.ranks import run_ranks
 from utils import distributed
-from utils.errors import UsageError
+from utils.errors import Interrupted, UsageError
 from utils.processes import rank
+from utils.program import run_program
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
 
@@ -247,6 +247,12 @@ def test_what_resume_may_name(uninterrupted: Path, tmp_path: Path, capsys: pytes
         training.main(["--resume", str(tmp_path)])
     with pytest.raises(UsageError, match="no checkpoint there"):
         training.main(["--resume", str(tmp_path / "absent.pth")])
+
+
+def test_a_run_that_still_writes_is_refused(uninterrupted: Path) -> None:
+    """A cluster may start a job again before it has ended."""
+    with held(uninterrupted), pytest.raises(UsageError, match="held by another program"):
+        training.main(["--resume", str(uninterrupted), "--num_workers", "0"])
 
 
 def test_other_images_are_refused(root: Path, uninterrupted: Path) -> None:

@@ -22,14 +22,13 @@ from engine.options.training_command import parse_training
 from engine.plan import plan
 from engine.timetable import timetable_of
 from engine.training.covariance_selection import CovarianceSelection
-from engine.training.interruption import Interrupted
 from engine.training.run import announce
 from engine.training.trainer import Trainer
 from network.deeplab import Encoder
 from support.logs import log_rows
 from support.mistakes import training_mistake
 from support.tiny_network import tiny_method
-from utils.errors import UsageError
+from utils.errors import Interrupted, UsageError
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
 LAYERS = "--wt_layer 0 0 1 0 0 0 2 --wt_reg_weight 0.6"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.options.parser import named_folder
-from engine.program import run_program
 from utils.errors import UsageError, first_line
 from utils.files import write_text
+from utils.program import run_program
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
 Results = dict[str, dict[str, Any]]  # the content of results.json by the names that the user gave
@@ -24,9 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     results = {name: read_result(folder) for name, folder in args.results}
     text = "\n".join(line for measure in MEASURES for line in table(results, measure))
-    print(text)
     if args.out:
         write_text(args.out, text)
+    print(text)
 
 
 def read_result(folder: Path) -> dict[str, Any]:

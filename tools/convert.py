@@ -9,9 +9,9 @@ from typing import Any
 
 from datasets.options import user_path
 from engine.options.parser import Parser
-from engine.program import run_program
 from network.options import NORM_FLAG, NORM_HELP
 from utils.errors import UsageError, first_line
+from utils.program import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from datasets.images import LabelledImages
 from datasets.options import DataOptions
 from engine.options.parser import dataset_names, named_folder
-from engine.program import run_program
 from utils.errors import UsageError
+from utils.files import errors_about
 from utils.options import ANY, COUNT, add_options, fill
+from utils.program import run_program
 
 TITLE = 18  # height of a line of text
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     domains = [data.images(name, args.split) for name in names]
     rows = [(images.spec.name, pictures(images, args.index, results.values())) for images in domains]
     args.sheet.parent.mkdir(parents=True, exist_ok=True)
-    draw_sheet(rows, ["image", "labels", *results], args.width).save(args.sheet, quality=88)
+    with errors_about(args.sheet):
+        draw_sheet(rows, ["image", "labels", *results], args.width).save(args.sheet, quality=88)
 
 
 def pictures(images: LabelledImages, index: int, results: Iterable[Path]) -> list[Image.Image]:

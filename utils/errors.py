@@ -22,3 +22,11 @@ class UsageError(Exception):
 
 class CommonError(UsageError):
     """A mistake that all processes of a run have noticed; only the first one prints it."""
+
+
+class Interrupted(Exception):  # noqa: N818 (no error, but an end)
+    """A signal ended the program after all was saved; the message says how to go on."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.code = 128 + number

@@ -1,7 +1,6 @@
 """The data doctor's command line: ``python -m datasets.check ROOT``."""
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from datasets.registry import SPECS
 from utils.errors import UsageError
 from utils.files import write_json
 from utils.options import ANY
+from utils.program import run_program
 
 SHOWN = 3  # findings with the same code that are shown in full
 
@@ -79,25 +79,19 @@ def finding_lines(findings: Sequence[Finding]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the data and print a report; return 1 after an error in the data, 2 after a mistake of the user."""
+    """Check the data and print a report; return 1 after an error in the data, else 0."""
     args = parser().parse_args(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
     options = {"split": args.split, "split_files": args.split_file, "gtav_labels": args.gtav_labels}
-    try:
-        if args.json and not args.json.parent.is_dir():
-            raise UsageError(f"--json {args.json}: its folder does not exist: name another file")
-        report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
-        print(as_text(report))
-        if args.json:
-            splits = [table_row(split) for split in report.splits]
-            findings = [finding._asdict() for finding in report.findings]
-            write_json(args.json, {"root": str(report.root), "splits": splits, "findings": findings})
-    except (UsageError, OSError) as error:
-        message = error if isinstance(error, UsageError) else f"{error.filename}: {error.strerror}: make it readable"
-        print(f"datasets.check: error: {message}", file=sys.stderr)
-        return 2
+    if args.json and not args.json.parent.is_dir():
+        raise UsageError(f"--json {args.json}: its folder does not exist: name another file")
+    report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
+    if args.json:
+        splits = [table_row(split) for split in report.splits]
+        findings = [finding._asdict() for finding in report.findings]
+        write_json(args.json, {"root": str(report.root), "splits": splits, "findings": findings})
+    print(as_text(report))
     return 1 if report.errors else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program("datasets.check", main)

@@ -68,7 +68,7 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
 def refused(code: str, path: Path, error: UsageError) -> Finding:
     """The loader's error, and how a text begins that stands in place of a picture: nothing, a web page, a pointer."""
     finding = Finding.from_loader(code, error)
-    if not os.access(path, os.R_OK):
+    if not (path.is_file() and os.access(path, os.R_OK)):
         return finding
     with path.open("rb") as file:
         start = file.read(64).partition(b"\n")[0].decode("latin-1").strip()
@@ -165,8 +165,9 @@ def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:
     """
     groups: dict[object, list[tuple[Split, Path]]] = defaultdict(list)
     for split in splits:
-        for path in (sample.image for sample in split.pairs if os.access(sample.image, os.R_OK)):
-            groups[split.dataset.name, path.name if quick else path.stat().st_size].append((split, path))
+        for path in (sample.image for sample in split.pairs):
+            if path.is_file() and os.access(path, os.R_OK):
+                groups[split.dataset.name, path.name if quick else path.stat().st_size].append((split, path))
     for group in groups.values():
         first: dict[bytes, tuple[Split, Path]] = {}
         for split, path in group if len({split.name for split, _ in group}) > 1 else ():

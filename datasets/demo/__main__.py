@@ -1,12 +1,11 @@
 """Draw the demo data: ``python -m datasets.demo ROOT``."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from datasets.demo import LAYOUTS, STYLES, write_demo
-from utils.errors import UsageError
 from utils.options import ANY, number
+from utils.program import run_program
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,16 +29,11 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw what the command line asks for. Return 2 after a mistake of the user."""
-    try:
-        for home, drawn in write_demo(**vars(parser().parse_args(arguments))).items():
-            print(f"{home}: {'drawn' if drawn else 'already there'}")
-    except UsageError as error:
-        print(f"datasets.demo: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw what the command line asks for."""
+    for home, drawn in write_demo(**vars(parser().parse_args(arguments))).items():
+        print(f"{home}: {'drawn' if drawn else 'already there'}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program("datasets.demo", main)

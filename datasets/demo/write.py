@@ -18,7 +18,7 @@ from datasets.demo.scene import draw_scene
 from datasets.demo.styles import STYLES
 from datasets.registry import SPECS
 from utils.errors import UsageError
-from utils.files import write_json, write_text
+from utils.files import errors_about, write_json, write_text
 
 _VERSION = 3  # of the drawing rules: raise it when the same seed gives other pixels
 SPLITS = ("train", "val")
@@ -118,18 +118,16 @@ def _is_complete(home: Path, note: dict[str, Any]) -> bool:
 
 def _prepare(home: Path, note: dict[str, Any]) -> None:
     """Make the folder and write the files that divide the images of a flat layout."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        write_json(home / "demo.json", note | {"complete": False})
-    except OSError as error:
-        raise UsageError(f"{home}: cannot be made ({error.strerror}): choose another ROOT") from error
+    home.mkdir(parents=True, exist_ok=True)
+    write_json(home / "demo.json", note | {"complete": False})
     name, layout = note["name"], note["layout"]
     files = {split: [scene_files(name, layout, split, index)[0] for index in range(note[split])] for split in SPLITS}
     if (name, layout) == ("gtav", "official"):
         from scipy.io import savemat  # slow to import
 
         train, val = ([int(Path(file).stem) for file in files[split]] for split in SPLITS)
-        savemat(home / "split.mat", {"trainIds": train, "valIds": val, "testIds": []})
+        with errors_about(home / "split.mat"):
+            savemat(home / "split.mat", {"trainIds": train, "valIds": val, "testIds": []})
     if (name, layout) == ("synthia", "official"):  # lists for --split_file
         (home / "split_data").mkdir(exist_ok=True)
         for split in SPLITS:
@@ -146,5 +144,6 @@ def _write_scene(task: tuple[Path, dict[str, Any], str, int]) -> None:
     image_path, label_path = (home / file for file in scene_files(name, note["layout"], split, index))
     for path in (image_path, label_path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(image_path, compress_level=1, quality=95, subsampling=0)  # for PNG, and for JPEG
-    write_labels(SPECS[name], label_path, labels)
+    with errors_about(home):
+        Image.fromarray(image).save(image_path, compress_level=1, quality=95, subsampling=0)  # for PNG, and for JPEG
+        write_labels(SPECS[name], label_path, labels)

@@ -217,7 +217,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         remedy=f"name what they mean in {path / FILE}, or mend the label",
         classes=meaning.classes,
         upright=True,
-        lists={split: file for split in SPLITS if (file := path / f"{split}.txt").is_file()},
+        lists={split: file for split in SPLITS if (file := path / f"{split}.txt").exists()},
         path=path,
         meaning=meaning,
         divided=divided,

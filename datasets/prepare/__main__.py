@@ -1,16 +1,15 @@
 """Make what the data sets need before training: ``python -m datasets.prepare DATA_ROOT``."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import packed
 from datasets.prepare.making import MASK, prepare
 from datasets.registry import SPECS
-from utils.errors import UsageError
 from utils.options import COUNT
 from utils.processes import own_cores
+from utils.program import run_program
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,10 +21,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add = flags.add_argument
     add("root", metavar="DATA_ROOT", type=Path, help="the folder that is given as --data_root in training")
-    add("--packed", nargs="?", const="zstd", choices=packed.FORMS,
+    add("--packed", dest="form", nargs="?", const="zstd", choices=packed.FORMS,
         help="lossless copies that train.py and eval.py then read by themselves; zstd: about as large as the PNGs, a "
         "fifth of the time; raw: 4 bytes per pixel, a seventeenth (default without a form: zstd)")  # fmt: skip
-    add("--datasets", nargs="+", metavar="NAME", default=(),
+    add("--datasets", dest="names", nargs="+", metavar="NAME", default=(),
         help=f"only these of {', '.join(SPECS)}, or custom:PATH (default: all that are there)")  # fmt: skip
     splits = dict.fromkeys(split for dataset in SPECS.values() for split in dataset.splits)
     add("--splits", nargs="+", choices=splits, default=("train", "val"), help="for --packed (default: train val)")
@@ -35,26 +34,10 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make what the command line asks for; 2 after a mistake of the user."""
-    args = parser().parse_args(arguments)
-    try:
-        prepare(
-            args.root,
-            names=args.datasets,
-            splits=args.splits,
-            gtav_labels=args.gtav_labels,
-            form=args.packed,
-            workers=args.workers,
-        )
-    except UsageError as error:
-        print(f"datasets.prepare: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("datasets.prepare: interrupted: repeat the command to go on", file=sys.stderr)
-        return 130
-    return 0
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make what the command line asks for."""
+    prepare(**vars(parser().parse_args(arguments)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program("datasets.prepare", main)

@@ -188,5 +188,4 @@ def write(path: Path, data: bytes) -> None:
         with whole_file(path) as file:
             file.write_bytes(data)
     except OSError as error:
-        remedy = "make room, or make that folder writable, and repeat the command; or prepare links on another disk"
-        raise UsageError(f"{path}: cannot be written ({error.strerror}): {remedy}") from error
+        raise UsageError(f"{path}: cannot be written ({error.strerror}): mend that, and repeat the command") from error

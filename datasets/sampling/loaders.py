@@ -180,13 +180,15 @@ def train_loader(
     meta_aug: str = "none",
     workers: int = 0,
     pin_memory: bool = False,
-) -> DataLoader:
+) -> Loader:
     """The batches of the iterations from ``start`` to ``stop``, each with ``batch_size`` samples of every domain.
 
     Joined domains are one domain.
     """
-    sampler = IterationSampler(len(domains.pools), batch_size, start, stop, domains.seed, meta, meta_aug)
-    return Loader(domains, batch_sampler=sampler, num_workers=workers, collate_fn=_as_is, pin_memory=pin_memory)
+    count, side = len(domains.pools), domains.augmentation.crop_size
+    sampler = IterationSampler(count, batch_size, start, stop, domains.seed, meta, meta_aug)
+    settings = {"num_workers": workers, "collate_fn": _as_is, "pin_memory": pin_memory}
+    return Loader(domains, batch_sampler=sampler, item_bytes=4 * side**2 * batch_size * count, **settings)
 
 
 def eval_loader(
@@ -197,14 +199,16 @@ def eval_loader(
     mapillary_pad: str = "ignore",
     pyramid: Pyramid | None = None,
     indices: Sequence[int] | None = None,
-) -> DataLoader:
+) -> Loader:
     """Image by image: (3,H,W uint8, H,W uint8, name), then the image at the scales of ``pyramid``.
 
     All images in order, or those at ``indices``.  If ``crop`` is above 0, they are scored on a square crop of that
     side.
     """
     scored = partial(_scored, images, crop, mapillary_pad, pyramid or Pyramid())
-    return one_by_one(scored, range(len(images)) if indices is None else indices, workers)
+    indices = range(len(images)) if indices is None else indices
+    width, height = (crop, crop) if crop or not len(indices) else images.size(indices[0])
+    return one_by_one(scored, indices, workers, item_bytes=4 * width * height)
 
 
 def _scored(images: LabelledImages, crop: int, pad_label: str, pyramid: Pyramid, index: int) -> tuple:

@@ -5,12 +5,22 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
+from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from utils.errors import UsageError
+from utils.files import refuse_special_files
+
+SHARED = Path("/dev/shm")  # the disk of shared memory, through which tensors travel; only Linux has it
+QUEUES = 1 << 14  # bytes that the queues of a worker need there
+MORE_ROOM = "give the container more (docker: --shm-size 8g), or take fewer --num_workers; --num_workers 0 needs none"
 
 
 def _deaths(workers: Sequence[BaseProcess]) -> list[str]:
@@ -41,21 +51,37 @@ def _deaths_raised(workers: Sequence[BaseProcess]) -> Iterator[None]:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _leave_signals_to_main(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+def _prepare_worker(worker: int) -> None:
+    refuse_special_files()
+    for number in (signal.SIGINT, signal.SIGTERM):  # left to the main process
         signal.signal(number, signal.SIG_IGN)
+
+
+def _shared(collate: Callable[[Any], Any], samples: Any) -> Any:
+    """The collated samples, in a worker already in shared memory: if torch moves them there later, a failure is lost,
+    and the main process waits for ever."""
+    batch = collate(samples)
+    for leaf in tree_leaves(batch) if get_worker_info() else ():
+        if isinstance(leaf, Tensor) and leaf.numel():
+            leaf.share_memory_()
+    return batch
 
 
 class Loader(DataLoader):
     """A loader that ends its workers and raises a ``UsageError`` after a mistake of the user or a worker's death.
 
     Ctrl-C and SIGTERM often reach the whole process group, so the workers ignore them and the main process answers.
+    An item of the loader takes about ``item_bytes``.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, worker_init_fn=_leave_signals_to_main, **kwargs)
+    def __init__(self, *args, item_bytes: int = 0, **kwargs) -> None:
+        super().__init__(*args, worker_init_fn=_prepare_worker, **kwargs)
+        self.collate_fn = partial(_shared, self.collate_fn)
+        at_once = min(len(self), self.num_workers * (self.prefetch_factor or 0))
+        self.shared_bytes = self.num_workers * QUEUES + at_once * item_bytes  # at most in shared memory at a time
 
     def __iter__(self) -> Iterator:
+        check_room(self)
         batches, end = super().__iter__(), object()
         workers = getattr(batches, "_workers", ())
         try:
@@ -69,19 +95,32 @@ class Loader(DataLoader):
             message = str(error)
             # Its traceback refers to the error itself, so the workers would live on, and exit would wait for them.
             error.__traceback__ = None
-        except Exception:
-            if not (deaths := _deaths(workers)):
+        except Exception as error:
+            if "unable to allocate shared memory" in str(error):
+                message = f"{SHARED}: is full, the processes that load data cannot pass it on; {MORE_ROOM}"
+            elif deaths := _deaths(workers):
+                message = (
+                    f"--num_workers {self.num_workers}: a process that loads data died ({deaths[0]}); give the machine "
+                    "or container more memory (docker: --ipc=host), or use fewer, 0 for none"
+                )
+            else:
                 raise
-            message = (
-                f"--num_workers {self.num_workers}: a process that loads data died ({deaths[0]}); give the machine or "
-                "container more memory (docker: --ipc=host), or use fewer, 0 for none"
-            )
             for worker in workers:  # the others may wait for a lock that the dead one holds
                 worker.kill()
         finally:
             # Workers ignore SIGTERM, so exit would wait for ever for those of an iterator that an error keeps alive.
             getattr(batches, "_shutdown_workers", lambda: None)()
         raise UsageError(message)
+
+
+def check_room(*loaders: Loader, processes: int = 1) -> None:
+    """UsageError if shared memory cannot hold what these loaders of ``processes`` processes put there at a time."""
+    needed = processes * sum(loader.shared_bytes for loader in loaders)
+    if needed and SHARED.is_dir() and needed > (free := disk_usage(SHARED).free):
+        raise UsageError(
+            f"{SHARED}: has {free / 1e6:.1f} MB free, and the processes that load data put up to {needed / 1e6:.1f} MB "
+            f"there; {MORE_ROOM}"
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +131,6 @@ class _Items(Dataset):
         return self.item(index)
 
 
-def one_by_one(item: Callable[[int], Any], indices: Sequence[int], workers: int) -> DataLoader:
-    """``item(index)`` for each of ``indices``, without batches; arrays become tensors."""
-    return Loader(_Items(item), batch_size=None, sampler=indices, num_workers=workers)
+def one_by_one(item: Callable[[int], Any], indices: Sequence[int], workers: int, *, item_bytes: int = 0) -> Loader:
+    """``item(index)``, of about ``item_bytes``, for each of ``indices``, without batches; arrays become tensors."""
+    return Loader(_Items(item), batch_size=None, sampler=indices, num_workers=workers, item_bytes=item_bytes)

@@ -35,7 +35,7 @@ from engine.options.evaluation_options import EvaluationOptions, SnapshotOptions
 from engine.run_log import code_version
 from utils.distributed import start
 from utils.errors import UsageError
-from utils.files import write_json
+from utils.files import hold, write_json
 from utils.log import log
 from utils.packages import need
 from utils.processes import rank
@@ -107,29 +107,29 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
     sets = options.domains()
     if subject.check:
         check_images([(images.spec, images.split, images.samples) for images in sets.values()], options.data)
-    out.mkdir(parents=True, exist_ok=True)
-    if rank() == 0:
-        keep_older(out)
-    log.info(report([(name, images.found) for name, images in sets.items()]))
-    reads = max(1, scoring.gumbel_eval) if predict.noisy else 1
-    domains: dict[str, dict[str, Any]] = {}
-    mean = None
-    for name, images in sets.items():
-        classes = images.spec.classes
-        each = partial(write_pictures, out / f"{name}_{subject.split}", classes) if subject.dump_images else None
-        scores = score_reads(predict, images, scoring=scoring, workers=workers, reads=reads, each=each)
-        protocol = scoring_protocol(options, images, reads=reads) | predict.describe()
-        domains[name] = domain_result(scores, protocol, classes=classes)
-        if options.target_norm.batch_sizes:
-            domains[name]["target_norm"] = target_norm_results(predict, images, options, protocol)
-        log.info(f"\n{name} ({subject.split}, {len(images)} images)\n{class_table(domains[name])}")
-        mean = mean_of(domains) if len(domains) > 1 else None
+    with hold(out):
         if rank() == 0:
-            write_json(out / "results.json", header | {"domains": domains} | ({"mean": mean} if mean else {}))
-            write_csv(out / "results.csv", domains, mean=mean)
-    if mean:
-        log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
-    log.info(f"written to {out}")
+            keep_older(out)
+        log.info(report([(name, images.found) for name, images in sets.items()]))
+        reads = max(1, scoring.gumbel_eval) if predict.noisy else 1
+        domains: dict[str, dict[str, Any]] = {}
+        mean = None
+        for name, images in sets.items():
+            classes = images.spec.classes
+            each = partial(write_pictures, out / f"{name}_{subject.split}", classes) if subject.dump_images else None
+            scores = score_reads(predict, images, scoring=scoring, workers=workers, reads=reads, each=each)
+            protocol = scoring_protocol(options, images, reads=reads) | predict.describe()
+            domains[name] = domain_result(scores, protocol, classes=classes)
+            if options.target_norm.batch_sizes:
+                domains[name]["target_norm"] = target_norm_results(predict, images, options, protocol)
+            mean = mean_of(domains) if len(domains) > 1 else None
+            if rank() == 0:
+                write_json(out / "results.json", header | {"domains": domains} | ({"mean": mean} if mean else {}))
+                write_csv(out / "results.csv", domains, mean=mean)
+            log.info(f"\n{name} ({subject.split}, {len(images)} images)\n{class_table(domains[name])}")
+        if mean:
+            log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
+        log.info(f"written to {out}")
 
 
 def draw_figures(
@@ -153,14 +153,17 @@ def draw_figures(
         need("matplotlib", "--tsne", remedy="install it with `pip install openTSNE matplotlib`")
         from engine.figures.tsne import draw_tsne
 
-        draw_tsne(predict, options, classes, out=out / "tsne", settings=settings)
+        with hold(out / "tsne") as folder:
+            draw_tsne(predict, options, classes, out=folder, settings=settings)
     if figures.actmap:
-        draw_activation(predict, options, classes, out=out / "memory_activation", settings=settings)
+        with hold(out / "memory_activation") as folder:
+            draw_activation(predict, options, classes, out=folder, settings=settings)
     if figures.memory_report:
         need("matplotlib", "--memory_report", remedy="install it with `pip install matplotlib`")
         from engine.figures.memory_report import write_memory_report
 
-        write_memory_report(predict, options, classes, out=out / "memory_report", settings=settings)
+        with hold(out / "memory_report") as folder:
+            write_memory_report(predict, options, classes, out=folder, settings=settings)
 
 
 def choose_classes(datasets: tuple[str, ...], snapshot: Path, config: Mapping[str, Any]) -> ClassSet:

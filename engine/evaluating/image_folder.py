@@ -18,7 +18,7 @@ from engine.evaluating.prediction import Predictor
 from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first
 from utils.errors import UsageError
-from utils.files import write_json
+from utils.files import hold, write_json
 from utils.log import log
 from utils.pictures import overlay, save_picture
 from utils.processes import rank, world_size
@@ -37,21 +37,22 @@ def label_folder(
     if images.skipped:
         names = some([file.name for file in images.skipped], 3)
         log.info(f"{len(images.skipped)} files are no images and are skipped: {names}")
-    if rank() == 0:
-        prepare_folder(folder, {"images": str(images.root.resolve()), **record})
-    from_first(None)  # the other processes wait until the folder is ready
-    mine = range(rank(), len(images), world_size())
-    kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
-    targets = {index: [folder / kind / f"{images.stem(index)}.png" for kind in kinds] for index in mine}
-    todo = {index: files for index, files in targets.items() if not all(file.exists() for file in files)}
-    loaded = read_images(images, list(todo), predict.inference.pyramid, workers=options.machine.workers)
-    done = 0
-    for index, image, *resized in loaded:
-        write_pictures(todo[index], image, prediction=predict(image, resized, index=index), classes=classes)
-        done += 1
-    done, before, broken = all_sum(torch.tensor([done, len(mine) - len(todo), len(todo) - done])).tolist()
-    log.info(f"{done} images labelled; {before} were finished before; {broken} could not be read")
-    log.info(f"written to {folder}")
+    with hold(folder):
+        if rank() == 0:
+            prepare_folder(folder, {"images": str(images.root.resolve()), **record})
+        from_first(None)  # the other processes wait until the folder is ready
+        mine = range(rank(), len(images), world_size())
+        kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
+        targets = {index: [folder / kind / f"{images.stem(index)}.png" for kind in kinds] for index in mine}
+        todo = {index: files for index, files in targets.items() if not all(file.exists() for file in files)}
+        loaded = read_images(images, list(todo), predict.inference.pyramid, workers=options.machine.workers)
+        done = 0
+        for index, image, *resized in loaded:
+            write_pictures(todo[index], image, prediction=predict(image, resized, index=index), classes=classes)
+            done += 1
+        done, before, broken = all_sum(torch.tensor([done, len(mine) - len(todo), len(todo) - done])).tolist()
+        log.info(f"{done} images labelled; {before} were finished before; {broken} could not be read")
+        log.info(f"written to {folder}")
     if broken == len(images):
         raise UsageError(f"--images {options.subject.images}: not one image could be read; fetch them again")
 
@@ -94,5 +95,4 @@ def prepare_folder(folder: Path, record: dict[str, Any]) -> None:
             f"{folder}: holds labels of other images, of other weights or made in another way; delete it, or name "
             "another --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(path, record)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from checkpoints import NUMBERED
 from datasets.options import lasting_path, user_path
 from engine.options.parser import refuse_if
 from engine.options.run_options import EXPERIMENTS
@@ -34,7 +35,7 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
         return {}
     if given.resume == "auto":
         experiment = given.exp_root / given.exp
-        runs = sorted(path.parent for path in experiment.glob("*/iteration_*.pth"))
+        runs = sorted(path.parent for path in experiment.glob(f"*/{NUMBERED}"))
         if not runs:
             log.warning(f"note: --resume auto: no checkpoint below {experiment}; a new run starts")
             return {}
@@ -47,7 +48,7 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
 def newest_of(path: Path) -> Path:
     """The newest checkpoint of the run that ``path``, its folder or that checkpoint, names."""
     folder = path if path.is_dir() else path.parent
-    checkpoints = sorted(folder.glob("iteration_*.pth"))
+    checkpoints = sorted(folder.glob(NUMBERED))
     if not path.exists() or not checkpoints:
         raise UsageError(f"--resume {path}: no checkpoint there; give the folder of a run, or one of its checkpoints")
     newest = checkpoints[-1]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.options import lasting_path, user_path
+from datasets.options import home, lasting_path, user_path
 from engine.options.recipes import RECIPE_HELP, RECIPES
 from utils.options import ANY, COUNT, number, option
 from utils.processes import own_cores
 
-EXPERIMENTS = Path("~/experiment_pinmem").expanduser()
+EXPERIMENTS = home() / "experiment_pinmem"
 
 
 def usual_workers() -> int:

@@ -8,12 +8,15 @@ from datasets.shared_classes import shared_classes
 from engine.options.parser import refuse_idle, refuse_if
 from engine.options.training_options import TrainingOptions
 from network.archs import check_norms
+from utils.files import no_file
 from utils.packages import need_kmeans
 from utils.processes import world_size
 
 
 def check_training(options: TrainingOptions) -> None:
     """UsageError for the first contradiction."""
+    leaves = {"..", "/"} & {*Path(options.run.exp).parts} and not options.run.checkpoint
+    refuse_if(leaves, f"--exp {options.run.exp}: lies outside of --exp_root; give a name, and the place by --exp_root")
     check_needs(options)
     check_whitening(options)
     check_step(options)
@@ -80,10 +83,11 @@ def check_network(options: TrainingOptions) -> None:
     if run.checkpoint:
         return
     if run.snapshot:
-        refuse_if(not run.snapshot.is_file(), f"--snapshot {run.snapshot}: no such file; give the path of a checkpoint")
+        problem = no_file(run.snapshot)
+        refuse_if(problem, f"--snapshot {run.snapshot}: {problem}; give the path of a checkpoint")
     elif (backbone := network.pretrained_backbone) not in ("imagenet", "none"):
-        remedy = "give imagenet, none or the path of a file"
-        refuse_if(not Path(backbone).is_file(), f"--pretrained_backbone {backbone}: no such file; {remedy}")
+        problem, remedy = no_file(Path(backbone)), "give imagenet, none or the path of a file"
+        refuse_if(problem, f"--pretrained_backbone {backbone}: {problem}; {remedy}")
 
 
 def check_classes(options: TrainingOptions) -> None:

@@ -6,14 +6,6 @@ import sys
 from types import FrameType
 
 
-class Interrupted(Exception):  # noqa: N818 (no error, but an end)
-    """A signal ended the program after all was saved; the message says how to go on."""
-
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message)
-        self.code = 128 + number
-
-
 class Stopped(Exception):  # noqa: N818 (no error, but an end)
     """A signal came while domains were being scored or covariance entries selected."""
 

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 
 from checkpoints.adoption import check_fits, load_start
-from checkpoints.run_files import load_checkpoint, load_weights, publish, remove_partial
+from checkpoints.run_files import load_checkpoint, load_weights, publish
 from datasets.disk.layouts import Pairs, some
 from datasets.images import LabelledImages
 from datasets.registry import DatasetSpec
-from datasets.sampling.loaders import Domains
+from datasets.sampling.loaders import Domains, eval_loader
+from datasets.sampling.worker_loader import check_room
 from datasets.shared_classes import shared_classes
 from engine import build, data_report, machine
+from engine.evaluating.scoring import scoring_crop
 from engine.options.training_options import TrainingOptions
 from engine.plan import whitening_lines
 from engine.run_log import RunLog, code_version, create_run_folder
@@ -29,9 +31,9 @@ from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
 from utils import distributed
 from utils.errors import UsageError
-from utils.files import write_json
+from utils.files import hold, write_json
 from utils.log import log
-from utils.processes import rank, world_size
+from utils.processes import local_world_size, rank, world_size
 
 Sets = list[tuple[DatasetSpec, str, Pairs]]  # data sets, each with the name of a split and its images
 
@@ -58,15 +60,20 @@ def train(options: TrainingOptions) -> Path:
     facts = {"flags": options.flags, "code": code_version(), "network": config, "processes": world_size()}
 
     progress = restore(run.checkpoint, method, facts) if run.checkpoint else Progress()
+    batches = build.training_batches(options, domains, device, progress.iteration)
+    scoring = [
+        eval_loader(images, workers=options.machine.workers, crop=scoring_crop(images, options.scoring))
+        for images in chain.from_iterable(validation.values())
+    ]
+    check_room(batches, max(scoring, key=lambda loader: loader.shared_bytes), processes=local_world_size())
     if not distributed.agreed(progress.iteration):
         raise UsageError("--resume: the processes see different checkpoints; --exp_root must be one shared folder")
     folder = run_folder(options, facts, domains, selection)
     announce(options, method, folder, sets, copies=len(domains.copies))
-    batches = build.training_batches(options, domains, device, progress.iteration)
     if rank() == 0 and run.dump_samples:
         batches = with_sheets(batches, folder, domains, start=progress.iteration)
-    log_of_run = RunLog(folder, start=progress.iteration, validated=progress.validated) if rank() == 0 else None
-    with closing(log_of_run) if log_of_run else nullcontext():
+    done = {"start": progress.iteration, "validated": progress.validated}
+    with hold(folder), closing(RunLog(folder, **done)) if rank() == 0 else nullcontext() as log_of_run:
         parts = device, precision, progress, selection, validation
         trainer = Trainer(options, method, facts, log_of_run, folder, *parts)
         if options.entry.memory and not (run.checkpoint or run.snapshot):
@@ -136,7 +143,6 @@ def run_folder(
         if options.run.checkpoint:
             folder = options.run.checkpoint.parent
             check_same_images(folder, used)
-            remove_partial(folder)
         else:
             folder = create_run_folder(options.run.exp_root, options.run.exp)
         write_json(folder / "flags.json", {**facts, "training data": used})

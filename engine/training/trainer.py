@@ -24,13 +24,13 @@ from engine.run_log import RunLog
 from engine.timetable import timetable_of
 from engine.training.batch_feed import BatchFeed, Pace
 from engine.training.covariance_selection import CovarianceSelection
-from engine.training.interruption import Interrupted, Interruption, Stopped
+from engine.training.interruption import Interruption, Stopped
 from methods.first_memory import write_first_memory
 from methods.memory_health import COLLAPSED
 from methods.method import Method
 from methods.objective import Terms
 from utils.distributed import all_sum, any_rank, from_first
-from utils.errors import CommonError, UsageError
+from utils.errors import CommonError, Interrupted, UsageError
 from utils.log import log
 from utils.processes import rank, world_size
 from utils.seeds import seed_of

@@ -4,12 +4,14 @@ from pathlib import Path
 
 from datasets import packed
 from datasets.prepare import __main__ as prepare
+from support.programs import exit_code
 
 FORMS = [form for form in packed.FORMS if form == "raw" or packed.can_zstd()]
 
 
 def run(*arguments: str | Path, code: int = 0) -> None:
-    assert prepare.main([*map(str, arguments), "--workers", "1"]) == code
+    """``datasets.prepare``, which must end with ``code``."""
+    assert exit_code("datasets.prepare", prepare.main, [*arguments, "--workers", "1"]) == code
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -12,8 +12,8 @@ if __name__ == "__main__":
     import pytest
 
     import train
-    from engine.program import run_program
     from support.thin_resnet import use
+    from utils.program import run_program
 
     fsync = os.fsync
 
