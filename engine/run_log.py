@@ -14,6 +14,9 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from utils.files import without_nan, write_text
+from utils.forms import WHOLE, misfit
+
+ROW = {"kind": str, "iteration": WHOLE, str: object}  # the form (utils/forms.py) of a row of metrics.jsonl
 
 
 def create_run_folder(root: Path, experiment: str) -> Path:
@@ -84,11 +87,13 @@ class RunLog:
 
 
 def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:
-    """The lines of a log up to ``iteration``, without a last line that was not written in full."""
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+    """The lines of a log up to ``iteration``, without lines that are no rows, as one that was not written in full."""
+    for line in path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except ValueError:
+            continue
+        if misfit(row, ROW):
             continue
         if row["iteration"] <= (validated if row["kind"] == "validation" else iteration):
             yield line

@@ -8,6 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from utils.errors import UsageError, first_line
+from utils.forms import misfit
 
 NOT_NEEDED = "fc.", "classifier."  # torchvision's names of the classifier, which a backbone does not have
 FLAG = "--pretrained_backbone"
@@ -52,9 +53,8 @@ def pretrained_weights(source: str, model: str | None) -> Mapping[str, Tensor] |
 def weights_of_file(source: str) -> Mapping[str, Tensor]:
     try:
         weights = torch.load(source, map_location="cpu", weights_only=True)
-        if all(isinstance(value, Tensor) for value in weights.values()):
+        if not (problem := misfit(weights, {str: Tensor})):
             return weights
-        problem = "it has other entries than tensors"
     except Exception as error:  # torch raises many kinds for a broken file
         problem = first_line(error)
     raise UsageError(

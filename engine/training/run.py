@@ -1,6 +1,5 @@
 """A training run: what it is made of, where it starts or goes on, and what it leaves on disk."""
 
-import json
 from contextlib import closing, nullcontext
 from dataclasses import fields, replace
 from itertools import chain
@@ -8,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from checkpoints.adoption import check_fits, load_start
-from checkpoints.run_files import load_checkpoint, load_weights, publish, remove_partial
+from checkpoints.run_files import check_form, load_checkpoint, load_weights, publish, remove_partial
 from datasets.disk.layouts import Pairs, some
 from datasets.images import LabelledImages
 from datasets.registry import DatasetSpec
 from datasets.sampling.loaders import Domains
 from datasets.shared_classes import shared_classes
 from engine import build, data_report, machine
+from engine.options.resuming import run_file
 from engine.options.training_options import TrainingOptions
 from engine.plan import whitening_lines
 from engine.run_log import RunLog, code_version, create_run_folder
@@ -27,12 +28,26 @@ from engine.training.trainer import Progress, Trainer
 from methods.method import Method
 from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
+from optimizer.sgd import go_on
 from utils import distributed
 from utils.errors import UsageError
 from utils.files import write_json
+from utils.forms import ANYTHING, WHOLE
 from utils.log import log
 from utils.processes import rank, world_size
 
+STATE = {  # the form (utils/forms.py) of what a checkpoint holds beside the network
+    "optimizer": {"state": {int: {"momentum_buffer": (None, Tensor), str: object}}, str: object},
+    "processes": (None, WHOLE),
+    "iteration": WHOLE,
+    "validated": WHOLE,
+    "validation": ANYTHING,
+    "best": float,
+    "best_iteration": WHOLE,
+    "bad_files": {str: str},
+    "whitening": (None, {"masks": (None, [Tensor]), "taken": WHOLE}),
+    str: object,
+}
 Sets = list[tuple[DatasetSpec, str, Pairs]]  # data sets, each with the name of a split and its images
 
 
@@ -57,7 +72,7 @@ def train(options: TrainingOptions) -> Path:
     method = build.build_method(options, start_network(options, config, device))
     facts = {"flags": options.flags, "code": code_version(), "network": config, "processes": world_size()}
 
-    progress = restore(run.checkpoint, method, facts) if run.checkpoint else Progress()
+    progress = restore(run.checkpoint, method, options, facts) if run.checkpoint else Progress()
     if not distributed.agreed(progress.iteration):
         raise UsageError("--resume: the processes see different checkpoints; --exp_root must be one shared folder")
     folder = run_folder(options, facts, domains, selection)
@@ -69,7 +84,7 @@ def train(options: TrainingOptions) -> Path:
     with closing(log_of_run) if log_of_run else nullcontext():
         parts = device, precision, progress, selection, validation
         trainer = Trainer(options, method, facts, log_of_run, folder, *parts)
-        if options.entry.memory and not (run.checkpoint or run.snapshot):
+        if options.entry.memory and not run.checkpoint and (not run.snapshot or "memory" in run.fresh):
             trainer.write_memory(build.training_batches(options, domains, device, -run.first_memory_batches))
         trainer.run(batches)
     if progress.bad_files:
@@ -100,7 +115,7 @@ def start_network(options: TrainingOptions, config: dict[str, Any], device: torc
     with distributed.first_on_machine():  # the first process may download the backbone
         net = build.network_from(config, pretrained=pretrained)
     if run.snapshot and not run.checkpoint:
-        load_start(net, run.snapshot, config)
+        load_start(net, run.snapshot, config, fresh=run.fresh)
     net = net.to(device).train()
     if options.step.recompute:
         net.encoder.backbone.recompute = True
@@ -109,20 +124,19 @@ def start_network(options: TrainingOptions, config: dict[str, Any], device: torc
     return join_batch_norms(net, device) if world_size() > 1 else net
 
 
-def restore(checkpoint: Path, method: Method, facts: dict[str, Any]) -> Progress:
+def restore(checkpoint: Path, method: Method, options: TrainingOptions, facts: dict[str, Any]) -> Progress:
     """Put ``method`` into the state in which it was when ``checkpoint`` was written."""
     name = f"--resume {checkpoint}"
-    content = load_checkpoint(checkpoint, "--resume")
+    content = {"bad_files": {}} | load_checkpoint(checkpoint, "--resume")  # older checkpoints have no bad files
+    check_form(content, STATE, name)
     check_fits(content["network"], facts["network"], name)
+    progress = Progress(**{field.name: content[field.name] for field in fields(Progress)})
     whitening = method.objective.whitening
     try:
         load_weights(method.net, content["weights"], name)
-        method.optimizer.load_state_dict(content["optimizer"])
-        method.scheduler.load_state_dict(content["scheduler"])
+        go_on(method.optimizer, method.scheduler, content["optimizer"]["state"], options.optimizer, progress.iteration)
         if whitening is not None:
             whitening.load_state_dict(content["whitening"], next(method.net.parameters()).device)
-        stored = {"bad_files": {}} | content  # older checkpoints have no bad files
-        progress = Progress(**{field.name: stored[field.name] for field in fields(Progress)})
     except (KeyError, ValueError) as error:
         raise UsageError(f"{name}: not the state of a training run ({error})") from error
     for key in ("code", "processes"):
@@ -154,7 +168,7 @@ def run_folder(
 
 def check_same_images(folder: Path, used: dict[str, Any]) -> None:
     """UsageError if the images are not those with which the run was started: other samples would be drawn."""
-    before = json.loads((folder / "flags.json").read_text()).get("training data", {})
+    before = run_file(folder).get("training data") or {}
     for name, now in used.items():
         if any(now[key] != before.get(name, {}).get(key) for key in ("images", "hash")):
             raise UsageError(
