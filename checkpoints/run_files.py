@@ -10,32 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints.safe_loading import Unreadable, load_safely
 from network.options import NORMS
 from utils.errors import UsageError, first_line
 from utils.files import PARTIAL, whole_file
 from utils.forms import misfit
 from utils.options import IGNORE
+from utils.safe_loading import Unreadable, load_safely
 
-# Readers rely on these entries in every checkpoint of ours; the others are missing in older files.
-ENTRIES = {"network", "weights", "iteration", "flags", "code"}
-NETWORK_ENTRIES = {"arch", "num_classes", "output_stride", "aux", "dim", "memory"}
-COUNT, WIDTH, SWITCH = range(1, IGNORE + 1), range(1, 2**16), (None, bool)
+# The form (utils/forms.py) of what readers rely on in every checkpoint of ours; older files lack some entries.
+COUNT, WIDTH, SWITCH = range(1, IGNORE + 1), range(1, 2**16), (..., bool)
 MEMORY = {"slots": COUNT, "dim": WIDTH, "momentum": float, "read_temp": float, "centred": SWITCH, "residual": SWITCH}
 NETWORK = {
     "arch": str,
     "num_classes": COUNT,
-    "classes": (None, {"names": [str], "colours": [[range(256)] * 3]}),
+    "classes": (..., {"names": [str], "colours": [[range(256)] * 3]}),
     "output_stride": (None, range(8, 33, 8)),
     "aux": bool,
-    "wt_layer": (None, [range(6)] * NORMS),
+    "wt_layer": (..., [range(6)] * NORMS),
     "dim": WIDTH,
-    "decoder_dim": (None, WIDTH),
+    "decoder_dim": (..., None, WIDTH),
     "memory": (None, MEMORY),
     "image_in": SWITCH,
 }
-FLAGS = {"dataset": (None, [str]), str: object}
-OURS = {"network": NETWORK, "weights": {str: Tensor}, "flags": FLAGS, str: object}  # the form (utils/forms.py)
+FLAGS = {"dataset": (..., None, [str]), str: object}
+OURS = {"network": NETWORK, "weights": {str: Tensor}, "flags": FLAGS, "iteration": object, "code": object, str: object}
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -109,10 +107,7 @@ def check_form(content: Any, form: Any, source: str) -> None:
 
 def is_ours(content: Any) -> bool:
     """Return whether ``content`` is that of a checkpoint of ``train.py``."""
-    if not isinstance(content, dict) or not content.keys() >= ENTRIES:
-        return False
-    network = content["network"]
-    return isinstance(network, dict) and network.keys() >= NETWORK_ENTRIES
+    return isinstance(content, dict) and content.keys() >= {"network", "weights"}
 
 
 def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:

@@ -87,13 +87,11 @@ class RunLog:
 
 
 def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:
-    """The lines of a log up to ``iteration``, without lines that are no rows, as one that was not written in full."""
+    """The lines of a log up to ``iteration``, and lines of others, but none that was not written in full."""
     for line in path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []:
         try:
             row = json.loads(line)
         except ValueError:
             continue
-        if misfit(row, ROW):
-            continue
-        if row["iteration"] <= (validated if row["kind"] == "validation" else iteration):
+        if misfit(row, ROW) or row["iteration"] <= (validated if row["kind"] == "validation" else iteration):
             yield line

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http.client import HTTPException
+from pathlib import Path
 
 import torch
 import torchvision
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from utils.errors import UsageError, first_line
 from utils.forms import misfit
+from utils.safe_loading import Unreadable, load_safely
 
 NOT_NEEDED = "fc.", "classifier."  # torchvision's names of the classifier, which a backbone does not have
 FLAG = "--pretrained_backbone"
@@ -52,12 +54,13 @@ def pretrained_weights(source: str, model: str | None) -> Mapping[str, Tensor] |
 
 def weights_of_file(source: str) -> Mapping[str, Tensor]:
     try:
-        weights = torch.load(source, map_location="cpu", weights_only=True)
-        if not (problem := misfit(weights, {str: Tensor})):
-            return weights
-    except Exception as error:  # torch raises many kinds for a broken file
-        problem = first_line(error)
-    raise UsageError(
-        f"{FLAG} {source}: not a readable file of weights ({problem}); give one that torch.save wrote of a "
-        "state_dict, with torchvision's key names"
-    )
+        weights = load_safely(Path(source))
+        problem = misfit(weights, {str: Tensor})
+    except Unreadable as error:
+        problem = str(error)
+    if problem:
+        raise UsageError(
+            f"{FLAG} {source}: not a readable file of weights ({problem}); give one that torch.save wrote of a "
+            "state_dict, with torchvision's key names"
+        )
+    return weights

@@ -22,14 +22,12 @@ def build_optimizer(net: nn.Module, options: OptimizerOptions) -> tuple[SGD, Lam
 def go_on(sgd: SGD, schedule: LambdaLR, state: Mapping[int, Any], options: OptimizerOptions, iteration: int) -> None:
     """Go on as after ``iteration`` steps that left ``state``, the momentum of each parameter.
 
-    All else follows from the options.  ValueError if a parameter lacks its momentum or has one that cannot be its own.
+    All else follows from the options.  KeyError or ValueError if a parameter has no momentum, or one of another shape.
     """
     sgd.load_state_dict(sgd.state_dict() | {"state": state})
-    params = sgd.param_groups[0]["params"] if options.momentum and iteration else []
-    for number, param in enumerate(params):
-        momentum = sgd.state[param].get("momentum_buffer")
-        if momentum is None or momentum.shape != param.shape:
-            raise ValueError(f"no usable momentum of parameter {number}")
+    for param in sgd.param_groups[0]["params"] if options.momentum and iteration else ():
+        if sgd.state[param]["momentum_buffer"].shape != param.shape:
+            raise ValueError("the momentum of a parameter has another shape")
     rate = sgd.param_groups[0]["lr"] = options.rate(iteration)
     own = schedule.state_dict()
     steps = {"last_epoch": iteration, "_step_count": own["_step_count"] + iteration, "_last_lr": [rate]}

@@ -15,7 +15,6 @@ from checkpoints.adoption import as_ours
 from checkpoints.recognition import Recognised, recognise
 from checkpoints.release_format import ITEMS, to_ours, to_release
 from checkpoints.run_files import load_weights, read_checkpoint
-from checkpoints.safe_loading import load_safely
 from engine.build import network_from
 from network.archs import ARCHS
 from network.categorical_memory import CategoricalMemory
@@ -23,6 +22,7 @@ from network.deeplab import build_network
 from support.golden import golden_path, make_images, net_called
 from support.release_files import EPOCH, release_file, release_state, write_release
 from utils.errors import UsageError
+from utils.safe_loading import load_safely
 
 # Reading
 

@@ -12,8 +12,8 @@ from utils.files import write_text
 from utils.forms import read_json
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
-SCORED = {measure: (None, float) for measure in MEASURES} | {"protocol": {"data_set": (None, str), str: object}}
-TRAINED = {"flags": {"dataset": (None, [str]), str: object}, str: object}
+SCORED = {measure: (None, float) for measure in MEASURES} | {"protocol": {"data_set": (..., str), str: object}}
+TRAINED = {"flags": {"dataset": (..., None, [str]), str: object}, str: object}
 FORM = {"domains": {str: {**SCORED, str: object}}, "trained": TRAINED, str: object}  # of results.json
 Results = dict[str, dict[str, Any]]  # the content of results.json by the names that the user gave
 

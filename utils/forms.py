@@ -29,7 +29,7 @@ def misfit(value: Any, form: Any, place: str = "") -> str:
 
     A form is None, a type or a range of whole numbers; a tuple of forms, one of which must fit; a list with the form of
     all items, or with one form for each; a mapping of names to forms, where a type stands for all other names of that
-    type.  A missing entry counts as None.  Numbers are not NaN, and tensors are finite.
+    type.  ``...`` is the form of a missing entry.  Numbers are not NaN, and tensors are finite.
     """
     place = place.removeprefix("/")
     if isinstance(form, tuple):
@@ -38,18 +38,18 @@ def misfit(value: Any, form: Any, place: str = "") -> str:
     if isinstance(form, dict) and isinstance(value, Mapping):
         forms = {name: form.get(name, form.get(type(name), ())) for name in value}
         forms |= {name: each for name, each in form.items() if not isinstance(name, type)}
-        faults = (misfit(value.get(name), each, f"{place}/{name}") for name, each in forms.items())
+        faults = (misfit(value.get(name, ...), each, f"{place}/{name}") for name, each in forms.items())
         return next(filter(None, faults), "")
     if isinstance(form, list) and isinstance(value, list | tuple) and len(form) in (1, len(value)):
         faults = (misfit(item, form[k % len(form)], f"{place}/{k}") for k, item in enumerate(value))
         return next(filter(None, faults), "")
+    shown = f"{value!r:.40}" if value is None or isinstance(value, str | int | float) else type(value).__name__
+    fault = f"{place or 'the content'} is {'missing' if value is ... else shown}"
     if form is float:
-        right = type(value) in (int, float) and not math.isnan(value)
-    elif isinstance(form, range):
-        right = type(value) is int and value in form
-    else:
-        right = isinstance(value, form) if isinstance(form, type) else value is form
-    if right and form is not object and hasattr(value, "isfinite"):
-        return "" if value.isfinite().all() else f"{place} holds NaN or infinite numbers"
-    shown = value if value is None or isinstance(value, str | int | float) else type(value).__name__
-    return "" if right else f"{place or 'the content'} is {shown!r:.40}"
+        return "" if type(value) in (int, float) and not math.isnan(value) else fault
+    if isinstance(form, range):
+        return "" if type(value) is int and value in form else fault
+    if not (isinstance(value, form) and value is not ... if isinstance(form, type) else value is form):
+        return fault
+    finite = form is object or not hasattr(value, "isfinite") or value.isfinite().all()
+    return "" if finite else f"{place} holds NaN or infinite numbers"

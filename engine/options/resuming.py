@@ -20,18 +20,12 @@ FREE = NOT_KEPT | {  # flags that may change: they decide neither the weights no
     "log_interval", "val_dataset", "val_interval", "val_images", "mapillary_crop", "mapillary_pad", "gumbel_eval",
     "dump_augmentation_images", "no_check", "skip_bad", "checkpoint_activations", "compile", "deterministic",
 }  # fmt: skip
-FILE = {
-    "flags": {"max_iter": WHOLE, "decay_horizon": WHOLE, str: object},
-    "training data": (None, {str: ANYTHING}),
-    str: object,
-}  # the form of flags.json
+FLAGS = {"max_iter": WHOLE, "decay_horizon": WHOLE, str: object}  # the parser checks the others
+FILE = {"flags": FLAGS, "training data": (..., {str: ANYTHING}), str: object}  # the form (utils/forms.py) of flags.json
 
 
 def flags_of_run(argv: Sequence[str] | None, known: Parser) -> dict[str, Any]:
-    """The flags of the run that the command line continues, with its newest ``checkpoint``; {} for a new run.
-
-    ``known`` is the parser of all flags.
-    """
+    """The flags of the run that ``argv`` continues, all of them ``known``, with its newest ``checkpoint``; or {}."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train.py", usage=argparse.SUPPRESS)
     parser.add_argument("--resume")
     parser.add_argument("--exp", default="default")

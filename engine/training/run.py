@@ -36,18 +36,12 @@ from utils.forms import ANYTHING, WHOLE
 from utils.log import log
 from utils.processes import rank, world_size
 
-STATE = {  # the form (utils/forms.py) of what a checkpoint holds beside the network
-    "optimizer": {"state": {int: {"momentum_buffer": (None, Tensor), str: object}}, str: object},
-    "processes": (None, WHOLE),
-    "iteration": WHOLE,
-    "validated": WHOLE,
-    "validation": ANYTHING,
-    "best": float,
-    "best_iteration": WHOLE,
-    "bad_files": {str: str},
-    "whitening": (None, {"masks": (None, [Tensor]), "taken": WHOLE}),
-    str: object,
-}
+# The form (utils/forms.py) of what a checkpoint holds beside the network.
+COUNTS = {"iteration": WHOLE, "validated": WHOLE, "best_iteration": WHOLE}
+OPTIMIZER = {"state": {int: {"momentum_buffer": (..., Tensor), str: object}}, str: object}
+WHITENING = {"masks": (None, [Tensor]), "taken": WHOLE}
+OTHERS = {"validation": ANYTHING, "best": float, "bad_files": {str: str}, str: object}
+STATE = {"optimizer": OPTIMIZER, "whitening": (..., WHITENING)} | COUNTS | OTHERS
 Sets = list[tuple[DatasetSpec, str, Pairs]]  # data sets, each with the name of a split and its images
 
 
@@ -168,7 +162,7 @@ def run_folder(
 
 def check_same_images(folder: Path, used: dict[str, Any]) -> None:
     """UsageError if the images are not those with which the run was started: other samples would be drawn."""
-    before = run_file(folder).get("training data") or {}
+    before = run_file(folder).get("training data", {})
     for name, now in used.items():
         if any(now[key] != before.get(name, {}).get(key) for key in ("images", "hash")):
             raise UsageError(
