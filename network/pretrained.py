@@ -17,8 +17,8 @@ FLAG = "--pretrained_backbone"
 
 
 @torch.no_grad()
-def load_backbone(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy ``weights`` (with torchvision's names) into ``net``.  All must fit, except those of the classifier."""
+def load_backbone(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Copy the ``weights`` of ``source`` into ``net``.  All names and shapes must fit, except the classifier's."""
     weights = {key: value for key, value in weights.items() if not key.startswith(NOT_NEEDED)}
     own = {key: value for key, value in net.state_dict().items() if not key.startswith(NOT_NEEDED)}
     counters = {key for key in own if key.endswith("num_batches_tracked")}  # old files have none
@@ -26,7 +26,7 @@ def load_backbone(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     others = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
     if missing or unknown or others:
         raise UsageError(
-            f"{FLAG}: the file is of another network: {len(missing)} entries are missing, {len(unknown)} unknown, "
+            f"{FLAG} {source}: is of another network: {len(missing)} entries are missing, {len(unknown)} unknown, "
             f"{len(others)} of other shapes, e.g. {min(missing | unknown | others)}; give a file of this backbone, or "
             "'none'"
         )
