@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
             else:
                 line.append(f"--{name}={','.join(map(str, value)) if isinstance(value, list) else value}")
         self.file = file
-        parsed = self.parse_args(line, argparse.Namespace(**flags))
+        parsed, _ = self.parse_known_args(line, argparse.Namespace(**flags))
         self.file = None
         return vars(parsed)
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.options import lasting_path, user_path
+from datasets.options import user_path
 from engine.options.parser import Parser, refuse_if
-from engine.options.run_options import EXPERIMENTS
 from methods import method_name
 from utils.errors import UsageError
 from utils.forms import ANYTHING, WHOLE, read_json
@@ -24,13 +23,9 @@ FLAGS = {"max_iter": WHOLE, "decay_horizon": WHOLE, str: object}  # the parser c
 FILE = {"flags": FLAGS, "training data": (..., {str: ANYTHING}), str: object}  # the form (utils/forms.py) of flags.json
 
 
-def flags_of_run(argv: Sequence[str] | None, known: Parser) -> dict[str, Any]:
-    """The flags of the run that ``argv`` continues, all of them ``known``, with its newest ``checkpoint``; or {}."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train.py", usage=argparse.SUPPRESS)
-    parser.add_argument("--resume")
-    parser.add_argument("--exp", default="default")
-    parser.add_argument("--exp_root", "--ckpt", type=lasting_path, default=EXPERIMENTS)
-    given, _ = parser.parse_known_args(argv)
+def flags_of_run(argv: Sequence[str], known: Parser) -> dict[str, Any]:
+    """The flags of the run that the command line continues, with its newest ``checkpoint``; {} for a new run."""
+    given, _ = known.parse_known_args(argv)
     if given.resume is None:
         return {}
     if given.resume == "auto":
