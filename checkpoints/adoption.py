@@ -16,6 +16,8 @@ from utils.log import log
 
 Config = Mapping[str, Any]  # of a network, as every checkpoint of ours holds it
 PARTS = {"memory": "memory", "aux": "auxiliary head"}  # a network may leave them out
+FRESH = {"classifier": ("classifier.", "aux.4."), "memory": ("memory.",)}  # entries of the parts of --fresh
+REMEDY = "give the flags of its training, or name another checkpoint"
 
 
 def as_ours(
@@ -72,21 +74,30 @@ def adopted(content: Any, path: Path, *, wt_layer: Sequence[int] | None) -> dict
     return ours | {"iteration": None, "flags": {}, "code": None}
 
 
-def load_start(net: DeepLab, path: Path, config: Config) -> None:
+def load_start(net: DeepLab, path: Path, config: Config, *, fresh: Sequence[str] = ()) -> None:
     """Load the checkpoint ``path`` into ``net``, the network of ``config``, as the start of a new run.
 
-    A memory or an auxiliary head that ``net`` lacks is left out, with a note.  UsageError if something else differs.
+    A memory or an auxiliary head that ``net`` lacks is left out, and the parts ``fresh`` (of ``FRESH``) stay as they
+    are in ``net``; a note says so.  UsageError if something else differs.
     """
     content = read_checkpoint(path, "--snapshot")
     ours = content if is_ours(content) else adopted(content, path, wt_layer=config["wt_layer"])
-    check_fits(ours["network"], config, f"--snapshot {path}")
-    unused = {part: title for part, title in PARTS.items() if ours["network"][part] and not config[part]}
-    used = {key: value for key, value in ours["weights"].items() if key.partition(".")[0] not in unused}
-    load_weights(net, used, f"--snapshot {path}")
-    log.info(f"note: starts from {path}" + (f", without its {' and '.join(unused.values())}" if unused else ""))
+    anew = {"memory"} & {*fresh}
+    if "classifier" in fresh and ("memory" in fresh or not config["memory"]):  # nothing of the old classes is left
+        anew |= {"num_classes", "classes"}
+    stored = ours["network"] | {key: config[key] for key in anew}
+    remedy = f"{REMEDY}; for other classes or a new memory: --fresh classifier memory"
+    check_fits(stored, config, f"--snapshot {path}", remedy=remedy)
+    unused = {part: title for part, title in PARTS.items() if stored[part] and not config[part]}
+    left_out = (*(f"{part}." for part in unused), *(prefix for part in fresh for prefix in FRESH[part]))
+    used = {key: value for key, value in ours["weights"].items() if not key.startswith(left_out)}
+    own = {key: value for key, value in net.state_dict().items() if key.startswith(left_out)}
+    load_weights(net, used | own, f"--snapshot {path}")
+    without = f", without its {' and '.join(unused.values())}" if unused else ""
+    log.info(f"note: starts from {path}{without}" + (f", with a new {' and a new '.join(fresh)}" if fresh else ""))
 
 
-def check_fits(stored: Config, wanted: Config, source: str) -> None:
+def check_fits(stored: Config, wanted: Config, source: str, *, remedy: str = REMEDY) -> None:
     """UsageError for the first fact in which the network ``stored`` in a checkpoint differs from the one ``wanted``.
 
     The output stride may differ, and a memory or an auxiliary head may be left out.  The message begins with
@@ -96,10 +107,7 @@ def check_fits(stored: Config, wanted: Config, source: str) -> None:
     there = facts({"image_in": wanted.get("image_in")} | dict(stored))  # older and foreign files do not say it
     for title, here in facts(wanted).items():
         if here and there[title] != here:
-            raise UsageError(
-                f"{source}: another {title}: there {there[title] or 'none'}, here {here}; give the flags of its "
-                "training, or name another checkpoint"
-            )
+            raise UsageError(f"{source}: another {title}: there {there[title] or 'none'}, here {here}; {remedy}")
 
 
 def facts(config: Config) -> dict[str, str]:

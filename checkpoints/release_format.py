@@ -7,8 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from utils.errors import UsageError
+from utils.forms import misfit
 
 PARALLEL = "module."  # the prefix that DataParallel puts before every name
+STATES = "state_dict", "model_state_dict", "model"  # names of the state dict in a file
 ITEMS = "memory.items"  # our name of the memory, which the release stores beside the state dict
 PREFIXES = {  # theirs -> ours
     "layer0.": "encoder.backbone.stem.",
@@ -62,17 +64,19 @@ def parse_release(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str
 
     That is its format ('release' or 'bare'), its epoch and its mean IoU.  UsageError for any other file.
     """
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    weights = {to_ours(key): value for key, value in state.items() if isinstance(value, Tensor)}
-    if not weights or len(weights) < len(state):  # an entry is no tensor, or there twice, with ``module.`` and without
+    outer = content if isinstance(content, Mapping) else {}
+    state, memory = next((outer[name] for name in STATES if name in outer), outer), outer.get("memory")
+    fault = misfit(state, {str: Tensor}) or misfit(memory, (None, Tensor), "memory")
+    weights = {} if fault else {to_ours(key): value for key, value in state.items()}
+    if not weights or len(weights) < len(state):  # an entry is there twice, with ``module.`` and without
         raise UsageError(
-            f"{path}: not a checkpoint of train.py, nor one of the authors' release, without a state_dict of tensors; "
-            "give RUN/last.pth or their .pth file"
+            f"{path}: not a checkpoint of train.py, nor one of the authors' release with a state_dict of "
+            f"tensors ({fault or 'entries are missing or there twice'}); give RUN/last.pth or their .pth file"
         )
     if state is content:
         return weights, {"format": "bare"}
-    if isinstance(content.get("memory"), Tensor):
-        weights[ITEMS] = content["memory"]
+    if isinstance(memory, Tensor):
+        weights[ITEMS] = memory
     facts = {key: content[key] for key in ("epoch", "mean_iu") if isinstance(content.get(key), int | float)}
     return weights, {"format": "release"} | facts
 

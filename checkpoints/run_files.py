@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,30 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints import NUMBERED
-from checkpoints.safe_loading import Unreadable, load_safely
+from network.options import NORMS
 from utils.errors import UsageError, first_line
 from utils.files import no_file, whole_file
+from utils.forms import misfit
+from utils.options import IGNORE
+from utils.safe_loading import Unreadable, load_safely
 
-# Readers rely on these entries in every checkpoint of ours; the others are missing in older files.
-ENTRIES = {"network", "weights", "iteration", "flags", "code"}
-NETWORK_ENTRIES = {"arch", "num_classes", "output_stride", "aux", "dim", "memory"}
+# The form (utils/forms.py) of what readers rely on in every checkpoint of ours; older files lack some entries.
+COUNT, WIDTH, SWITCH = range(1, IGNORE + 1), range(1, 2**16), (..., bool)
+MEMORY = {"slots": COUNT, "dim": WIDTH, "momentum": float, "read_temp": float, "centred": SWITCH, "residual": SWITCH}
+NETWORK = {
+    "arch": str,
+    "num_classes": COUNT,
+    "classes": (..., {"names": [str], "colours": [[range(256)] * 3]}),
+    "output_stride": (None, range(8, 33, 8)),
+    "aux": bool,
+    "wt_layer": (..., [range(6)] * NORMS),
+    "dim": WIDTH,
+    "decoder_dim": (..., None, WIDTH),
+    "memory": (None, MEMORY),
+    "image_in": SWITCH,
+}
+FLAGS = {"dataset": (..., None, [str]), str: object}
+OURS = {"network": NETWORK, "weights": {str: Tensor}, "flags": FLAGS, "iteration": object, "code": object, str: object}
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -63,8 +79,8 @@ def publish(path: Path, *, best: bool) -> None:
 
 
 def read_checkpoint(path: Path, flag: str) -> Any:
-    """Return the content of any checkpoint.  UsageError, which begins with ``flag``, if it cannot be read or holds a
-    weight that is NaN or infinite."""
+    """Return the content of any checkpoint.  UsageError, which begins with ``flag``, if it cannot be read, or if it is
+    ours and an entry has another form than ``train.py`` gives it."""
     if problem := no_file(path):
         raise UsageError(f"{flag} {path}: {problem}; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
@@ -73,29 +89,20 @@ def read_checkpoint(path: Path, flag: str) -> Any:
         raise UsageError(
             f"{flag} {path}: not a readable checkpoint ({error}); give a file of train.py or of the authors"
         ) from error
-    check_finite(content, f"{flag} {path}")
+    if is_ours(content):
+        check_form(content, OURS, f"{flag} {path}")
     return content
 
 
-def check_finite(content: Any, source: str) -> None:
-    """UsageError with the name of the first weight that is NaN or infinite.
-
-    Our files hold their weights in "weights", those of the authors in "state_dict" and "memory"; a bare state dict
-    consists of weights.
-    """
-    outer = content if isinstance(content, Mapping) else {}
-    parts = [part for part in (outer, outer.get("weights"), outer.get("state_dict")) if isinstance(part, Mapping)]
-    for name, value in chain.from_iterable(part.items() for part in parts):
-        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
-            raise UsageError(f"{source}: {name} holds NaN or infinite numbers; give an earlier or another checkpoint")
+def check_form(content: Any, form: Any, source: str) -> None:
+    """UsageError, which begins with ``source``, if the content of a checkpoint misfits ``form``."""
+    if fault := misfit(content, form):
+        raise UsageError(f"{source}: {fault}; give an earlier or another checkpoint")
 
 
 def is_ours(content: Any) -> bool:
     """Return whether ``content`` is that of a checkpoint of ``train.py``."""
-    if not isinstance(content, dict) or not content.keys() >= ENTRIES:
-        return False
-    network = content["network"]
-    return isinstance(network, dict) and network.keys() >= NETWORK_ENTRIES
+    return isinstance(content, dict) and content.keys() >= {"network", "weights"}
 
 
 def load_checkpoint(path: Path, flag: str = "--snapshot") -> dict[str, Any]:

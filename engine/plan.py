@@ -36,7 +36,9 @@ def method_lines(options: TrainingOptions) -> Iterator[str]:
     if run.checkpoint:
         yield f"continues   from {run.checkpoint}"
     elif run.snapshot:
-        yield f"starts      from the weights{' and the memory' if entry.memory else ''} of {run.snapshot}"
+        memory = entry.memory and "memory" not in run.fresh
+        fresh = f", with a new {' and a new '.join(run.fresh)}" if run.fresh else ""
+        yield f"starts      from the weights{' and the memory' if memory else ''} of {run.snapshot}{fresh}"
     elif entry.memory:
         yield f"memory      first written from {run.first_memory_batches:,} batches that training does not see"
 

@@ -15,6 +15,9 @@ from tensorboardX.summary import scalar
 
 from utils.errors import UsageError
 from utils.files import without_nan, write_text
+from utils.forms import WHOLE, misfit
+
+ROW = {"kind": str, "iteration": WHOLE, str: object}  # the form (utils/forms.py) of a row of metrics.jsonl
 
 
 def create_run_folder(root: Path, experiment: str) -> Path:
@@ -88,11 +91,11 @@ class RunLog:
 
 
 def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:
-    """The lines of a log up to ``iteration``, without a last line that was not written in full."""
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+    """The lines of a log up to ``iteration``, and lines of others, but none that was not written in full."""
+    for line in path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except ValueError:
             continue
-        if row["iteration"] <= (validated if row["kind"] == "validation" else iteration):
+        if misfit(row, ROW) or row["iteration"] <= (validated if row["kind"] == "validation" else iteration):
             yield line

@@ -134,7 +134,7 @@ class Backbone(nn.Module):
         if spec.modify:
             net = spec.modify(net)
         if weights is not None:
-            load_backbone(net, weights)
+            load_backbone(net, weights, pretrained)
         parts = spec.take_apart(net)
         for stage, stride in zip(parts.stages, undilated_strides(name), strict=True):
             if stride > output_stride:

@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping
 from http.client import HTTPException
+from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from utils.errors import UsageError, first_line
+from utils.forms import misfit
+from utils.safe_loading import Unreadable, load_safely
 
 NOT_NEEDED = "fc.", "classifier."  # torchvision's names of the classifier, which a backbone does not have
 FLAG = "--pretrained_backbone"
 
 
 @torch.no_grad()
-def load_backbone(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy ``weights`` (with torchvision's names) into ``net``.  All must fit, except those of the classifier."""
+def load_backbone(net: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Copy the ``weights`` of ``source`` into ``net``.  All names and shapes must fit, except the classifier's."""
     weights = {key: value for key, value in weights.items() if not key.startswith(NOT_NEEDED)}
     own = {key: value for key, value in net.state_dict().items() if not key.startswith(NOT_NEEDED)}
     counters = {key for key in own if key.endswith("num_batches_tracked")}  # old files have none
@@ -23,7 +26,7 @@ def load_backbone(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     others = {key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape}
     if missing or unknown or others:
         raise UsageError(
-            f"{FLAG}: the file is of another network: {len(missing)} entries are missing, {len(unknown)} unknown, "
+            f"{FLAG} {source}: is of another network: {len(missing)} entries are missing, {len(unknown)} unknown, "
             f"{len(others)} of other shapes, e.g. {min(missing | unknown | others)}; give a file of this backbone, or "
             "'none'"
         )
@@ -51,13 +54,13 @@ def pretrained_weights(source: str, model: str | None) -> Mapping[str, Tensor] |
 
 def weights_of_file(source: str) -> Mapping[str, Tensor]:
     try:
-        weights = torch.load(source, map_location="cpu", weights_only=True)
-        if all(isinstance(value, Tensor) for value in weights.values()):
-            return weights
-        problem = "it has other entries than tensors"
-    except Exception as error:  # torch raises many kinds for a broken file
-        problem = first_line(error)
-    raise UsageError(
-        f"{FLAG} {source}: not a readable file of weights ({problem}); give one that torch.save wrote of a "
-        "state_dict, with torchvision's key names"
-    )
+        weights = load_safely(Path(source))
+        problem = misfit(weights, {str: Tensor})
+    except Unreadable as error:
+        problem = str(error)
+    if problem:
+        raise UsageError(
+            f"{FLAG} {source}: not a readable file of weights ({problem}); give one that torch.save wrote of a "
+            "state_dict, with torchvision's key names"
+        )
+    return weights

@@ -70,7 +70,7 @@ def test_only_seven_digits_are_ours(tmp_path: Path) -> None:
 READERS = """
 import sys
 from pathlib import Path
-from checkpoints.safe_loading import load_safely
+from utils.safe_loading import load_safely
 from datasets.decoding import read_image
 from utils.files import refuse_special_files
 refuse_special_files()

@@ -260,7 +260,7 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "text as checkpoint": (GTAV, snapshot(text), NOT_READABLE),
     "a malicious checkpoint": (GTAV, malicious, "it holds posix.system, which is more than data"),
     "another tensor": (GTAV, lambda place: torch.save(torch.ones(1), place.snapshot), "not a checkpoint of train.py"),
-    "weights that are not numbers": (GTAV, snapshot(NOT_NUMBERS), "last.pth: classifier.bias holds NaN"),
+    "weights that are not numbers": (GTAV, snapshot(NOT_NUMBERS), "last.pth: weights/classifier.bias holds NaN"),
     "no weights": (GTAV, snapshot(with_weights({})), "does not fit the network: ... Missing key"),
 }
 

@@ -68,7 +68,7 @@ def test_names_of_the_release(name: str) -> None:
     ours = {key: "x".join(map(str, value.shape)) or "scalar" for key, value in state.items() if key != ITEMS}
     assert {to_ours(key): shape for key, shape in theirs.items()} == ours
     assert {to_release(key): shape for key, shape in ours.items()} == theirs
-    content = release_content(state)
+    content = release_content(dict.fromkeys(state, torch.zeros(1)))
     assert ("memory" in content) == name.endswith("mem")
     assert parse_release(content, Path("x.pth"))[0].keys() == state.keys()
 
@@ -145,6 +145,13 @@ def test_backbone_from_a_file(model: str, arch: str, tmp_path: Path) -> None:
     assert torch.equal(next(net.encoder.backbone.parameters()).half(), next(iter(weights.values())))
 
 
+def test_the_classifier_in_a_file_may_have_any_shape(tmp_path: Path) -> None:
+    weights = torchvision.models.resnet18(num_classes=10).state_dict()
+    torch.save(weights, tmp_path / "backbone.pth")
+    net = build_network("DeepR18V3PlusD", 19, pretrained=str(tmp_path / "backbone.pth"))
+    assert torch.equal(net.encoder.backbone.stem[0].weight, weights["conv1.weight"])
+
+
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     weights = dict(torchvision.models.resnet18().state_dict())
     torch.save({"state_dict": weights}, tmp_path / "nested.pth")
@@ -154,8 +161,8 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     for name, arch, message in [
         ("broken.pth", "DeepR18V3PlusD", r"1 entries are missing.*layer1\.0\.conv1"),
         ("absent.pth", "DeepR18V3PlusD", "not a readable file of weights"),
-        ("nested.pth", "DeepR18V3PlusD", "other entries than tensors"),
-        ("backbone.pth", "DeepR50V3PlusD", "of other shapes"),
+        ("nested.pth", "DeepR18V3PlusD", "state_dict is dict"),
+        ("backbone.pth", "DeepR50V3PlusD", "backbone.pth: is of another network: .*of other shapes"),
     ]:
         with pytest.raises(UsageError, match=message):
             build_network(arch, 19, pretrained=str(tmp_path / name))

@@ -11,7 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from engine import build
 from engine.options.resuming import refuse_changes
-from engine.options.training_command import parse_training, training_parser
+from engine.options.training_command import parse_training
 from engine.training.run import start_network
 from methods import METHODS
 from methods.objective import Objective
@@ -172,7 +172,6 @@ def test_parts_that_are_refused(capsys: pytest.CaptureFixture) -> None:
 
 def test_a_run_keeps_its_parts(tmp_path: Path) -> None:
     before = {**parse_training([]).flags, "checkpoint": tmp_path / "iteration_000002.pth"}
-    defaults = training_parser().get_default
-    refuse_changes(parse_training(["--checkpoint_activations"]).flags, before, defaults)
+    refuse_changes(parse_training(["--checkpoint_activations"]).flags, before)
     with pytest.raises(UsageError, match=r"--accumulate: .* was started with 1, not 2"):
-        refuse_changes(parse_training(["--accumulate", "2"]).flags, before, defaults)
+        refuse_changes(parse_training(["--accumulate", "2"]).flags, before)

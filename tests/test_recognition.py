@@ -15,7 +15,6 @@ from checkpoints.adoption import as_ours
 from checkpoints.recognition import Recognised, recognise
 from checkpoints.release_format import ITEMS, to_ours, to_release
 from checkpoints.run_files import load_weights, read_checkpoint
-from checkpoints.safe_loading import load_safely
 from engine.build import network_from
 from network.archs import ARCHS
 from network.categorical_memory import CategoricalMemory
@@ -23,6 +22,7 @@ from network.deeplab import build_network
 from support.golden import golden_path, make_images, net_called
 from support.release_files import EPOCH, release_file, release_state, write_release
 from utils.errors import UsageError
+from utils.safe_loading import load_safely
 
 # Reading
 
@@ -162,9 +162,10 @@ CONVOLUTION = "module.layer1.0.conv1.weight"
         (lambda content: content["state_dict"].pop(CONVOLUTION), f"DeepR18V3PlusD, or are missing: {CONVOLUTION};"),
         (more(a=torch.ones(1), b=torch.ones(1)), "missing: module.a, module.b;"),
         (lambda content: content.update(memory=torch.ones(19, 4)), "missing: memory;"),
-        (lambda content: content.update(state_dict={}), "nor one of the authors' release, without a state_dict"),
-        (lambda content: content.update(state_dict={"x": 1}), "without a state_dict of tensors"),
-        (more(**{"final2.0.bias": torch.ones(19)}), "without a state_dict of tensors"),  # there with a prefix already
+        (lambda content: content.update(state_dict={}), "nor one of the authors' release with a state_dict of tensors"),
+        (lambda content: content.update(state_dict={"x": 1}), "with a state_dict of tensors .x is 1.;"),
+        (lambda content: content.update(state_dict=[1]), "with a state_dict of tensors .the content is 'list'.;"),
+        (more(**{"final2.0.bias": torch.ones(19)}), "or there twice"),  # there with a prefix already
     ],
 )
 def test_a_file_that_fits_no_network(change: Callable, message: str, tmp_path: Path) -> None:

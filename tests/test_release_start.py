@@ -12,12 +12,13 @@ import train as training
 from checkpoints.adoption import load_start
 from checkpoints.release_format import ITEMS, parse_release, release_content
 from checkpoints.run_files import load_checkpoint, read_checkpoint
-from datasets.labels import STANDARD
+from datasets.labels import STANDARD, ClassSet
 from engine.build import network_config, network_from
 from engine.options.training_command import parse_training
 from engine.plan import plan
 from network.deeplab import build_network
 from support.release_files import release_memory
+from support.snapshots import write_snapshot
 from utils.errors import UsageError
 
 R18 = "DeepR18V3PlusD"
@@ -114,6 +115,77 @@ def test_snapshots_that_training_cannot_start_from(
     with pytest.raises(UsageError, match=re.escape(message)) as error:
         training.main(training_flags(data, tmp_path, "--snapshot", str(path), *line.split()))
     assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+THREE = ClassSet(STANDARD.names[:3], STANDARD.colours[:3])
+KEPT = "encoder.project.0.weight"  # a weight that no part of --fresh has
+
+
+@pytest.mark.parametrize(
+    ("file", "classes", "memory", "fresh", "note"),
+    [
+        ("ours", THREE, True, ("classifier", "memory"), ", with a new classifier and a new memory"),
+        ("ours", THREE, False, ("classifier",), ", without its memory, with a new classifier"),
+        ("theirs", THREE, False, ("classifier",), ", without its memory and auxiliary head, with a new classifier"),
+        ("ours", STANDARD, True, ("classifier",), ", with a new classifier"),
+        ("baseline", STANDARD, True, ("memory",), ", with a new memory"),
+        ("ours", THREE, True, (), "another list of classes"),
+        ("ours", THREE, True, ("classifier",), "another list of classes"),  # the memory is of the old ones
+        ("ours", THREE, True, ("memory",), "another list of classes"),
+        ("baseline", STANDARD, True, ("classifier",), r"another memory .*; for other classes or a new memory: --fresh"),
+        ("baseline", STANDARD, True, (), "another memory"),
+    ],
+)
+def test_parts_that_start_anew(
+    file: str,
+    classes: ClassSet,
+    memory: bool,
+    fresh: tuple[str, ...],
+    note: str,
+    checkpoints: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    path = checkpoints / f"{file}.pth"
+    if file == "baseline":
+        path = write_snapshot(tmp_path / "baseline.pth", memory=False)
+    options = parse_training(["--arch", R18, "--no_aux_loss", "--snapshot", str(path)])
+    config = network_config(options.network, classes, memory=memory)
+    net = network_from(config)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    if note.startswith("another"):
+        with pytest.raises(UsageError, match=note):
+            load_start(net, path, config, fresh=fresh)
+        return
+    load_start(net, path, config, fresh=fresh)
+    assert capsys.readouterr().out.splitlines()[-1] == f"note: starts from {path}{note}"
+    changed = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert KEPT in changed and ("classifier.weight" in changed) == ("classifier" not in fresh)
+    assert any(key.startswith("memory.") for key in changed) == (memory and "memory" not in fresh)
+
+
+def test_a_baseline_becomes_a_memory(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """The first memory is written, as in a run without a snapshot."""
+    path = write_snapshot(tmp_path / "baseline.pth", memory=False)
+    flags = ("--memory", "--no_aux_loss", "--snapshot", str(path), "--fresh", "memory")
+    assert f"starts      from the weights of {path}, with a new memory" in plan(
+        parse_training(training_flags(data, tmp_path, *flags))
+    )
+    training.main(training_flags(data, tmp_path, *flags, "--lr", "1e-12", "--weight_decay", "0"))
+    weights = load_checkpoint(run_of(tmp_path) / "last.pth")["weights"]
+    assert "first memory" in capsys.readouterr().err
+    torch.testing.assert_close(weights[KEPT], load_checkpoint(path)["weights"][KEPT], atol=1e-6, rtol=0)
+    torch.testing.assert_close(weights[ITEMS].norm(dim=1), torch.ones(19))
+    assert parse_training(["--resume", str(run_of(tmp_path))]).run.fresh == ("memory",)
+
+
+@pytest.mark.parametrize(
+    ("line", "needed"),
+    [("--fresh classifier", "--snapshot"), ("--fresh memory --snapshot theirs.pth", "--memory")],
+)
+def test_parts_that_cannot_start_anew(line: str, needed: str) -> None:
+    with pytest.raises(UsageError, match=f"--fresh.* changes nothing without {needed}"):
+        parse_training(line.split())
 
 
 def test_their_file_does_not_say_all(checkpoints: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,17 +1,20 @@
 """Put results of ``eval.py`` side by side: ``python -m tools.compare A=RUN/last/whole B=RUN/last/whole``."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.options.parser import named_folder
-from utils.errors import UsageError, first_line
+from utils.errors import UsageError
 from utils.files import write_text
+from utils.forms import read_json
 from utils.program import run_program
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
+SCORED = {measure: (None, float) for measure in MEASURES} | {"protocol": {"data_set": (..., str), str: object}}
+TRAINED = {"flags": {"dataset": (..., None, [str]), str: object}, str: object}
+FORM = {"domains": {str: {**SCORED, str: object}}, "trained": TRAINED, str: object}  # of results.json
 Results = dict[str, dict[str, Any]]  # the content of results.json by the names that the user gave
 
 
@@ -22,21 +25,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables there (Markdown)")
     args = parser.parse_args(argv)
-    results = {name: read_result(folder) for name, folder in args.results}
+    remedy = "give NAME=DIR, a folder of eval.py"
+    results = {name: read_json(folder / "results.json", FORM, remedy=remedy) for name, folder in args.results}
     text = "\n".join(line for measure in MEASURES for line in table(results, measure))
     if args.out:
         write_text(args.out, text)
     print(text)
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    path = folder / "results.json"
-    try:
-        result = json.loads(path.read_text())
-        return {key: result[key] for key in ("domains", "trained")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"{type(error).__name__}: {first_line(error)}"
-        raise UsageError(f"{path}: cannot be used ({problem}); give NAME=DIR, a folder of eval.py") from error
 
 
 def table(results: Results, measure: str) -> list[str]:

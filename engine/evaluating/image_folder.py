@@ -1,6 +1,5 @@
 """Labelling images without labels: pictures and files of class ids, one by one, resumable at any time."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first
 from utils.errors import UsageError
 from utils.files import hold, write_json
+from utils.forms import ANYTHING, read_json
 from utils.log import log
 from utils.pictures import overlay, save_picture
 from utils.processes import rank, world_size
@@ -88,7 +88,7 @@ def write_pictures(files: Sequence[Path], image: Tensor, *, prediction: Tensor, 
 def prepare_folder(folder: Path, record: dict[str, Any]) -> None:
     """Write ``record`` into ``folder``; UsageError if pictures in it were made in another way."""
     path = folder / "snapshot.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = read_json(path, ANYTHING, remedy=f"delete {folder}, or name another --out") if path.exists() else {}
     same = all(before.get(key) == record[key] for key in ("images", "weights", "protocol"))
     if not same and any((folder / kind).exists() for kind in KINDS):
         raise UsageError(

@@ -2,7 +2,7 @@
 
 import argparse
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +21,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
         self.without_effect: list[str] = []  # flags that were given and change nothing
+        self.file: Path | None = None  # whose flags are read instead of a command line
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, unknown = self.parse_known_args(args, namespace)
@@ -33,7 +34,30 @@ class Parser(argparse.ArgumentParser):
             log.warning(f"note: without effect here: {flags} (docs/commands.md says why)")
         return parsed
 
+    def parse_stored(self, flags: Mapping[str, Any], file: Path) -> dict[str, Any]:
+        """Return the ``flags`` that ``file`` holds with the types that a command line gives them, and all other flags.
+
+        UsageError for a value that the command line would not take.  Unknown flags stay as they are.
+        """
+        line = []
+        for name, value in flags.items():
+            action = self._option_string_actions.get(f"--{name}")
+            if action is None or value == action.default or (action.nargs == 0 and value is False):
+                continue
+            if action.nargs == 0 and value is True:
+                line.append(f"--{name}")
+            elif action.nargs and isinstance(value, list):
+                line += [f"--{name}", *map(str, value)]
+            else:
+                line.append(f"--{name}={','.join(map(str, value)) if isinstance(value, list) else value}")
+        self.file = file
+        parsed, _ = self.parse_known_args(line, argparse.Namespace(**flags))
+        self.file = None
+        return vars(parsed)
+
     def error(self, message: str) -> NoReturn:
+        if self.file:
+            raise UsageError(f"{self.file}: {message}; put the value back with which the run was started")
         self.exit(2, None if rank() else f"{self.prog}: error: {message} (all flags: {self.prog} --help)\n")
 
 

@@ -1,18 +1,17 @@
 """Which run ``--resume`` continues, and which of its flags may change.  Imports no torch."""
 
 import argparse
-import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from checkpoints import NUMBERED
-from datasets.options import lasting_path, user_path
-from engine.options.parser import refuse_if
-from engine.options.run_options import EXPERIMENTS
+from datasets.options import user_path
+from engine.options.parser import Parser, refuse_if
 from methods import method_name
 from utils.errors import UsageError
+from utils.forms import ANYTHING, WHOLE, read_json
 from utils.log import log
 
 NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank"}  # flags that do not belong to a run
@@ -21,16 +20,13 @@ FREE = NOT_KEPT | {  # flags that may change: they decide neither the weights no
     "log_interval", "val_dataset", "val_interval", "val_images", "mapillary_crop", "mapillary_pad", "gumbel_eval",
     "dump_augmentation_images", "no_check", "skip_bad", "checkpoint_activations", "compile", "deterministic",
 }  # fmt: skip
-PATHS = {"data_root", "exp_root", "snapshot"}
+FLAGS = {"max_iter": WHOLE, "decay_horizon": WHOLE, str: object}  # the parser checks the others
+FILE = {"flags": FLAGS, "training data": (..., {str: ANYTHING}), str: object}  # the form (utils/forms.py) of flags.json
 
 
-def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
+def flags_of_run(argv: Sequence[str], known: Parser) -> dict[str, Any]:
     """The flags of the run that the command line continues, with its newest ``checkpoint``; {} for a new run."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog="train.py", usage=argparse.SUPPRESS)
-    parser.add_argument("--resume")
-    parser.add_argument("--exp", default="default")
-    parser.add_argument("--exp_root", "--ckpt", type=lasting_path, default=EXPERIMENTS)
-    given, _ = parser.parse_known_args(argv)
+    given, _ = known.parse_known_args(argv)
     if given.resume is None:
         return {}
     if given.resume == "auto":
@@ -42,7 +38,7 @@ def flags_of_run(argv: Sequence[str] | None) -> dict[str, Any]:
         checkpoint = newest_of(runs[-1])
     else:
         checkpoint = newest_of(user_path(given.resume))
-    return stored_flags(checkpoint) | {"checkpoint": checkpoint}
+    return stored_flags(checkpoint.parent, known) | {"checkpoint": checkpoint}
 
 
 def newest_of(path: Path) -> Path:
@@ -59,16 +55,16 @@ def newest_of(path: Path) -> Path:
     return newest
 
 
-def stored_flags(checkpoint: Path) -> dict[str, Any]:
-    """The flags of the run that wrote ``checkpoint``; UsageError if they cannot be read."""
-    path = checkpoint.with_name("flags.json")
-    try:
-        flags = json.loads(path.read_text())["flags"]
-        paths = {key: Path(flags[key]) for key in PATHS & flags.keys() if flags[key] is not None}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--resume: {path} cannot be read ({error}); it belongs to every run of train.py") from error
-    chosen = method_name(mldg=bool(flags.get("mldg")), memory=bool(flags.get("memory")))
-    return {"method": chosen} | flags | paths  # runs of older versions have no flag --method
+def stored_flags(folder: Path, known: Parser) -> dict[str, Any]:
+    """The flags of the run in ``folder``; those that its version did not have are at their defaults."""
+    flags = known.parse_stored(run_file(folder)["flags"], folder / "flags.json")
+    chosen = method_name(mldg=bool(flags["mldg"]), memory=bool(flags["memory"]))
+    return flags | {"method": flags["method"] or chosen}  # runs of older versions have no flag --method
+
+
+def run_file(folder: Path) -> dict[str, Any]:
+    """The content of ``flags.json`` in the ``folder`` of a run."""
+    return read_json(folder / "flags.json", FILE, remedy="it belongs to every run of train.py")
 
 
 def flags_to_keep(args: argparse.Namespace) -> dict[str, Any]:
@@ -83,11 +79,8 @@ def command_to_continue(folder: Path, processes: int) -> str:
     return f"{launcher} train.py --resume {shlex.quote(str(folder))}"
 
 
-def refuse_changes(flags: Mapping[str, Any], before: Mapping[str, Any], default_of: Callable[[str], Any]) -> None:
-    """UsageError if a flag that shapes the run differs from the run's own.
-
-    ``default_of`` gives the default of a flag that an older version of this project did not have.
-    """
+def refuse_changes(flags: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    """UsageError if a flag that shapes the run differs from the run's own."""
     done, length, run = int(before["checkpoint"].stem.partition("_")[2]), flags["max_iter"], before["checkpoint"].parent
     remedy = "give more, or leave it out"
     refuse_if(length < done, f"--max_iter {length}: the run has done {done} iterations already; {remedy}")
@@ -96,7 +89,7 @@ def refuse_changes(flags: Mapping[str, Any], before: Mapping[str, Any], default_
         zero = f"under --lr_schedule poly the learning rate of this run is 0 from iteration {end} on; start a new run"
         refuse_if(length > max(end, before["max_iter"]), f"--max_iter {length}: {zero}")
     for name, new in flags.items():
-        old = before.get(name, default_of(name))
+        old = before.get(name)
         changed = (new or None) != (old or None) and name not in FREE
         refuse_if(
             changed, f"--{name}: the run {run} was started with {old}, not {new}; leave it out, or start a new run"

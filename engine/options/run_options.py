@@ -75,6 +75,9 @@ class RunOptions:
         None, "batches that write the first memory [recipe]", flag="mem_init_batches", type=COUNT
     )
     snapshot: Path | None = option(None, "start from the weights and the memory of this checkpoint", type=user_path)
+    fresh: tuple[str, ...] = option(
+        (), "parts of --snapshot that start anew (default: none)", nargs="+", choices=("classifier", "memory")
+    )
     exp: str = option("default", "name of the experiment")
     exp_root: Path = option(EXPERIMENTS, "folder of all runs", alias="ckpt", type=lasting_path)
     save_interval: int = option(500, "iterations between checkpoints", type=COUNT)

@@ -28,6 +28,7 @@ def check_training(options: TrainingOptions) -> None:
 def check_needs(options: TrainingOptions) -> None:
     loss, whitening, sampling = options.segmentation, options.whitening, options.sampling
     boosting = sampling.class_uniform and BOOSTED in options.run.sources
+    fresh, snapshot = options.run.fresh, options.run.snapshot
     boosted_by = f"--class_uniform_pct and {BOOSTED} as a source"
     refuse_idle(
         ("--wt_bound", loss.bound != 1, loss.image_weights, "--img_wt_loss"),
@@ -37,6 +38,8 @@ def check_needs(options: TrainingOptions) -> None:
         ("--wt_reg_weight", whitening.weight, whitening.active, "--wt_layer 1 or 2"),
         ("--dynamic", whitening.dynamic, whitening.selective, "--wt_layer 2 and --wt_reg_weight"),
         ("--coarse_boost_classes", sampling.boosted_classes, boosting, boosted_by),
+        ("--fresh", fresh, snapshot, "--snapshot"),
+        ("--fresh memory", "memory" in fresh, options.entry.memory, "--memory"),
     )
 
 

@@ -39,7 +39,7 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     parser = training_parser()
     if "--test_mode" in argv:
         parser.set_defaults(**TRIAL)
-    before = flags_of_run(argv)
+    before = flags_of_run(argv, parser)
     args = parser.parse_args(argv, namespace=Namespace(**before))
     refuse_if(args.restore_optimizer, "--restore_optimizer: name the run by --resume RUN, instead of --snapshot")
     if args.val_dataset is None:
@@ -52,7 +52,7 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     if args.snapshot:
         args.snapshot = given_weights(args.snapshot).absolute()
     if before:
-        refuse_changes(vars(args), before, parser.get_default)
+        refuse_changes(vars(args), before)
     else:
         settle_method(args)
     args.covstat_val_dataset = list(dict.fromkeys(args.covstat_val_dataset or args.dataset))

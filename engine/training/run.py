@@ -1,6 +1,5 @@
 """A training run: what it is made of, where it starts or goes on, and what it leaves on disk."""
 
-import json
 from contextlib import closing, nullcontext
 from dataclasses import fields, replace
 from itertools import chain
@@ -8,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from checkpoints.adoption import check_fits, load_start
-from checkpoints.run_files import load_checkpoint, load_weights, publish
+from checkpoints.run_files import check_form, load_checkpoint, load_weights, publish
 from datasets.disk.layouts import Pairs, some
 from datasets.images import LabelledImages
 from datasets.registry import DatasetSpec
@@ -19,6 +19,7 @@ from datasets.sampling.worker_loader import check_room
 from datasets.shared_classes import shared_classes
 from engine import build, data_report, machine
 from engine.evaluating.scoring import scoring_crop
+from engine.options.resuming import run_file
 from engine.options.training_options import TrainingOptions
 from engine.plan import whitening_lines
 from engine.run_log import RunLog, code_version, create_run_folder
@@ -29,12 +30,20 @@ from engine.training.trainer import Progress, Trainer
 from methods.method import Method
 from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
+from optimizer.sgd import go_on
 from utils import distributed
 from utils.errors import UsageError
 from utils.files import hold, write_json
+from utils.forms import ANYTHING, WHOLE
 from utils.log import log
 from utils.processes import local_world_size, rank, world_size
 
+# The form (utils/forms.py) of what a checkpoint holds beside the network.
+COUNTS = {"iteration": WHOLE, "validated": WHOLE, "best_iteration": WHOLE}
+OPTIMIZER = {"state": {int: {"momentum_buffer": (..., Tensor), str: object}}, str: object}
+WHITENING = {"masks": (None, [Tensor]), "taken": WHOLE}
+OTHERS = {"validation": ANYTHING, "best": float, "bad_files": {str: str}, str: object}
+STATE = {"optimizer": OPTIMIZER, "whitening": (..., WHITENING)} | COUNTS | OTHERS
 Sets = list[tuple[DatasetSpec, str, Pairs]]  # data sets, each with the name of a split and its images
 
 
@@ -59,7 +68,7 @@ def train(options: TrainingOptions) -> Path:
     method = build.build_method(options, start_network(options, config, device))
     facts = {"flags": options.flags, "code": code_version(), "network": config, "processes": world_size()}
 
-    progress = restore(run.checkpoint, method, facts) if run.checkpoint else Progress()
+    progress = restore(run.checkpoint, method, options, facts) if run.checkpoint else Progress()
     batches = build.training_batches(options, domains, device, progress.iteration)
     scoring = [
         eval_loader(images, workers=options.machine.workers, crop=scoring_crop(images, options.scoring))
@@ -76,7 +85,7 @@ def train(options: TrainingOptions) -> Path:
     with hold(folder), closing(RunLog(folder, **done)) if rank() == 0 else nullcontext() as log_of_run:
         parts = device, precision, progress, selection, validation
         trainer = Trainer(options, method, facts, log_of_run, folder, *parts)
-        if options.entry.memory and not (run.checkpoint or run.snapshot):
+        if options.entry.memory and not run.checkpoint and (not run.snapshot or "memory" in run.fresh):
             trainer.write_memory(build.training_batches(options, domains, device, -run.first_memory_batches))
         trainer.run(batches)
     if progress.bad_files:
@@ -98,7 +107,7 @@ def start_network(options: TrainingOptions, config: dict[str, Any], device: torc
     with distributed.first_on_machine():  # the first process may download the backbone
         net = build.network_from(config, pretrained=pretrained)
     if run.snapshot and not run.checkpoint:
-        load_start(net, run.snapshot, config)
+        load_start(net, run.snapshot, config, fresh=run.fresh)
     net = net.to(device).train()
     if options.step.recompute:
         net.encoder.backbone.recompute = True
@@ -107,20 +116,19 @@ def start_network(options: TrainingOptions, config: dict[str, Any], device: torc
     return join_batch_norms(net, device) if world_size() > 1 else net
 
 
-def restore(checkpoint: Path, method: Method, facts: dict[str, Any]) -> Progress:
+def restore(checkpoint: Path, method: Method, options: TrainingOptions, facts: dict[str, Any]) -> Progress:
     """Put ``method`` into the state in which it was when ``checkpoint`` was written."""
     name = f"--resume {checkpoint}"
-    content = load_checkpoint(checkpoint, "--resume")
+    content = {"bad_files": {}} | load_checkpoint(checkpoint, "--resume")  # older checkpoints have no bad files
+    check_form(content, STATE, name)
     check_fits(content["network"], facts["network"], name)
+    progress = Progress(**{field.name: content[field.name] for field in fields(Progress)})
     whitening = method.objective.whitening
     try:
         load_weights(method.net, content["weights"], name)
-        method.optimizer.load_state_dict(content["optimizer"])
-        method.scheduler.load_state_dict(content["scheduler"])
+        go_on(method.optimizer, method.scheduler, content["optimizer"]["state"], options.optimizer, progress.iteration)
         if whitening is not None:
             whitening.load_state_dict(content["whitening"], next(method.net.parameters()).device)
-        stored = {"bad_files": {}} | content  # older checkpoints have no bad files
-        progress = Progress(**{field.name: stored[field.name] for field in fields(Progress)})
     except (KeyError, ValueError) as error:
         raise UsageError(f"{name}: not the state of a training run ({error})") from error
     for key in ("code", "processes"):
@@ -151,7 +159,7 @@ def run_folder(
 
 def check_same_images(folder: Path, used: dict[str, Any]) -> None:
     """UsageError if the images are not those with which the run was started: other samples would be drawn."""
-    before = json.loads((folder / "flags.json").read_text()).get("training data", {})
+    before = run_file(folder).get("training data", {})
     for name, now in used.items():
         if any(now[key] != before.get(name, {}).get(key) for key in ("images", "hash")):
             raise UsageError(
