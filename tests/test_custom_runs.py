@@ -120,7 +120,7 @@ def test_figures_and_folders_have_the_classes(home: Path, tmp_path: Path) -> Non
     scores = score(home, tmp_path / "o", "--dataset", f"custom:{other}", "--target_norm", "2")["domains"]["other"]
     assert scores["protocol"]["images"] == 5 and scores["target_norm"]["2"]["classes"].keys() == {*NAMES}
     score(home, tmp_path / "f", "--images", str(home / "b" / "city" / "images" / "val"))
-    assert {path.name for path in tmp_path.glob("f/val/*")} == {"colours", "overlay", "train_ids", "snapshot.json"}
+    assert {path.name for path in tmp_path.glob("f/val/[!.]*")} == {"colours", "overlay", "train_ids", "snapshot.json"}
     assert np.asarray(Image.open(tmp_path / "f" / "val" / "train_ids" / "z.png")).max() < 3
 
 

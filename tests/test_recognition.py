@@ -164,7 +164,7 @@ CONVOLUTION = "module.layer1.0.conv1.weight"
         (lambda content: content.update(memory=torch.ones(19, 4)), "missing: memory;"),
         (lambda content: content.update(state_dict={}), "nor one of the authors' release with a state_dict of tensors"),
         (lambda content: content.update(state_dict={"x": 1}), "with a state_dict of tensors .x is 1.;"),
-        (lambda content: content.update(state_dict=[1]), "with a state_dict of tensors .the content is 'list'.;"),
+        (lambda content: content.update(state_dict=[1]), "with a state_dict of tensors .the content is list.;"),
         (more(**{"final2.0.bias": torch.ones(19)}), "or there twice"),  # there with a prefix already
     ],
 )
