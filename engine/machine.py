@@ -27,9 +27,9 @@ def choose_device(name: str) -> torch.device:
         name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
+        torch.zeros(1, device=device).item()
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)
-        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
             f"--device {name}: not usable here ({str(error).splitlines()[0]}); try --device cpu"
@@ -40,8 +40,8 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(amp: str, device: torch.device) -> str:
     """The meaning of ``--amp`` on ``device``: 'bf16', 'tf32' or 'off'.
 
-    'auto' is bf16 on GPUs that compute in it; older ones emulate it, slowly.  It also sets torch's precision: from now on
-    float32 products are rounded to TF32 with 'tf32', which only CUDA devices have, and are true float32 otherwise.
+    'auto' is bf16 on GPUs that compute in it; older ones emulate it, slowly.  It also sets torch's precision: from now
+    on float32 products are rounded to TF32 with 'tf32', which only CUDA devices have, and are true float32 otherwise.
     """
     on_cuda = device.type == "cuda"
     half = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)

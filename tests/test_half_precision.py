@@ -11,13 +11,16 @@ from torch import Tensor, autograd, nn
 
 from datasets.labels import STANDARD
 from datasets.sampling.loaders import Batch
+from datasets.transforms import normalise
 from engine import build
+from engine.evaluating.prediction import Inference, Predictor
 from engine.machine import autocast, compile_network
 from engine.options.training_command import parse_training
 from loss.covariance import upper_triangle, whitening_loss
 from loss.memory_losses import divergence_loss
 from methods.method import Method
 from network.categorical_memory import CategoricalMemory
+from network.deeplab import resize
 from network.recomputing import recomputed
 from network.switchable_whitening import SwitchableWhitening2d
 from support.methods import NAMES
@@ -103,6 +106,19 @@ def test_no_backward_of_a_step_is_under_autocast(name: str) -> None:
     with autocast("bf16", CPU):
         method.step(random_batch())
     assert under and not any(under)
+
+
+@pytest.mark.parametrize("mode", ["whole", "sliding", "pooling"])
+def test_logits_are_enlarged_in_single_precision(mode: str) -> None:
+    """Labels are those of the network's bf16 logits, enlarged in float32: in bf16, many would be equally large."""
+    net, image = tiny_method("baseline").net.eval(), torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
+    predict = Predictor(net, device=CPU, inference=Inference(mode, crop_size=96), precision="bf16")
+    with torch.no_grad(), autocast("bf16", CPU):
+        coarse = net(normalise(image)[None]).coarse
+    assert coarse.dtype == torch.bfloat16
+    expected, rounded = (resize(x, (64, 96)).argmax(1)[0] for x in (coarse.float(), coarse))
+    assert (rounded != expected).float().mean() > 1e-3
+    assert torch.equal(predict(image, (), index=0).long(), expected)
 
 
 @pytest.mark.skipif(

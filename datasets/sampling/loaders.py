@@ -197,14 +197,15 @@ def eval_loader(
     mapillary_pad: str = "ignore",
     pyramid: Pyramid | None = None,
     indices: Sequence[int] | None = None,
+    device: str = "cpu",
 ) -> DataLoader:
     """Image by image: (3,H,W uint8, H,W uint8, name), then the image at the scales of ``pyramid``.
 
     All images in order, or those at ``indices``.  If ``crop`` is above 0, they are scored on a square crop of that
-    side.
+    side.  ``device`` is the type of that to which the tensors are sent.
     """
     scored = partial(_scored, images, crop, mapillary_pad, pyramid or Pyramid())
-    return one_by_one(scored, range(len(images)) if indices is None else indices, workers)
+    return one_by_one(scored, range(len(images)) if indices is None else indices, workers, device)
 
 
 def _scored(images: LabelledImages, crop: int, pad_label: str, pyramid: Pyramid, index: int) -> tuple:
@@ -214,9 +215,11 @@ def _scored(images: LabelledImages, crop: int, pad_label: str, pyramid: Pyramid,
     return to_tensor(image), torch.from_numpy(label.copy()), name, *pyramid(image)
 
 
-def picture_loader(images: ImageFolder, *, indices: Sequence[int], pyramid: Pyramid, workers: int = 0) -> DataLoader:
+def picture_loader(
+    images: ImageFolder, *, indices: Sequence[int], pyramid: Pyramid, workers: int = 0, device: str = "cpu"
+) -> DataLoader:
     """For each of ``indices`` the image (3,H,W uint8), then its further sizes; or the error message of a broken one."""
-    return one_by_one(partial(_picture, images, pyramid), indices, workers)
+    return one_by_one(partial(_picture, images, pyramid), indices, workers, device)
 
 
 def _picture(images: ImageFolder, pyramid: Pyramid, index: int) -> str | list[Tensor]:

@@ -92,6 +92,7 @@ class _Items(Dataset):
         return self.item(index)
 
 
-def one_by_one(item: Callable[[int], Any], indices: Sequence[int], workers: int) -> DataLoader:
-    """``item(index)`` for each of ``indices``, without batches; arrays become tensors."""
-    return Loader(_Items(item), batch_size=None, sampler=indices, num_workers=workers)
+def one_by_one(item: Callable[[int], Any], indices: Sequence[int], workers: int, device: str = "cpu") -> DataLoader:
+    """``item(index)`` for each of ``indices``, without batches; arrays become tensors, on their way to ``device``."""
+    pin = device == "cuda"  # else the host would wait for the device at every copy
+    return Loader(_Items(item), batch_size=None, sampler=indices, num_workers=workers, pin_memory=pin)
