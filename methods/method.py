@@ -65,10 +65,13 @@ class Method:
         terms = {name: term.detach() for name, term in terms.items()}
         for part in others:
             more = losses(part)
-            torch._foreach_add_(grads, self.own_gradients(more))
+            own = self.own_gradients(more)
+            with torch.no_grad():
+                torch._foreach_add_(grads, own)
             terms = {name: term + more[name].detach() for name, term in terms.items()}
         return terms, all_sums(grads, like=self.params.values())
 
+    @torch.no_grad()
     def apply(self, *gradients: list[Tensor], mean: bool = False) -> None:
         """One step of the optimizer along the sum of ``gradients``, or their ``mean``, and one step of the schedule."""
         total, *others = gradients
