@@ -62,7 +62,7 @@ correctness() {
     if [ "$TINY" ]; then
         note "## tests: skipped, there is no GPU in a trial"
     else
-        step tests 90 correctness "$python" -m pytest -rP -m gpu tests/test_gpu.py -p no:cacheprovider
+        step tests 90 correctness "$python" -m pytest -rP -m "gpu and not slow" tests/test_gpu.py -p no:cacheprovider
     fi
     step gradients 75 correctness "$python" -m benchmarks.gpu_checks gradients "${network[@]}" --crop "$large"
     step runs 75 correctness "$python" -m benchmarks.gpu_checks runs "${network[@]}" --crop "$small" \
