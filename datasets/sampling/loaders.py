@@ -231,14 +231,20 @@ def _picture(images: ImageFolder, pyramid: Pyramid, index: int) -> str | list[Te
 
 
 def view_pair_loader(
-    images: LabelledImages, geometry: Augmentation, *, seeds: Sequence[int], indices: Sequence[int], workers: int = 0
+    images: LabelledImages,
+    geometry: Augmentation,
+    *,
+    seeds: Sequence[int],
+    indices: Sequence[int],
+    workers: int = 0,
+    device: str = "cpu",
 ) -> DataLoader:
     """For each of ``indices`` an image, cropped by ``geometry``, in two views: 2,3,H,W uint8.
 
     The first view is strongly jittered and blurred, the second is not.  Everything random is a function of ``seeds``
     and the index.
     """
-    return one_by_one(partial(_view_pair, images, geometry, seeds), indices, workers)
+    return one_by_one(partial(_view_pair, images, geometry, seeds), indices, workers, device)
 
 
 def _view_pair(images: LabelledImages, geometry: Augmentation, seeds: Sequence[int], index: int) -> Tensor:
