@@ -70,8 +70,8 @@ class Case:
         """The duration of a call, until the device has finished."""
         start = self.clock()
         function()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize()
         return self.clock() - start
 
     def peak_memory(self) -> float:
@@ -124,13 +124,13 @@ def table(rows: dict[str, Figures]) -> str:
 
 def machine(options: Options) -> dict[str, Any]:
     """The machine and the versions that the figures depend on."""
-    cpus = Path("/proc/cpuinfo")
+    cpus, device = Path("/proc/cpuinfo"), choose_device(options.device)
     model = re.search(r"model name\s*: (.*)", cpus.read_text() if cpus.exists() else "")
     return {
         "processor": model and model[1],
         "cores": own_cores(),
         "threads": options.threads or torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "torch": torch.__version__,
         "code": code_version(),
     }

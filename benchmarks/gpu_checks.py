@@ -77,9 +77,9 @@ def gradient(net: DeepLab, crop: int, device: torch.device, amp: str, dtype: tor
     entry, parts = METHODS["memory"], build_optimizer(net, OptimizerOptions(exponent=9, horizon=100))
     method = entry.load()(net, *parts, options=entry.options(gumbel=False))
     generator = torch.Generator().manual_seed(1)
-    images = torch.randn(2, 4, 3, crop, crop, generator=generator, dtype=torch.float64)
-    images += torch.randn(2, 4, 3, 1, 1, generator=generator)  # image pooling needs images that differ
-    labels = torch.randint(0, 19, (2, 4, crop // 32, crop // 32), generator=generator)
+    images = torch.randn(2, 2, 3, crop, crop, generator=generator, dtype=torch.float64)
+    images += torch.randn(2, 2, 3, 1, 1, generator=generator)  # image pooling needs images that differ
+    labels = torch.randint(0, 19, (2, 2, crop // 32, crop // 32), generator=generator)
     labels = labels.repeat_interleave(32, dim=2).repeat_interleave(32, dim=3)
     batch = Batch(images.to(device, dtype), labels.to(device), torch.tensor([False, False]))
     sums: dict[str, Tensor] = {}

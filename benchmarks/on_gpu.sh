@@ -7,7 +7,7 @@ OUT=${OUT:-on_gpu}
 BUDGET=${BUDGET:-520}  # seconds for everything; the study gets what the rest leaves
 PARTS=${PARTS:-correctness speed study}
 REAL=${REAL:-../shared/realdata}  # real pictures and weights of benchmarks.generalise
-ITERATIONS=${ITERATIONS:-3000}  # of a run of the study
+ITERATIONS=${ITERATIONS:-1000}  # of a run of the study
 TINY=${TINY:-}  # anything: a trial of this script on a CPU
 python=${PYTHON:-python3}
 work=$(mktemp -d)
@@ -17,14 +17,13 @@ mkdir -p "$OUT"
 summary=$OUT/summary.txt failed=0
 
 if [ "$TINY" ]; then
-    iterations=6 small=(--device cpu --arch DeepR18V3PlusD --crop 64)
-    precisions=(off) speed=("${small[@]}" --methods baseline pinmem --repeats 1)
-    study=(demo diagnosis --rows baseline --seeds 0 --iterations 2 --workers 1)
+    iterations=6 network=(--device cpu --arch DeepR18V3PlusD) small=64 large=64
+    precisions=(off) turns=(--repeats 1 --methods baseline pinmem)
+    study=(demo recipes --seeds 0 --iterations 2 --workers 1)
 else
-    iterations=20 small=(--device cuda --arch DeepR50V3PlusD --crop 192)
-    precisions=(bf16 tf32 off) speed=(--device cuda --arch DeepR50V3PlusD --crop 768 --repeats 5)
-    study=(mini-R50 diagnosis --rows baseline "PinMem, published recipe" "PinMem, sharp" --seeds 0 1
-        --iterations "$ITERATIONS" --workers 2 --real "$REAL")
+    iterations=20 network=(--device cuda --arch DeepR50V3PlusD) small=192 large=768
+    precisions=(bf16 tf32 off) turns=(--repeats 4)
+    study=(mini-R50 recipes --seeds 0 1 --iterations "$ITERATIONS" --workers 3 --real "$REAL")
 fi
 
 note() { echo "$*" | tee -a "$summary"; }
@@ -48,7 +47,7 @@ step() {
 
 describe_machine() {
     note "## machine, $(date -u '+%F %T') UTC"
-    command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1 | tee -a "$summary"
+    command -v nvidia-smi >/dev/null && timeout 20 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1 | tee -a "$summary"
     "$python" -c '
 import torch
 from benchmarks.frame import Options, machine
@@ -63,17 +62,19 @@ correctness() {
     if [ "$TINY" ]; then
         note "## tests: skipped, there is no GPU in a trial"
     else
-        step tests 90 correctness "$python" -m pytest -m gpu tests/test_gpu.py -p no:cacheprovider
+        step tests 90 correctness "$python" -m pytest -rP -m "gpu and not slow" tests/test_gpu.py -p no:cacheprovider
     fi
-    step gradients 45 correctness "$python" -m benchmarks.gpu_checks gradients "${small[@]}"
-    step runs 90 correctness "$python" -m benchmarks.gpu_checks runs "${small[@]}" --iterations "$iterations" \
-        --work "$work/runs"
+    step gradients 75 correctness "$python" -m benchmarks.gpu_checks gradients "${network[@]}" --crop "$large"
+    step runs 75 correctness "$python" -m benchmarks.gpu_checks runs "${network[@]}" --crop "$small" \
+        --iterations "$iterations" --work "$work/runs"
 }
 
 speed() {
-    local amp
+    local amp limit=90
     for amp in "${precisions[@]}"; do
-        step "step, $amp" 80 speed "$python" -m benchmarks.step "${speed[@]}" --amp "$amp" --json "$OUT/step_$amp.json"
+        step "step, $amp" "$limit" speed "$python" -m benchmarks.step "${network[@]}" --crop "$large" "${turns[@]}" \
+            --amp "$amp" --json "$OUT/step_$amp.json"
+        turns+=(--methods baseline pinmem) limit=45  # in the first precision all methods
     done
 }
 

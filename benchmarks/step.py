@@ -1,10 +1,12 @@
 """What a training step costs, compared with the passes that no implementation can avoid.
 
-A method and its floor alternate in one process.  The floor is one forward and backward pass of the network per image,
-plus one forward pass of the encoder without gradient per image and write of the memory.
+A method and its floor alternate in one process.  The step is that of ``train.py``, from a batch as it is loaded.  The
+floor is one forward and backward pass of the network per image, plus one forward pass of the encoder without gradient
+per image and write of the memory.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -12,6 +14,9 @@ from benchmarks.frame import Case, Options, run_benchmark
 from datasets.sampling.loaders import Batch
 from engine.build import network_from
 from engine.machine import autocast, choose_algorithms, choose_precision, keep_memory
+from engine.options.training_command import parse_training
+from engine.training.batch_feed import BatchFeed
+from engine.training.trainer import Progress, Trainer
 from methods import METHODS, BaselineOptions
 from methods.baseline import Baseline
 from methods.objective import Objective
@@ -54,19 +59,25 @@ class Step(Case):
         net.encoder.backbone.recompute = options.recompute
         optimizer = build_optimizer(net, OptimizerOptions(exponent=9, horizon=120_000))
         objective = Objective(whitening=random_whitening(net.encoder, self.device) if name == ISW else None)
-        self.method = entry.load()(net, *optimizer, options=entry.options(), objective=objective)
+        method = entry.load()(net, *optimizer, options=entry.options(), objective=objective)
+        parts = {"device": self.device, "precision": self.precision, "progress": Progress()}
+        self.trainer = Trainer(parse_training([]), method, {}, None, Path(), **parts, selection=None, validation={})
+        self.trainer.feed = BatchFeed([], {}, 0)
         self.baseline = Baseline(net, *optimizer, options=BaselineOptions())  # its losses are those of the floor
         shape = options.domains, options.batch, options.crop, options.crop
-        images = torch.randn(*shape[:2], 3, *shape[2:], device=self.device)
-        labels = torch.randint(0, 19, shape, device=self.device)
-        self.batch = Batch(images, labels, torch.tensor([entry.mldg and n > 0 for n in range(options.domains)]))
-        train = self.batch.pool(~self.batch.meta_test)
-        self.passes = [self.batch.pool(self.batch.meta_test), train] if entry.mldg else [train]
+        images = torch.randint(0, 256, (*shape[:2], 3, *shape[2:]), dtype=torch.uint8)
+        labels = torch.randint(0, 19, shape, dtype=torch.uint8)
+        if self.device.type == "cuda":
+            images, labels = images.pin_memory(), labels.pin_memory()
+        self.loaded = Batch(images, labels, torch.tensor([entry.mldg and n > 0 for n in range(options.domains)]))
+        batch = self.trainer.ready(self.loaded)
+        train = batch.pool(~batch.meta_test)
+        self.passes = [batch.pool(batch.meta_test), train] if entry.mldg else [train]
         self.writes = [train] * (entry.memory + (entry.memory and entry.mldg))
 
     def work(self) -> None:
-        with autocast(self.precision, self.device):
-            self.method.step(self.batch)
+        self.trainer.step(self.trainer.ready(self.loaded))
+        self.trainer.pending.clear()
 
     def floor(self) -> None:
         with autocast(self.precision, self.device):

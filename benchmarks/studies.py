@@ -217,4 +217,7 @@ HELP = {
     )
 }
 
-STUDIES: dict[str, Mapping[str, Row]] = {"diagnosis": DIAGNOSIS, "combinations": COMBINATIONS, "help": HELP}
+RECIPES = {name: (DIAGNOSIS | COMBINATIONS)[name] for name in ("baseline", "PinMem, published recipe", "PinMem, tuned")}
+STUDIES: dict[str, Mapping[str, Row]] = {
+    "diagnosis": DIAGNOSIS, "combinations": COMBINATIONS, "help": HELP, "recipes": RECIPES
+}  # fmt: skip

@@ -3,9 +3,11 @@
 import ctypes
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch._functorch import config as functorch_config
 
 from network.deeplab import DeepLab
 from utils.errors import UsageError
@@ -15,9 +17,9 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # settings of glibc's mallopt (m
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of this process.  Under ``torchrun`` every process of a machine has a GPU of its own.
+    """The device of this process, which becomes the one that torch means by "cuda".
 
-    UsageError if the device cannot be used here.
+    Under ``torchrun`` every process of a machine has a GPU of its own.  UsageError if the device cannot be used here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,6 +28,8 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UsageError(
             f"--device {name}: not usable here ({str(error).splitlines()[0]}); try --device cpu"
@@ -36,11 +40,12 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(amp: str, device: torch.device) -> str:
     """The meaning of ``--amp`` on ``device``: 'bf16', 'tf32' or 'off'.
 
-    It also sets torch's precision: from now on float32 products are rounded to TF32 with 'tf32', which only
-    CUDA devices have, and are true float32 otherwise.
+    'auto' is bf16 on GPUs that compute in it; older ones emulate it, slowly.  It also sets torch's precision: from now
+    on float32 products are rounded to TF32 with 'tf32', which only CUDA devices have, and are true float32 otherwise.
     """
     on_cuda = device.type == "cuda"
-    meanings = {"auto": "bf16" if on_cuda else "off", "tf32": "tf32" if on_cuda else "off"}
+    half = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    meanings = {"auto": "bf16" if half else "off", "tf32": "tf32" if on_cuda else "off"}
     precision = meanings.get(amp, amp)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -76,6 +81,7 @@ def choose_algorithms(*, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # of tensors that are written before they are read
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -83,12 +89,21 @@ def choose_algorithms(*, deterministic: bool) -> None:
 def compile_network(net: DeepLab, *, backend: str = "inductor") -> None:
     """Compile the network in place, and its encoder, which a method also calls alone.  Names of weights stay.
 
-    Weights and buffers are inputs of the compiled code, so a look-ahead at other weights uses it too.
+    Weights and buffers are inputs of the compiled code, so a look-ahead at other weights uses it too.  Its backward is
+    outside autocast, as in ``Method.own_gradients``; an older torch, without this setting, has it inside.
     """
+    if hasattr(functorch_config, "backward_pass_autocast"):
+        functorch_config.backward_pass_autocast = "off"
     net.encoder.compile(backend=backend)
     net.compile(backend=backend)
 
 
-def uncompiled(compiled: bool) -> AbstractContextManager:
-    """The context for images of many sizes: torch would compile the network once for each size."""
-    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+@contextmanager
+def any_size(compiled: bool) -> Iterator[None]:
+    """The context for images of many sizes: torch would compile the network, and try all convolutions, for each."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+    try:
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -40,7 +40,7 @@ class _ResizedCrossEntropy(torch.autograd.Function):
             with torch.enable_grad():
                 source = wide[image, None, :, near].detach().requires_grad_()
                 resized = to_rows[strip, near] @ source
-                loss = F.cross_entropy(resized, labels[image, None, strip], ignore_index=IGNORE, reduction="sum")
+                loss = summed_cross_entropy(resized, labels[image, None, strip])
             grads[image, :, near] += torch.autograd.grad(loss, source)[0][0]
             total += loss.detach()
         ctx.save_for_backward(grads @ to_columns)
@@ -51,6 +51,15 @@ class _ResizedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         (grads,) = ctx.saved_tensors
         return upstream * grads, None
+
+
+def summed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The sum over the valid pixels of ``labels`` (N,H,W), for ``logits`` (N,K,H,W).
+
+    On CUDA, 'sum' adds in any order; with deterministic algorithms there is a map of losses, which is summed in one.
+    """
+    reduction = "none" if torch.are_deterministic_algorithms_enabled() else "sum"
+    return F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction=reduction).sum()
 
 
 def resizing(source: int, target: int, *, like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.labels import IGNORE
-from loss.resized_cross_entropy import resized_cross_entropy
+from loss.resized_cross_entropy import resized_cross_entropy, summed_cross_entropy
 from loss.weighting import weights_of_pixels
 from network.deeplab import resize
 from utils.distributed import all_sum
@@ -26,7 +26,7 @@ def cross_entropy(
         losses = F.cross_entropy(resize(logits, labels.shape[-2:]), labels, ignore_index=IGNORE, reduction="none")
         total = (weights_of_pixels(weights, labels) * losses).sum()
     elif logits.shape[-2:] == labels.shape[-2:]:
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+        total = summed_cross_entropy(logits, labels)
     else:
         total = resized_cross_entropy(logits, labels)
     return per_valid_pixel(total, labels if whole is None else whole)

@@ -1,7 +1,6 @@
 """What all methods share: the parts that they train, gradients, and the update."""
 
-from collections.abc import Callable, Mapping
-from functools import reduce
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from datasets.sampling.loaders import Batch
 from methods.objective import Objective, Terms
 from utils.distributed import all_sums
+from utils.precision import full_precision
 
 
 class Method:
@@ -49,9 +49,13 @@ class Method:
         return {}
 
     def own_gradients(self, terms: Terms) -> list[Tensor]:
-        """The gradient of this process's share of ``terms`` for every parameter; zero where none arrives."""
+        """The gradient of this process's share of ``terms`` for every parameter; zero where none arrives.
+
+        Under autocast, the backward of a region in ``full_precision`` would round its products to half precision.
+        """
         total = sum(terms.values())
-        return list(autograd.grad(total, self.params.values(), allow_unused=True, materialize_grads=True))
+        with full_precision(total.device):
+            return list(autograd.grad(total, self.params.values(), allow_unused=True, materialize_grads=True))
 
     def accumulate(self, batch: Batch, losses: Callable[[Batch], Terms]) -> tuple[Terms, list[Tensor]]:
         """The terms of ``losses`` (detached) for a flat batch, and their gradients, summed over parts and processes."""
@@ -61,17 +65,22 @@ class Method:
         terms = {name: term.detach() for name, term in terms.items()}
         for part in others:
             more = losses(part)
-            for total, grad in zip(grads, self.own_gradients(more), strict=True):
-                total.add_(grad)
+            own = self.own_gradients(more)
+            with torch.no_grad():
+                torch._foreach_add_(grads, own)
             terms = {name: term + more[name].detach() for name, term in terms.items()}
         return terms, all_sums(grads, like=self.params.values())
 
+    @torch.no_grad()
     def apply(self, *gradients: list[Tensor], mean: bool = False) -> None:
         """One step of the optimizer along the sum of ``gradients``, or their ``mean``, and one step of the schedule."""
-        for param, *parts in zip(self.params.values(), *gradients, strict=True):
-            param.grad = reduce(Tensor.add_, parts)
-            if mean:
-                param.grad.div_(len(parts))
+        total, *others = gradients
+        for more in others:
+            torch._foreach_add_(total, more)
+        if mean:
+            torch._foreach_div_(total, len(gradients))
+        for param, grad in zip(self.params.values(), total, strict=True):
+            param.grad = grad
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()
@@ -81,18 +90,28 @@ class Method:
 
         Buffers are cloned, so that a forward pass with this state leaves the running statistics as they are.
         """
-        rate = self.look_ahead_rate()
-        stepped = {
-            name: torch.sub(param, grad, alpha=rate)
-            for (name, param), grad in zip(self.params.items(), grads, strict=True)
-        }
-        return {name: buffer.clone() for name, buffer in self.net.named_buffers()} | stepped
+        buffers = dict(self.net.named_buffers())
+        stepped = _Stepped.apply(self.look_ahead_rate(), grads, *self.params.values())
+        return dict(zip(buffers, copies(buffers.values()), strict=True)) | dict(zip(self.params, stepped, strict=True))
 
     def look_ahead_rate(self) -> float:
         """The step of the look-ahead: with ``inner_lr_anneal`` lr / 4 from the second iteration on, as published."""
         if self.options.inner_lr_anneal and self.scheduler.last_epoch > 0:
             return self.scheduler.get_last_lr()[0] / 4
         return self.options.inner_lr
+
+
+class _Stepped(torch.autograd.Function):
+    """w - a g for all parameters w, in few launches of the device.  Their gradient is that of the result."""
+
+    @staticmethod
+    def forward(ctx: Any, rate: float, grads: list[Tensor], *params: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(torch._foreach_sub(params, grads, alpha=rate))
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
+        return None, None, *upstream
 
 
 def meta_parts(batch: Batch, split: str) -> tuple[Batch, Batch]:
@@ -115,6 +134,15 @@ def call_with(module: nn.Module, state: Mapping[str, Tensor], *args: Any, prefix
     """What ``module`` returns with the weights and buffers in ``state``, whose names begin with ``prefix``."""
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     return functional_call(module, own, args, kwargs)
+
+
+def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Copies of ``tensors``, by one launch of the device for many of them."""
+    tensors = list(tensors)
+    made = [torch.empty_like(x) for x in tensors]
+    for dtype in {x.dtype for x in tensors}:  # of several types, each would be copied alone
+        torch._foreach_copy_(*([x for x in group if x.dtype == dtype] for group in (made, tensors)))
+    return made
 
 
 def by_stage(inner: Terms, outer: Terms) -> Terms:

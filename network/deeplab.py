@@ -13,6 +13,7 @@ from network.archs import check_norms, lookup_arch
 from network.backbones import NO_NORMS, Backbone
 from network.categorical_memory import CategoricalMemory, Reading
 from network.instance_norms import WhiteningNorm
+from utils.precision import at_least_single
 
 WIDTH = 256  # channels of a branch of the pyramid, and of the decoder
 
@@ -30,8 +31,11 @@ class SegOutput:
 
     @cached_property
     def logits(self) -> Tensor:
-        """Logits at the size of the images (N,K,H,W).  The losses use ``coarse``: these would be the largest tensor."""
-        return resize(self.coarse, self.size)
+        """Logits at the size of the images (N,K,H,W), in single precision at least.
+
+        The losses use ``coarse``: these would be the largest tensor.
+        """
+        return resize(at_least_single(self.coarse), self.size)
 
 
 class Encoding(NamedTuple):

@@ -44,7 +44,7 @@ class SwitchableWhitening2d(nn.Module):
         covariance = gram(x - mean) / x.shape[-1]
         batch_mean, batch_covariance = self.running_mean, self.running_covariance
         if self.training:
-            count = all_sum(x.new_tensor([len(x) * x.shape[-1]]))
+            count = all_sum(x.new_full((1,), len(x) * x.shape[-1]))
             batch_mean = all_sum(x.sum((0, 3)).unsqueeze(-1)) / count
             batch_covariance = all_sum(gram(x - batch_mean).sum(0)) / count
             self.running_mean.lerp_(batch_mean.detach(), self.momentum)

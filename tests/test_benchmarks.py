@@ -5,8 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.frame import Case, Figures, Options, run_benchmark
+from benchmarks.step import Step, StepOptions
+
+
+def test_a_step_is_that_of_train(thin_resnet: None) -> None:
+    step = Step("pinmem", StepOptions(device="cpu", arch="DeepR18V3PlusD", crop=48))
+    step.work()
+    assert step.loaded.images.dtype == torch.uint8 and step.trainer.progress.iteration == 1
+    step.floor()
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,25 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses import FakeTensorMode
 
 from datasets.images import ImageFolder, LabelledImages
 from datasets.registry import spec
 from datasets.sampling import worker_loader
 from datasets.sampling.loaders import Batch, Domains, eval_loader, train_loader
 from datasets.sampling.requests import IterationSampler, Request, meta_split
-from datasets.sampling.worker_loader import QUEUES, check_room, one_by_one
-from datasets.transforms import Augmentation
+from datasets.sampling.worker_loader import QUEUES, Loader, check_room, one_by_one
+from datasets.transforms import Augmentation, Pyramid
+from engine.evaluating.image_folder import read_images
+from engine.evaluating.scoring import score_reads
+from engine.evaluating.target_norm import score
+from engine.options.evaluation_options import parse_evaluation
 from utils.errors import UsageError
 
 CROP, ROOT = 32, Path(__file__).parent.parent
@@ -130,6 +136,21 @@ def test_labelled_images_one_by_one(data: Path) -> None:
     assert np.array_equal(image.permute(1, 2, 0), picture) and np.array_equal(train_ids, label)
     cropped = [next(iter(eval_loader(images, crop=80, mapillary_pad=pad))) for pad in ("ignore", "road")]
     assert all(image.shape == (3, 80, 80) and train_ids.shape == (80, 80) for image, train_ids, _ in cropped)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_images_for_a_gpu_are_pinned(device: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the evaluation's loaders: otherwise the host would wait for the GPU at every copy to it."""
+    pinned = []
+    monkeypatch.setattr(Loader, "__iter__", lambda loader: pinned.append(loader.pin_memory) or iter(()))
+    predict, images = MagicMock(device=torch.device(device)), LabelledImages(spec("gtav"), data, "train")
+    options = parse_evaluation(["--snapshot", "x.pth", "--dataset", "gtav", "--num_workers", "0"])
+    list(read_images(ImageFolder(images.samples[0].image), [], Pyramid(), workers=0, device=device))
+    with FakeTensorMode(), pytest.raises(ValueError, match="shorter"):
+        score_reads(predict, images, scoring=options.scoring, workers=0)
+    with FakeTensorMode(), pytest.raises(ValueError):
+        score(predict, images, options, [[0]], 0)
+    assert pinned == [device == "cuda"] * 3
 
 
 def test_any_folder_of_images(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from test_methods import random_batch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datasets.labels import IGNORE
 from engine.options.training_command import parse_training
@@ -102,6 +104,34 @@ def test_coarse_logits_as_if_they_were_resized(
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(cross_entropy(logits.float(), labels), expected.float(), rtol=2e-6, atol=0)
     assert cross_entropy(logits, torch.full_like(labels, IGNORE)) == 0
+
+
+class Reductions(TorchDispatchMode):
+    """Collects how the negative log-likelihoods of pixels are reduced; 0 is not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[int] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket.__name__ == "nll_loss2d_forward":
+            self.found.append(args[3])
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("size", [(6, 8), (3, 4)])  # of the labels, and coarser
+def test_deterministic_losses_are_sums_of_maps(size: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA adds in any order where it reduces itself, and torch has no deterministic form of that."""
+    logits, labels = example()
+    results = []
+    for deterministic in (False, True):
+        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda chosen=deterministic: chosen)
+        coarse = logits[..., : size[0], : size[1]].clone().requires_grad_()
+        with Reductions() as reductions:
+            loss = cross_entropy(coarse, labels)
+            results.append([loss, torch.autograd.grad(loss, coarse)[0]])
+        assert reductions.found and (set(reductions.found) == {0}) == deterministic
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("flags", ["", *FLAGS])

@@ -6,6 +6,7 @@ import platform
 import resource
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,6 +50,7 @@ def test_algorithms(deterministic: bool) -> None:
     machine.choose_algorithms(deterministic=deterministic)
     assert torch.are_deterministic_algorithms_enabled() == torch.backends.cudnn.deterministic == deterministic
     assert torch.backends.cudnn.benchmark == (not deterministic)
+    assert not torch.utils.deterministic.fill_uninitialized_memory
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == (":4096:8" if deterministic else None)
 
 
@@ -71,16 +73,21 @@ def test_memory_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("amp", "device", "precision"),
+    ("amp", "device", "major", "precision"),
     [
-        ("auto", "cuda", "bf16"),
-        ("auto", "cpu", "off"),
-        ("tf32", "cuda", "tf32"),
-        ("tf32", "cpu", "off"),
-        ("off", "cuda", "off"),
+        ("auto", "cuda", 9, "bf16"),
+        ("auto", "cuda", 7, "off"),  # Turing and Volta emulate bf16
+        ("bf16", "cuda", 7, "bf16"),
+        ("auto", "cpu", 0, "off"),
+        ("tf32", "cuda", 9, "tf32"),
+        ("tf32", "cpu", 0, "off"),
+        ("off", "cuda", 9, "off"),
     ],
 )
-def test_precision(amp: str, device: str, precision: str) -> None:
+def test_precision(amp: str, device: str, major: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=major))
     tf32 = precision == "tf32"
     torch.set_float32_matmul_precision("medium")
     assert choose_precision(amp, torch.device(device)) == precision
@@ -136,14 +143,29 @@ def test_a_failed_compilation_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
         parse_training(["--compile"])
 
 
-def test_validation_is_not_compiled() -> None:
+def test_a_process_uses_the_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, zeros = [], torch.zeros
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(torch, "zeros", lambda *size, device: zeros(*size))
+    assert machine.choose_device("cuda:1") == torch.device("cuda:1") and calls == [torch.device("cuda:1")]
+    for name in ("cuda", "cpu"):
+        machine.choose_device(name)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    machine.choose_device("cuda")
+    assert calls[1:] == [torch.device("cuda:3")]
+
+
+def test_validation_tries_no_algorithms_and_is_not_compiled() -> None:
     torch.compiler.reset()
+    machine.choose_algorithms(deterministic=False)
     calls = []
     layer = nn.Conv2d(3, 2, 1)
     layer.compile(backend=lambda graph, inputs: calls.append(graph) or graph)
-    with machine.uncompiled(True):
+    with machine.any_size(True):
         layer(torch.zeros(1, 3, 4, 4))
-    assert not calls
+        assert not torch.backends.cudnn.benchmark
+    assert not calls and torch.backends.cudnn.benchmark
     layer(torch.zeros(1, 3, 4, 4))
     assert len(calls) == 1
 

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from engine.training.trainer import Progress, Trainer
 from methods import METHODS
 from methods.method import Method
 from methods.whitening_term import Whitening
+from network.switchable_whitening import SwitchableWhitening2d
 from support.costs import Costs
 from support.methods import method_on
 from utils.metrics import ConfusionMatrix
@@ -85,6 +87,29 @@ def test_domains_that_are_not_neighbours_are_copied_once(tmp_path: Path) -> None
     assert costs.network == [4, 2] and costs.label_copies == ["aten.cat.default torch.int64"]
 
 
+def test_tensors_are_handled_together() -> None:
+    """A look-ahead and a sum of gradients launch what they do for all tensors at once."""
+    method = real_method("pinmem")
+    method.optimizer = method.scheduler = MagicMock()
+    first, second = ([torch.empty_like(param) for param in method.params.values()] for _ in range(2))
+    with Costs((CROP, CROP)) as costs:
+        method.look_ahead(first)
+        method.apply(first, second, mean=True)
+    assert costs.calls.keys() <= {"empty_like", "_record_function_enter_new", "_record_function_exit"} | {
+        "_foreach_sub", "_foreach_copy_", "_foreach_add_", "_foreach_div_"
+    }  # fmt: skip
+    assert sum(number for name, number in costs.calls.items() if name.startswith("_foreach")) == 5
+
+
+def test_switchable_whitening_uploads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device hides the upload of ``new_tensor``."""
+    monkeypatch.setattr(Tensor, "new_tensor", None)
+    norm = SwitchableWhitening2d(16).to("meta")
+    with Costs((CROP, CROP)) as costs:
+        norm(torch.empty(2, 16, 8, 8, device="meta"))
+    assert not costs.uploads
+
+
 def test_maps_stay_in_the_layout_of_the_weights() -> None:
     """Channels last, also at the stepped weights: those of 1x1 convolutions have no layout of their own."""
     method = real_method("pinmem", device="cpu")
@@ -113,5 +138,5 @@ def test_labelling_a_picture_waits_for_nothing(mode: str) -> None:
     predict(image, smaller, index=0)
     with Costs((512, 1024)) as costs:
         matrix.update(labels.to("meta", non_blocking=True), predict(image, smaller, index=0))
-    assert matrix.counts.dtype == torch.int64
+    assert matrix.counts.dtype == torch.int64 and len(costs.uploads) == 1 + len(scales)  # labels, and each view
     assert sum(costs.encoder) == {"whole": 1, "sliding": 2 * (8 + 2), "pooling": 4}[mode]

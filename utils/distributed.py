@@ -18,8 +18,6 @@ def start(device: torch.device) -> None:
     """Connect the processes: gloo carries CPU tensors, NCCL those on CUDA devices."""
     if world_size() == 1 or dist.is_initialized():
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
 
 

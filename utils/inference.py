@@ -14,9 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.precision import at_least_single
-
-Logits = Callable[[Tensor], Tensor]  # a network: images N,3,h,w to logits N,K,h,w
+Logits = Callable[[Tensor], Tensor]  # a network: images N,3,h,w to logits N,K,h,w, in single precision at least
 Views = Mapping[float, Tensor]  # scale -> the image at that scale, 3,h,w
 Size = Sequence[int]  # height and width
 
@@ -65,8 +63,8 @@ def zeros_like(answer: Tensor, size: Size) -> Tensor:
     """Zeros (1,K,H,W of ``size``) in the memory layout of ``answer`` (N,K,h,w): adding different layouts is slow."""
     last = answer.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
-    dtype = at_least_single(answer[:0]).dtype
-    return torch.empty(1, answer.shape[1], *size, dtype=dtype, device=answer.device, memory_format=layout).zero_()
+    shape, like = (1, answer.shape[1], *size), {"dtype": answer.dtype, "device": answer.device}
+    return torch.empty(shape, **like, memory_format=layout).zero_()
 
 
 def windows(width: int, height: int, *, tile: int, overlap: float) -> list[Window]:
@@ -102,10 +100,12 @@ def by_windows(logits: Logits, image: Tensor, *, tile: int, overlap: float, coun
         for box, x in zip(group, out, strict=True):
             total[0, :, box.top : box.bottom, box.left : box.right] += x
         del out, x  # before the next ones are computed
-    return total.div_(divisor(boxes, total.shape[1:], counts=counts).to(total.device, non_blocking=True))
+    return total.div_(divisor(boxes, total.shape[1:], counts=counts, device=image.device))
 
 
-def divisor(boxes: Iterable[Window], shape: tuple[int, int, int], *, counts: str) -> Tensor:
+def divisor(
+    boxes: Iterable[Window], shape: tuple[int, int, int], *, counts: str, device: torch.device | str = "cpu"
+) -> Tensor:
     """The divisor of sums over windows (K,h,w).  With ``counts`` 'pixel', it is the number of windows over each pixel.
 
     'row' is the published count, reconstructed from the published results: it counts places (y, x) in a map of size
@@ -113,7 +113,7 @@ def divisor(boxes: Iterable[Window], shape: tuple[int, int, int], *, counts: str
     under several windows get more weight in the mean over scales and mirror images.
     """
     classes, height, width = shape
-    number = torch.zeros((height, width) if counts == "pixel" else (classes, height))
+    number = torch.zeros((height, width) if counts == "pixel" else (classes, height), device=device)
     for box in boxes:
         number[box.top : box.bottom, box.left : box.right] += 1
     return number if counts == "pixel" else number.clamp_min(1)[..., None]  # a portrait's last rows have no count

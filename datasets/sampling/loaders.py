@@ -199,16 +199,17 @@ def eval_loader(
     mapillary_pad: str = "ignore",
     pyramid: Pyramid | None = None,
     indices: Sequence[int] | None = None,
+    device: str = "cpu",
 ) -> Loader:
     """Image by image: (3,H,W uint8, H,W uint8, name), then the image at the scales of ``pyramid``.
 
     All images in order, or those at ``indices``.  If ``crop`` is above 0, they are scored on a square crop of that
-    side.
+    side.  ``device`` is the type of that to which the tensors are sent.
     """
     scored = partial(_scored, images, crop, mapillary_pad, pyramid or Pyramid())
     indices = range(len(images)) if indices is None else indices
     width, height = (crop, crop) if crop or not len(indices) else images.size(indices[0])
-    return one_by_one(scored, indices, workers, item_bytes=4 * width * height)
+    return one_by_one(scored, indices, workers, device, item_bytes=4 * width * height)
 
 
 def _scored(images: LabelledImages, crop: int, pad_label: str, pyramid: Pyramid, index: int) -> tuple:
@@ -218,9 +219,11 @@ def _scored(images: LabelledImages, crop: int, pad_label: str, pyramid: Pyramid,
     return to_tensor(image), torch.from_numpy(label.copy()), name, *pyramid(image)
 
 
-def picture_loader(images: ImageFolder, *, indices: Sequence[int], pyramid: Pyramid, workers: int = 0) -> DataLoader:
+def picture_loader(
+    images: ImageFolder, *, indices: Sequence[int], pyramid: Pyramid, workers: int = 0, device: str = "cpu"
+) -> DataLoader:
     """For each of ``indices`` the image (3,H,W uint8), then its further sizes; or the error message of a broken one."""
-    return one_by_one(partial(_picture, images, pyramid), indices, workers)
+    return one_by_one(partial(_picture, images, pyramid), indices, workers, device)
 
 
 def _picture(images: ImageFolder, pyramid: Pyramid, index: int) -> str | list[Tensor]:
@@ -232,14 +235,20 @@ def _picture(images: ImageFolder, pyramid: Pyramid, index: int) -> str | list[Te
 
 
 def view_pair_loader(
-    images: LabelledImages, geometry: Augmentation, *, seeds: Sequence[int], indices: Sequence[int], workers: int = 0
+    images: LabelledImages,
+    geometry: Augmentation,
+    *,
+    seeds: Sequence[int],
+    indices: Sequence[int],
+    workers: int = 0,
+    device: str = "cpu",
 ) -> DataLoader:
     """For each of ``indices`` an image, cropped by ``geometry``, in two views: 2,3,H,W uint8.
 
     The first view is strongly jittered and blurred, the second is not.  Everything random is a function of ``seeds``
     and the index.
     """
-    return one_by_one(partial(_view_pair, images, geometry, seeds), indices, workers)
+    return one_by_one(partial(_view_pair, images, geometry, seeds), indices, workers, device)
 
 
 def _view_pair(images: LabelledImages, geometry: Augmentation, seeds: Sequence[int], index: int) -> Tensor:

@@ -131,6 +131,11 @@ class _Items(Dataset):
         return self.item(index)
 
 
-def one_by_one(item: Callable[[int], Any], indices: Sequence[int], workers: int, *, item_bytes: int = 0) -> Loader:
-    """``item(index)``, of about ``item_bytes``, for each of ``indices``, without batches; arrays become tensors."""
-    return Loader(_Items(item), batch_size=None, sampler=indices, num_workers=workers, item_bytes=item_bytes)
+def one_by_one(
+    item: Callable[[int], Any], indices: Sequence[int], workers: int, device: str = "cpu", *, item_bytes: int = 0
+) -> Loader:
+    """``item(index)``, of about ``item_bytes``, for each of ``indices``, without batches; arrays become tensors, on
+    their way to ``device``."""
+    pin = device == "cuda"  # else the host would wait for the device at every copy
+    settings = {"num_workers": workers, "pin_memory": pin, "item_bytes": item_bytes}
+    return Loader(_Items(item), batch_size=None, sampler=indices, **settings)

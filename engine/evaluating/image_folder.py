@@ -45,7 +45,8 @@ def label_folder(
         kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
         targets = {index: [folder / kind / f"{images.stem(index)}.png" for kind in kinds] for index in mine}
         todo = {index: files for index, files in targets.items() if not all(file.exists() for file in files)}
-        loaded = read_images(images, list(todo), predict.inference.pyramid, workers=options.machine.workers)
+        where = {"workers": options.machine.workers, "device": predict.device.type}
+        loaded = read_images(images, list(todo), predict.inference.pyramid, **where)
         done = 0
         for index, image, *resized in loaded:
             write_pictures(todo[index], image, prediction=predict(image, resized, index=index), classes=classes)
@@ -65,9 +66,11 @@ def image_folder(subject: SubjectOptions, out: Path, kinds: Sequence[str]) -> tu
     return ImageFolder(path, apart_from=[folder / kind for kind in kinds], limit=subject.limit), folder
 
 
-def read_images(images: ImageFolder, indices: Sequence[int], pyramid: Pyramid, *, workers: int) -> Iterator[Sequence]:
+def read_images(
+    images: ImageFolder, indices: Sequence[int], pyramid: Pyramid, *, workers: int, device: str = "cpu"
+) -> Iterator[Sequence]:
     """Index, image and further sizes of each image at ``indices``; broken ones are reported and left out."""
-    loader = picture_loader(images, indices=indices, pyramid=pyramid, workers=workers)
+    loader = picture_loader(images, indices=indices, pyramid=pyramid, workers=workers, device=device)
     progress = tqdm(loader, images.root.name, leave=False, unit="image", disable=rank() > 0)
     for index, loaded in zip(indices, progress, strict=True):
         if isinstance(loaded, str):

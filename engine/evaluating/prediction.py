@@ -11,7 +11,6 @@ from datasets.transforms import Pyramid, normalise
 from engine.machine import autocast
 from network.deeplab import DeepLab, SegOutput
 from utils.inference import Logits, by_windows, mean_over_views
-from utils.precision import at_least_single
 from utils.seeds import seed_of
 
 
@@ -46,7 +45,7 @@ class Inference:
         """
 
         def at_once(view: Tensor, scale: float) -> Tensor:
-            return at_least_single(logits(view[None]))
+            return logits(view[None])
 
         def in_windows(view: Tensor, scale: float) -> Tensor:
             tile = int(self.crop_size * max(scale, 1.0))

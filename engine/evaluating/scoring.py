@@ -38,7 +38,8 @@ def score_reads(
     """
     matrices = [ConfusionMatrix(len(images.spec.classes), predict.device) for _ in range(reads)]
     mine = range(rank(), len(images), world_size())
-    loaded = load_images(images, scoring, indices=mine, pyramid=predict.inference.pyramid, workers=workers)
+    where = {"workers": workers, "device": predict.device.type}
+    loaded = load_images(images, scoring, indices=mine, pyramid=predict.inference.pyramid, **where)
     for index, (image, labels, name, *resized) in zip(mine, loaded, strict=True):
         truth = labels.to(predict.device, non_blocking=True)
         for read, matrix in enumerate(matrices):
@@ -56,10 +57,11 @@ def load_images(
     indices: Sequence[int],
     workers: int,
     pyramid: Pyramid | None = None,
+    device: str = "cpu",
 ) -> Iterator[Sequence]:
     """Image, labels and name of each image at ``indices``, then its further sizes, with a progress bar."""
-    crop, pad = scoring_crop(images, scoring), scoring.mapillary_pad
-    loader = eval_loader(images, workers=workers, crop=crop, mapillary_pad=pad, indices=indices, pyramid=pyramid)
+    square = {"crop": scoring_crop(images, scoring), "mapillary_pad": scoring.mapillary_pad}
+    loader = eval_loader(images, workers=workers, indices=indices, pyramid=pyramid, device=device, **square)
     return iter(tqdm(loader, images.spec.name, leave=False, unit="image", disable=rank() > 0))
 
 

@@ -49,12 +49,13 @@ def score(
     matrix = ConfusionMatrix(len(images.spec.classes), predict.device)
     mine = batches[rank() :: world_size()]
     indices = list(chain.from_iterable(mine))
-    loaded = load_images(images, options.scoring, indices=indices, workers=options.machine.workers)
+    where = {"workers": options.machine.workers, "device": predict.device.type}
+    loaded = load_images(images, options.scoring, indices=indices, **where)
     for batch in mine:
         pictures, labels, _ = zip(*islice(loaded, len(batch)), strict=True)
         predictions = predict.predict_batch(torch.stack(pictures), seeds=(seed, batch[0]))
         for label, prediction in zip(labels, predictions, strict=True):
-            matrix.update(label.to(predict.device), prediction)
+            matrix.update(label.to(predict.device, non_blocking=True), prediction)
     return joint_scores(matrix, images)
 
 

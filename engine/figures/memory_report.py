@@ -25,6 +25,7 @@ from utils.distributed import gather
 from utils.files import write_json
 from utils.log import log
 from utils.metrics import ConfusionMatrix, Scores
+from utils.precision import at_least_single
 from utils.processes import rank
 
 
@@ -116,7 +117,7 @@ def prediction(predict: Predictor, encoding: Encoding, items: Tensor, size: torc
     with autocast(predict.precision, predict.device):
         x, _ = net.refine(encoding.features, encoding.low, items=items)
         coarse = net.classifier(net.decoder(x))
-    return likeliest(resize(coarse, size)[0], dim=0)
+    return likeliest(resize(at_least_single(coarse), size)[0], dim=0)
 
 
 def domain_report(

@@ -24,7 +24,7 @@ class MachineOptions:
 
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     amp: str | None = option(
-        None, "auto is bf16 on CUDA; tf32 and off are float32 [recipe]", choices=("auto", "bf16", "tf32", "off")
+        None, "auto: bf16 on GPUs that have it; tf32 and off: float32 [recipe]", choices=("auto", "bf16", "tf32", "off")
     )
     workers: int = option(
         usual_workers, "processes that load data, for each process that trains", flag="num_workers", type=ANY

@@ -66,8 +66,9 @@ class CovarianceSelection:
     ) -> Iterator[Tensor]:
         """This process's images of a data set in two views each: 2,3,H,W, normalised."""
         mine = range(rank(), len(images), world_size())
-        loader = view_pair_loader(images, self.geometry, seeds=seeds, indices=mine, workers=self.workers)
+        where = {"workers": self.workers, "device": device.type}
+        loader = view_pair_loader(images, self.geometry, seeds=seeds, indices=mine, **where)
         title = f"covariances of {images.spec.name}, {seeds[2] + 1} of {self.whitening.trials}"
         for pair in tqdm(loader, title, leave=False, unit="image", disable=rank() > 0):
-            yield normalise(pair.to(device), image_in=self.image_in)
+            yield normalise(pair.to(device, non_blocking=True), image_in=self.image_in)
             within()

@@ -178,7 +178,7 @@ class Trainer:
             self.save()  # before what takes long and may meet a broken image
             from_first(None)  # no process reports such an image before all is saved
             try:
-                with machine.uncompiled(self.options.step.compile):
+                with machine.any_size(self.options.step.compile):
                     if self.selection_due():
                         checks = {"between": self.leave, "within": self.leave_alone}
                         self.selection.take(self.method, iteration, self.device, **checks)

@@ -3,6 +3,7 @@
 As on a GPU, its tensors are not the host's, so operations for which the host must wait can be recognised.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,15 +30,21 @@ class Costs(TorchDispatchMode):
         self.encoder_backward: list[int] = []
         self.network_backward: list[int] = []
         self.label_copies: list[str] = []
+        self.calls: Counter[str] = Counter()  # of each operation
+        self.uploads: list[tuple[int, ...]] = []  # shapes of tensors that came from the host
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = function.overloadpacket.__name__
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         assert not waits(name, given, kwargs), f"{function}: the host waits for the device"
+        self.calls[name] += 1
         result = function(*args, **kwargs)
         made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
-        assert not copied_in(name, given, made, kwargs), f"{function}: the host waits until this is copied"
+        assert not any(x.dtype == torch.float64 for x in made if on_device([x])), f"{function}: MPS has no float64"
+        if name in ("_to_copy", "lift_fresh") and not on_device(given) and on_device(made):
+            assert kwargs.get("non_blocking", False), f"{function}: the host waits until this is copied"
+            self.uploads.append(tuple(made[0].shape))
         if name == "convolution":
             self.count(args[0], args[1], self.encoder, self.network)
         if name == "convolution_backward":
@@ -75,9 +82,3 @@ def waits(name: str, given: Sequence[Tensor], kwargs: dict[str, Any]) -> bool:
         to_host = str(kwargs.get("device", "meta")).startswith("cpu") or given[0].device.type == "cpu"
         return to_host or (name == "copy_" and not on_device(given[1:2]) and given[1].dim() > 0)
     return any(x.device.type == "cpu" and x.dim() > 0 for x in given)
-
-
-def copied_in(name: str, given: Sequence[Tensor], made: Sequence[Tensor], kwargs: dict[str, Any]) -> bool:
-    """Whether the host waited while a tensor was copied to the device."""
-    came = name == "_to_copy" and not on_device(given) and on_device(made)
-    return came and not kwargs.get("non_blocking", False)
