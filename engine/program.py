@@ -1,6 +1,7 @@
-"""How programs end: a mistake of the user is one line and exit code 2, never a traceback."""
+"""How programs begin and end: a mistake of the user is one line and exit code 2, never a traceback."""
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -10,6 +11,10 @@ from engine.training.interruption import Interrupted
 from utils.errors import CommonError, UsageError, first_line
 from utils.log import log
 from utils.processes import rank, world_size
+
+# OpenMP reads this when torch loads.  By default, its threads spin while they wait, which takes a core from the thread
+# that they wait for when another program runs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class Unbroken:

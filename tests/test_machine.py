@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import platform
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +31,7 @@ from support.tiny_network import tiny_method
 from utils.errors import CommonError, UsageError
 from utils.processes import own_cores
 
+ROOT = Path(__file__).parent.parent
 SCHEDULE = OptimizerOptions(exponent=9, horizon=100)
 
 
@@ -68,6 +72,17 @@ def test_memory_is_kept() -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         given_back, kept = pool.map(pages_of_later_steps, (False, True))
     assert kept < given_back / 4  # something small may lie where one was, so that another place is needed once
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="printed by GNU's OpenMP")
+@pytest.mark.parametrize(("policy", "spins"), [(None, 0), ("ACTIVE", 30_000_000_000)])
+def test_waiting_threads_sleep_unless_the_user_wants_them_to_spin(policy: str | None, spins: int) -> None:
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE", "OMP_WAIT_POLICY": policy}
+    environment = {name: value for name, value in environment.items() if value}
+    for program in ("train", "eval"):
+        command = [sys.executable, "-c", f"import {program}, torch"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0 and f"GOMP_SPINCOUNT = '{spins}'" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(
