@@ -15,7 +15,11 @@ except ModuleNotFoundError:  # Python 3.10
     from pip._vendor import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml"}  # packages whose modules have another name
+IMPORTED_AS = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+}  # packages whose modules have another name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
