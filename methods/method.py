@@ -66,6 +66,7 @@ class Method:
             terms = {name: term + more[name].detach() for name, term in terms.items()}
         return terms, all_sums(grads, like=self.params.values())
 
+    @torch.no_grad()  # with torch 2.6, a gradient may be a view that can only be changed so
     def apply(self, *gradients: list[Tensor], mean: bool = False) -> None:
         """One step of the optimizer along the sum of ``gradients``, or their ``mean``, and one step of the schedule."""
         for param, *parts in zip(self.params.values(), *gradients, strict=True):
