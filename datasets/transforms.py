@@ -40,50 +40,42 @@ def cut(
     Bicubic for the image, nearest for the label.  A window may reach beyond the resized pair: there the image is black
     and the label ``fill``.
     """
-    columns, x = _kept(image.width, size[0], corner[0], crop)
-    rows, y = _kept(image.height, size[1], corner[1], crop)
-    canvas = np.zeros((crop, crop, 3), dtype=np.uint8)
-    canvas[rows, columns] = resized_part(
-        image, size, (corner[0] + columns.start, corner[1] + rows.start), (len(x), len(y))
-    )
-    train_ids = np.full((crop, crop), fill, dtype=np.uint8)
-    train_ids[rows, columns] = label.take(y, axis=0).take(x, axis=1)
-    return Image.fromarray(canvas), train_ids
+    columns, rows = (range(max(0, at), min(side, at + crop)) for at, side in zip(corner, size, strict=True))
+    down, right = rows.start - corner[1], columns.start - corner[0]
+    window = slice(down, down + len(rows)), slice(right, right + len(columns))
+    pixels, train_ids = np.zeros((crop, crop, 3), dtype=np.uint8), np.full((crop, crop), fill, dtype=np.uint8)
+    pixels[window] = resized_part(image, size, columns, rows)
+    y, x = _nearest(image.height, size[1], rows), _nearest(image.width, size[0], columns)
+    train_ids[window] = label.take(y, axis=0).take(x, axis=1)
+    return Image.fromarray(pixels), train_ids
 
 
-def _kept(source: int, resized: int, corner: int, window: int) -> tuple[slice, np.ndarray]:
-    """The part of a window that one axis of a resized picture covers, and the nearest source pixel of each pixel."""
-    start, stop = max(0, corner), min(resized, corner + window)
-    nearest = (2 * np.arange(start, stop) + 1) * source // (2 * resized)
-    return slice(start - corner, stop - corner), nearest
+def _nearest(source: int, resized: int, shown: range) -> np.ndarray:
+    """The nearest source pixel of each pixel that is shown of a resized axis."""
+    return (2 * np.arange(shown.start, shown.stop) + 1) * source // (2 * resized)
 
 
-def resized_part(
-    image: Image.Image, size: tuple[int, int], corner: tuple[int, int], part: tuple[int, int]
-) -> np.ndarray:
-    """The pixels of ``part`` (w, h) at ``corner`` (x, y) of the image resized to ``size`` (w, h): h,w,3 uint8; bicubic.
+def resized_part(image: Image.Image, size: tuple[int, int], columns: range, rows: range) -> np.ndarray:
+    """The given columns and rows of the image resized to ``size`` (w, h), bicubic: h,w,3 uint8.
 
-    torch's resize is several times as fast as Pillow's, but starts and ends at borders of pixels.  So the result is
-    shifted by less than ``CLOSE``.
+    torch's resize is faster than Pillow's, but starts and ends at borders of pixels.  So the result is shifted by less
+    than ``CLOSE``.
     """
-    sides = zip(image.size, size, corner, part, strict=True)
-    (left, right, width, x), (upper, lower, height, y) = (_between_borders(*side) for side in sides)
-    pixels = torch.from_numpy(np.array(image.crop((left, upper, right, lower))))[None]
-    resized = F.interpolate(pixels.permute(0, 3, 1, 2), (height, width), mode="bicubic", antialias=True)
-    return resized.permute(0, 2, 3, 1)[0, y : y + part[1], x : x + part[0]].numpy()
+    left, right, width, x = _between_borders(image.width, size[0], columns)
+    upper, lower, height, y = _between_borders(image.height, size[1], rows)
+    pixels = torch.from_numpy(np.array(image.crop((left, upper, right, lower))))[None].permute(0, 3, 1, 2)
+    resized = F.interpolate(pixels, (height, width), mode="bicubic", antialias=True)
+    return resized.permute(0, 2, 3, 1)[0, y : y + len(rows), x : x + len(columns)].numpy()
 
 
-def _between_borders(source: int, resized: int, start: int, length: int) -> tuple[int, int, int, int]:
-    """The range of source pixels that becomes a range of resized pixels around those from ``start`` on.
-
-    Its begin and end, the length of the resized range, and the place of ``start`` in it.
-    """
+def _between_borders(source: int, resized: int, shown: range) -> tuple[int, int, int, int]:
+    """Begin and end of the source pixels to resize, the length of the result, and the place of ``shown`` in it."""
     ratio = source / resized
     reach = ceil(2 * max(1, 1 / ratio))  # of the bicubic kernel, in resized pixels
-    before = np.arange(max(0, start - reach), -1, -1)
-    after = np.arange(min(resized, start + length + reach), resized + 1)
+    before = np.arange(max(0, shown.start - reach), -1, -1)
+    after = np.arange(min(resized, shown.stop + reach), resized + 1)
     first, last = (int(x[np.argmax(abs(x * ratio - np.round(x * ratio)) < CLOSE)]) for x in (before, after))
-    return round(first * ratio), round(last * ratio), last - first, start - first
+    return round(first * ratio), round(last * ratio), last - first, shown.start - first
 
 
 def scale_crop_flip(

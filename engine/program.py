@@ -12,8 +12,7 @@ from utils.errors import CommonError, UsageError, first_line
 from utils.log import log
 from utils.processes import rank, world_size
 
-# OpenMP reads this when torch loads.  By default, its threads spin while they wait, which takes a core from the thread
-# that they wait for when another program runs.
+# OpenMP reads this when torch loads.  Otherwise its waiting threads spin, which is slow beside other programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
