@@ -6,7 +6,7 @@ is Pillow's decoding of image and label.  Work and floor alternate on one core, 
 
 import tempfile
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -58,12 +58,17 @@ class Loading(Case):
         samples = self.spec.pairs(root, "train")
         domains = [(self.spec, [sample]) for sample in samples]  # each image is a domain of its own
         copies = packed.find(root, self.spec, samples)
-        self.domains = Domains(domains, Augmentation(crop_size=CROP), seed=0, copies=copies)
+        plain = Augmentation(crop_size=CROP)
+        self.domains = Domains(domains, plain, seed=0, copies=copies)
+        self.coloured = replace(self.domains, augmentation=replace(plain, color_aug=0.5, gblur=True))
 
     def work(self) -> None:
         """Load, scale, crop and mirror."""
-        for number in range(SAMPLES):
-            self.domains[Request(number, number % IMAGES, 0, hard=False, meta_test=False)]
+        draw_samples(self.domains)
+
+    def augment(self) -> None:
+        """The same, then blur all samples and jitter half of them."""
+        draw_samples(self.coloured)
 
     def load(self) -> None:
         """Load whole pairs, checked and mapped to train ids."""
@@ -79,9 +84,14 @@ class Loading(Case):
 
     def turn(self) -> Figures:
         """Milliseconds per sample, and ratios to the floor."""
-        ways = {"sample": self.work, "load": self.load, "decode": self.floor}
+        ways = {"augmented": self.augment, "sample": self.work, "load": self.load, "decode": self.floor}
         spent = {name: 1000 * self.seconds(way) / SAMPLES for name, way in ways.items()}
         return spent | {f"{way} / decode": spent[way] / spent["decode"] for way in ("sample", "load")}
+
+
+def draw_samples(domains: Domains) -> None:
+    for number in range(SAMPLES):
+        domains[Request(number, number % IMAGES, 0, hard=False, meta_test=False)]
 
 
 if __name__ == "__main__":

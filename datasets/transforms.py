@@ -6,14 +6,15 @@ Distributions and order are the published ones: scale, pad, crop, flip, (rotate)
 
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
+from types import ModuleType
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance
 from PIL.Image import Resampling, Transpose
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from datasets.bilateral import bilateral
 from datasets.labels import IGNORE
@@ -24,6 +25,8 @@ Pair = tuple[Image.Image, np.ndarray]
 # Brightness, contrast, saturation, hue.
 NORMAL = (0.4, 0.4, 0.4, 0.1)
 HARD = (0.8, 0.8, 0.8, 0.3)
+
+CLOSE = 1 / 128  # of a source pixel: places that are closer than this count as one
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -37,25 +40,42 @@ def cut(
     Bicubic for the image, nearest for the label.  A window may reach beyond the resized pair: there the image is black
     and the label ``fill``.
     """
-    columns, (left, right), x = _kept(image.width, size[0], corner[0], crop)
-    rows, (upper, lower), y = _kept(image.height, size[1], corner[1], crop)
-    canvas = Image.new("RGB", (crop, crop))
-    part = image.resize((len(x), len(y)), Resampling.BICUBIC, box=(left, upper, right, lower))
-    canvas.paste(part, (columns.start, rows.start))
-    train_ids = np.full((crop, crop), fill, dtype=np.uint8)
-    train_ids[rows, columns] = label[y][:, x]
-    return canvas, train_ids
+    columns, rows = (range(max(0, at), min(side, at + crop)) for at, side in zip(corner, size, strict=True))
+    down, right = rows.start - corner[1], columns.start - corner[0]
+    window = slice(down, down + len(rows)), slice(right, right + len(columns))
+    pixels, train_ids = np.zeros((crop, crop, 3), dtype=np.uint8), np.full((crop, crop), fill, dtype=np.uint8)
+    pixels[window] = resized_part(image, size, columns, rows)
+    y, x = _nearest(image.height, size[1], rows), _nearest(image.width, size[0], columns)
+    train_ids[window] = label.take(y, axis=0).take(x, axis=1)
+    return Image.fromarray(pixels), train_ids
 
 
-def _kept(source: int, resized: int, corner: int, window: int) -> tuple[slice, tuple[float, float], np.ndarray]:
-    """The part of one axis of a resized picture that a window shows.
+def _nearest(source: int, resized: int, shown: range) -> np.ndarray:
+    """The nearest source pixel of each pixel that is shown of a resized axis."""
+    return (2 * np.arange(shown.start, shown.stop) + 1) * source // (2 * resized)
 
-    Its place in the window, its begin and end in source coordinates, and the nearest source pixel of each pixel.
+
+def resized_part(image: Image.Image, size: tuple[int, int], columns: range, rows: range) -> np.ndarray:
+    """The given columns and rows of the image resized to ``size`` (w, h), bicubic: h,w,3 uint8.
+
+    torch's resize is faster than Pillow's, but starts and ends at borders of pixels.  So the result is shifted by less
+    than ``CLOSE``.
     """
-    start, stop = max(0, corner), min(resized, corner + window)
+    left, right, width, x = _between_borders(image.width, size[0], columns)
+    upper, lower, height, y = _between_borders(image.height, size[1], rows)
+    pixels = torch.from_numpy(np.array(image.crop((left, upper, right, lower))))[None].permute(0, 3, 1, 2)
+    resized = F.interpolate(pixels, (height, width), mode="bicubic", antialias=True)
+    return resized.permute(0, 2, 3, 1)[0, y : y + len(rows), x : x + len(columns)].numpy()
+
+
+def _between_borders(source: int, resized: int, shown: range) -> tuple[int, int, int, int]:
+    """Begin and end of the source pixels to resize, the length of the result, and the place of ``shown`` in it."""
     ratio = source / resized
-    nearest = (2 * np.arange(start, stop) + 1) * source // (2 * resized)
-    return slice(start - corner, stop - corner), (start * ratio, min(stop * ratio, source)), nearest
+    reach = ceil(2 * max(1, 1 / ratio))  # of the bicubic kernel, in resized pixels
+    before = np.arange(max(0, shown.start - reach), -1, -1)
+    after = np.arange(min(resized, shown.stop + reach), resized + 1)
+    first, last = (int(x[np.argmax(abs(x * ratio - np.round(x * ratio)) < CLOSE)]) for x in (before, after))
+    return round(first * ratio), round(last * ratio), last - first, shown.start - first
 
 
 def scale_crop_flip(
@@ -117,17 +137,40 @@ def jitter(
     image: Image.Image, rng: np.random.Generator, strength: tuple[float, float, float, float] = NORMAL
 ) -> Image.Image:
     """Random brightness, contrast, saturation and hue, in random order."""
-    names, centres = ("brightness", "contrast", "saturation", "hue"), (1.0, 1.0, 1.0, 0.0)
+    centres = (1.0, 1.0, 1.0, 0.0)
     amounts = [centre + rng.uniform(-width, width) for centre, width in zip(centres, strength, strict=True)]
-    for index in rng.permutation(len(names)):
-        adjust = getattr(functional, f"adjust_{names[index]}")
-        image = adjust(image, amounts[index])
+    changes = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    for index in rng.permutation(len(amounts)):
+        amount = amounts[index]
+        image = turn_hue(image, amount) if index == len(changes) else changes[index](image).enhance(amount)
     return image
 
 
+def turn_hue(image: Image.Image, amount: float) -> Image.Image:
+    """The image with all hues moved by ``amount`` of the colour circle, which has 256 steps."""
+    cv2 = opencv()
+    hsv = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2HSV_FULL)
+    hsv[..., 0] += np.uint8(round(256 * amount) % 256)
+    return Image.fromarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL))
+
+
 def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A Gaussian blur of 0.15 to 1.3 pixels."""
-    return image.filter(ImageFilter.GaussianBlur(0.15 + 1.15 * rng.random()))
+    """A Gaussian blur of 0.15 to 1.3 pixels: three small filters along each axis, which Pillow's consists of, too."""
+    variance = (0.15 + 1.15 * rng.random()) ** 2 / 3  # of one filter
+    weights = np.array([[variance / 2, 1 - variance, variance / 2]], np.float32)
+    pixels, cv2 = np.asarray(image), opencv()
+    for kernel in [weights] * 3 + [weights.T] * 3:
+        pixels = cv2.filter2D(pixels, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    return Image.fromarray(pixels)
+
+
+@cache
+def opencv() -> ModuleType:
+    """OpenCV with a single thread: each loading process has one core, and no thread outlives the fork that makes it."""
+    import cv2  # late: programs that load no training images start faster
+
+    cv2.setNumThreads(1)
+    return cv2
 
 
 @dataclass(frozen=True)

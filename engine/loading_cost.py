@@ -11,7 +11,7 @@ from utils.processes import own_cores
 
 # Milliseconds of one core per million pixels, rounded; measured by python -m benchmarks.loading (docs/benchmarks.md).
 COPY, JPEG, OTHER = 4, 6, 24  # to read an image and its label
-CROP, JITTER, BLUR, BILATERAL = 17, 45, 26, 155  # to augment a crop
+CROP, JITTER, BLUR, BILATERAL = 9, 12, 5, 155  # to augment a crop
 SAMPLE = 1  # milliseconds for any sample
 
 

@@ -71,7 +71,7 @@ class Method:
             terms = {name: term + more[name].detach() for name, term in terms.items()}
         return terms, all_sums(grads, like=self.params.values())
 
-    @torch.no_grad()
+    @torch.no_grad()  # with torch 2.6, a gradient may be a view that can only be changed so
     def apply(self, *gradients: list[Tensor], mean: bool = False) -> None:
         """One step of the optimizer along the sum of ``gradients``, or their ``mean``, and one step of the schedule."""
         total, *others = gradients

@@ -15,7 +15,11 @@ except ModuleNotFoundError:  # Python 3.10
     from pip._vendor import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml"}  # packages whose modules have another name
+IMPORTED_AS = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+}  # packages whose modules have another name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
@@ -42,7 +46,7 @@ def test_environment_is_that_of_the_project() -> None:
 def test_imports_are_declared_and_declared_ones_imported() -> None:
     used = set().union(*(top_level_imports(path) for path in python_files()))
     own = {path.name.removesuffix(".py") for path in ROOT.iterdir()}
-    foreign = used - own - set(sys.stdlib_module_names)
+    foreign = used - own - set(sys.stdlib_module_names) - {"tomllib"}  # Python 3.10 has it in pip only
     extras = PROJECT["optional-dependencies"]
     optional = modules([line for name, lines in extras.items() if name != "test" for line in lines])
     assert foreign - optional - {"pip"} == modules(PROJECT["dependencies"])  # tools/requirements.py uses pip

@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import platform
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -29,6 +32,7 @@ from utils.errors import CommonError, UsageError
 from utils.processes import own_cores
 from utils.program import run_program
 
+ROOT = Path(__file__).parent.parent
 SCHEDULE = OptimizerOptions(exponent=9, horizon=100)
 
 
@@ -72,6 +76,17 @@ def test_memory_is_kept() -> None:
     assert kept < given_back / 4  # something small may lie where one was, so that another place is needed once
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="printed by GNU's OpenMP")
+@pytest.mark.parametrize(("policy", "spins"), [(None, 0), ("ACTIVE", 30_000_000_000)])
+def test_waiting_threads_sleep_unless_the_user_wants_them_to_spin(policy: str | None, spins: int) -> None:
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE", "OMP_WAIT_POLICY": policy}
+    environment = {name: value for name, value in environment.items() if value}
+    for program in ("train", "eval"):
+        command = [sys.executable, "-c", f"import {program}, torch"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0 and f"GOMP_SPINCOUNT = '{spins}'" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize(
     ("amp", "device", "major", "precision"),
     [
@@ -97,7 +112,8 @@ def test_precision(amp: str, device: str, major: int, precision: str, monkeypatc
 
 def test_the_optimizer_is_one_kernel_on_cuda_only() -> None:
     with FakeTensorMode():
-        assert build_optimizer(nn.Linear(2, 2, device="cuda"), SCHEDULE)[0].defaults["fused"]
+        on_cuda = nn.ParameterList([nn.Parameter(torch.empty(2, device="cuda"))])
+        assert build_optimizer(on_cuda, SCHEDULE)[0].defaults["fused"]
     sgd, _ = build_optimizer(nn.Linear(2, 2), SCHEDULE)
     assert not sgd.param_groups[0]["fused"]
 
@@ -156,11 +172,18 @@ def test_a_process_uses_the_named_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls[1:] == [torch.device("cuda:3")]
 
 
+class Layer(nn.Conv2d):
+    """A module of one's own: torch 2.6 leaves calls of its own modules alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x)
+
+
 def test_validation_tries_no_algorithms_and_is_not_compiled() -> None:
     torch.compiler.reset()
     machine.choose_algorithms(deterministic=False)
     calls = []
-    layer = nn.Conv2d(3, 2, 1)
+    layer = Layer(3, 2, 1)
     layer.compile(backend=lambda graph, inputs: calls.append(graph) or graph)
     with machine.any_size(True):
         layer(torch.zeros(1, 3, 4, 4))

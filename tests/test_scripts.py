@@ -55,5 +55,5 @@ def test_quickstart_continues_runs_of_one_length(stand_in: dict[str, str], tmp_p
 
 def test_requirements() -> None:
     assert missing(["test", "figures"]) == []  # this Python runs the tests
-    assert satisfied(Requirement("torch>=2.11"))
+    assert satisfied(Requirement("torch>=2.6"))
     assert not satisfied(Requirement("torch>=99")) and not satisfied(Requirement("no-such-package"))

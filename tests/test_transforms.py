@@ -1,5 +1,6 @@
 """Augmentation: the cut-first crop equals resize-then-crop, labels follow images, laws are the published ones."""
 
+import colorsys
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter, ImageOps
+from torchvision.transforms.v2 import functional
 
 from datasets import transforms
 from datasets.labels import IGNORE, colourise
 from datasets.transforms import Augmentation, Pair, evaluation_geometry, scale_crop_flip
 from support.golden import golden_path, hold
+
+JITTER = ("brightness", "contrast", "saturation", "hue")
 
 
 def coded(width: int, height: int, cell: int = 24) -> Pair:
@@ -61,14 +65,15 @@ def assert_same(ours: Pair, reference: Pair) -> None:
     assert (ours[1] != reference[1]).mean() < 0.03
 
 
+@pytest.mark.parametrize("scale", [(0.5, 2.0), (0.995, 1.005)])
 @pytest.mark.parametrize(("width", "height"), [(301, 167), (100, 240), (90, 80)])
-def test_cut_first_equals_resize_first(width: int, height: int) -> None:
+def test_cut_first_equals_resize_first(width: int, height: int, scale: tuple[float, float]) -> None:
     image, label = coded(width, height, cell=10)
     # Low in contrast: Pillow resizes by rows or by columns first, whichever is less work, and clips in between.
     pair = image.point(lambda value: 64 + value // 2), label
     for seed in range(20):
-        ours = scale_crop_flip(*pair, 128, np.random.default_rng(seed))
-        assert_same(ours, whole_then_crop(pair, 128, np.random.default_rng(seed), (0.5, 2.0)))
+        ours = scale_crop_flip(*pair, 128, np.random.default_rng(seed), scale=scale)
+        assert_same(ours, whole_then_crop(pair, 128, np.random.default_rng(seed), scale))
 
 
 @pytest.mark.parity
@@ -156,6 +161,47 @@ def test_jitter_and_blur_amounts() -> None:
     for draw, low, high in ((0.0, 0.1, 0.2), (1.0, 1.2, 1.4)):
         spread = np.asarray(transforms.blur(dot, Scripted(0.0, flip=draw)), dtype=float)[15, :, 0]
         assert low <= np.sqrt((spread / spread.sum() * (np.arange(31) - 15.0) ** 2).sum()) <= high
+
+
+def published_jitter(image: Image.Image, rng: np.random.Generator, strength: tuple[float, ...]) -> Image.Image:
+    """The release's: by torchvision, with the draws of this project."""
+    amounts = [(name != "hue") + rng.uniform(-width, width) for name, width in zip(JITTER, strength, strict=True)]
+    for index in rng.permutation(4):
+        image = getattr(functional, f"adjust_{JITTER[index]}")(image, amounts[index])
+    return image
+
+
+def noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("strength", [transforms.NORMAL, transforms.HARD])
+def test_jitter_is_the_published_one(strength: tuple[float, float, float, float]) -> None:
+    for seed in range(20):
+        ours, theirs = (
+            np.asarray(jitter(noise(), np.random.default_rng(seed), strength), dtype=float)
+            for jitter in (transforms.jitter, published_jitter)
+        )
+        assert np.abs(ours - theirs).mean() < 3  # both round hues and saturations
+
+
+def test_hue_is_turned_as_far_as_asked() -> None:
+    """Closer to the exact colours than torchvision's, which rounds hues down to 1/255 of the circle."""
+    image, errors = noise(), {transforms.turn_hue: [], functional.adjust_hue: []}
+    for amount in (-0.3, -0.1, 0.004, 0.1, 0.3):
+        colours = [colorsys.rgb_to_hsv(*colour) for colour in (np.asarray(image) / 255).reshape(-1, 3)]
+        exact = 255 * np.array([colorsys.hsv_to_rgb((hue + amount) % 1, *others) for hue, *others in colours])
+        for turn, found in errors.items():
+            found.append(np.abs(np.asarray(turn(image, amount)).reshape(-1, 3) - exact).mean())
+    ours, theirs = (np.mean(found) for found in errors.values())
+    assert ours < theirs and ours < 1
+
+
+def test_blur_is_that_of_pillow() -> None:
+    for draw in np.linspace(0, 1, 25).tolist():
+        theirs = np.asarray(noise().filter(ImageFilter.GaussianBlur(0.15 + 1.15 * draw)), dtype=int)
+        difference = np.abs(np.asarray(transforms.blur(noise(), Scripted(0.0, flip=draw)), dtype=int) - theirs)
+        assert difference.max() <= 2 and (difference > 0).mean() < 0.03 and (difference > 1).mean() < 1e-3
 
 
 def test_portrait_mapillary_both_ways() -> None:

@@ -1,4 +1,4 @@
-"""How programs end: a mistake of the user is one line and exit code 2, never a traceback."""
+"""How programs begin and end: a mistake of the user is one line and exit code 2, never a traceback."""
 
 import contextlib
 import os
@@ -11,6 +11,9 @@ from utils.errors import CommonError, Interrupted, UsageError, first_line
 from utils.files import refuse_special_files
 from utils.log import log
 from utils.processes import rank, world_size
+
+# OpenMP reads this when torch loads.  Otherwise its waiting threads spin, which is slow beside other programs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class Unbroken:

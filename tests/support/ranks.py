@@ -25,7 +25,7 @@ from support.methods import method_on
 from utils import distributed
 from utils.processes import world_size
 
-set_forkserver_preload(["torch", "torchvision.transforms.v2"])  # new processes are forked with these already loaded
+set_forkserver_preload(["torch", "torchvision"])  # new processes are forked with these already loaded
 
 
 def run_ranks(function: Callable[..., Any], world: int, folder: Path, *args: Any) -> list[Any]:
