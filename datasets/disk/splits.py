@@ -34,7 +34,11 @@ def find_lists(paths: Sequence[Path | str], *, allowed: Sequence[str]) -> dict[s
     lists: dict[str, dict[str, Path]] = {}
     for path in map(Path, paths):
         files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-        matches = [(file, match) for file in files if not file.is_dir() and (match := _LIST.fullmatch(file.name))]
+        matches = [
+            (file, match)
+            for file in files
+            if file.exists() and not file.is_dir() and (match := _LIST.fullmatch(file.name))
+        ]
         if not matches:
             raise UsageError(
                 f"--split_file {path}: no list there: give files like gtav_split_train.txt, or their folder"
