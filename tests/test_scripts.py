@@ -43,14 +43,15 @@ def quickstart(environment: dict[str, str], folder: Path) -> list[str]:
 
 def test_quickstart_continues_runs_of_one_length(stand_in: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "my runs"
-    demo, *calls = quickstart(stand_in, tmp_path)
-    assert demo.startswith(f"-m datasets.demo {out}/data")
-    assert [call.split()[0] for call in calls] == ["train.py", "eval.py", "train.py", "eval.py", "-m", "-m"]
-    assert "--mldg" not in calls[0] and "--mldg --memory" in calls[2]
-    assert f"--snapshot {out}/runs/baseline_700/now/last.pth" in calls[1]
+    weights, demo, trial, pace, *calls = quickstart(stand_in, tmp_path)
+    assert weights.startswith("-c") and demo.startswith(f"-m datasets.demo {out}/data")
+    assert "--pretrained_backbone imagenet --lr 0.01" in trial and pace.endswith(" 300")
+    assert [call.split()[0] for call in calls] == 3 * ["train.py", "eval.py"] + ["-m", "-m"]
+    assert "--mldg" not in calls[0] and "--memory" in calls[2] and "--recipe tuned" in calls[4]
+    assert f"--snapshot {out}/runs/baseline_300_0/now/last.pth" in calls[1]
     assert all("--resume auto" in call for call in calls if call.startswith("train.py"))
-    longer = quickstart({**stand_in, "ITERATIONS": "710"}, tmp_path)
-    assert len([call for call in longer if "--max_iter 710" in call]) == 2
+    longer = quickstart({**stand_in, "ITERATIONS": "710", "WEIGHTS": "none"}, tmp_path)
+    assert len([call for call in longer if "--max_iter 710" in call and "none --lr 0.05" in call]) == 3
 
 
 def test_requirements() -> None:
