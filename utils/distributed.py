@@ -48,6 +48,7 @@ def all_sum(x: Tensor) -> Tensor:
     return _AllSum.apply(x) if world_size() > 1 else x
 
 
+@torch.no_grad()  # torch 2.6 refuses to change such views in place otherwise
 def all_sums(tensors: list[Tensor], *, like: Iterable[Tensor]) -> list[Tensor]:
     """The sum of each of ``tensors`` over all ranks, in one message.  They must have one dtype.
 
