@@ -29,7 +29,7 @@ def training_flags(data: Path, out: Path, *extra: str) -> list[str]:
     line = (
         f"--data_root {data} --exp_root {out} --exp run --val_dataset mapillary --device cpu --arch {R18} "
         "--pretrained_backbone none --crop_size 32 --bs_mult 2 --max_iter 1 --num_workers 0 --mem_init_batches 1 "
-        "--val_images 1 --mapillary_crop 64"
+        "--val_images 1 --mapillary_crop 64 --lr 1e-4"  # batches this small give gradients of thousands
     )
     return [*line.split(), *extra]
 

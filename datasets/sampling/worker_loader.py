@@ -96,9 +96,11 @@ class Loader(DataLoader):
             # Its traceback refers to the error itself, so the workers would live on, and exit would wait for them.
             error.__traceback__ = None
         except Exception as error:
-            if "unable to allocate shared memory" in str(error):
+            deaths = _deaths(workers)
+            signals = "".join(deaths)  # torch 2.6 writes into full memory
+            if "unable to allocate shared memory" in str(error) or "SIGBUS" in signals:
                 message = f"{SHARED}: is full, the processes that load data cannot pass it on; {MORE_ROOM}"
-            elif deaths := _deaths(workers):
+            elif deaths:
                 message = (
                     f"--num_workers {self.num_workers}: a process that loads data died ({deaths[0]}); give the machine "
                     "or container more memory (docker: --ipc=host), or use fewer, 0 for none"
