@@ -75,10 +75,16 @@ def picture_size(path: Path, *, upright: bool = False) -> tuple[int, int] | None
         if not upright and head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # Pillow takes several times as long
             return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
         with Image.open(path) as image:
-            sideways = upright and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            sideways = upright and orientation(image) > 4 and image.format != "TIFF"  # which Pillow turns by itself
             return image.size[::-1] if sideways else image.size
     except Exception:  # Pillow raises many kinds
         return None
+
+
+def orientation(image: Image.Image) -> int:
+    """How the camera was held (EXIF): 2 to 8 if the pixels are to be turned, 1 if not, also for unknown values."""
+    stored = image.getexif().get(ExifTags.Base.Orientation)
+    return next((known for known in range(2, 9) if stored == known), 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -145,6 +151,7 @@ class LabelFormat:
         if self.palette is not None and table is self.table:
             ids, colours = np.arange(len(self.palette)), self.palette
         expected, place = palette.copy(), indices(palette, colours)
+        place[IGNORE] = IGNORE  # whatever its colour is: palettes end with black ones that nobody chose
         expected[ids] = colours
         other = (expected != palette).any(1) & (place != IGNORE)
         if not other.any() or not other[used := np.flatnonzero(np.bincount(stored.ravel()))].any():

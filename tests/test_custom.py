@@ -94,6 +94,31 @@ def test_lists_divide(tmp_path: Path) -> None:
     assert pairs.split_by == "the list train.txt" and not pairs.notes
 
 
+@pytest.mark.parametrize("name", ["valid.txt", "validation.txt", "Val.txt", "VALID.TXT"])
+def test_lists_have_the_names_of_folders(name: str, tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["a", "b"])
+    (home / name).write_text("b\n")
+    assert stems(home) == ["b"] and spec(f"custom:{home}").splits == ("val",)
+    (home / "val.txt").symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"val.txt: cannot be read .*No such file"):
+        stems(home)
+
+
+def test_links_that_have_no_end(tmp_path: Path) -> None:
+    """As ``ln -s`` makes them when it is called twice, and two of them: 2^40 paths."""
+    home = write_own(tmp_path / "own", ["a"])
+    write_own(tmp_path / "other", ["b"])
+    for folder in ("images", "labels"):
+        for name, target in {
+            "one": ".",
+            folder: home / folder,
+            "up": "..",
+            "real": tmp_path / "other" / folder,
+        }.items():
+            (home / folder / name).symlink_to(target)
+    assert stems(home) == ["a", "b"]
+
+
 def test_sub_folders_divide(tmp_path: Path) -> None:
     home = write_own(tmp_path, ["Train/a", "Train/x/b", "valid/a", "test/c", "d"])
     for divided in (False, True):
@@ -168,6 +193,8 @@ def test_the_doctor_knows_own_data(tmp_path: Path, capfd: pytest.CaptureFixture)
     assert f"error  own train  refused_split  {home / 'train.txt'}: 1 of the 1" in capfd.readouterr().out
     assert check([f"custom:{home}", "--dataset", "gtav"]) == 2
     assert "no data set recognised in a folder GTAV" in capfd.readouterr().err
+    assert check([f"custom:{home}", "--workers", "1", "--json", os.devnull]) == 2
+    assert "refused_split" in capfd.readouterr().out  # the work is not lost
     (home / "labels").rename(home / "masks")
     assert check([f"custom:{home}"]) == 2 and "has no folder labels" in capfd.readouterr().err
 

@@ -72,6 +72,17 @@ def test_images_of_a_folder(home: Path, pictures: Path, tmp_path: Path, capsys: 
     assert len(list(folder.rglob("*.*"))) == 4 * len(IMAGES) + 2  # with the record and the lock
 
 
+def test_links_are_followed(pictures: Path, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "linked").symlink_to(pictures / "deep")
+    (here / "moved.jpg").symlink_to("nowhere")
+    images = ImageFolder(here)
+    assert [images.stem(index) for index in range(len(images))] == ["linked/c", "linked/er/b", "moved"]
+    with pytest.raises(UsageError, match=r"moved.jpg: unreadable image .*No such file"):
+        _ = images[2]
+
+
 def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "out"
     label(home, pictures, "--out", str(out), "--limit", "2")
