@@ -68,15 +68,16 @@ def _refusal(path: Path, kind: str, error: Exception, remedy: str) -> UsageError
 
 
 def picture_size(path: Path, *, upright: bool = False) -> tuple[int, int] | None:
-    """Width and height from the head of a file, turned as its camera says if ``upright``; None if it is unreadable."""
+    """Width and height from the head of a file, turned as its camera says if ``upright``; None if the head does not show them."""
     try:
         with path.open("rb") as file:
             head = file.read(24)
         if not upright and head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # Pillow takes several times as long
             return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
         with Image.open(path) as image:
-            sideways = upright and orientation(image) > 4 and image.format != "TIFF"  # which Pillow turns by itself
-            return image.size[::-1] if sideways else image.size
+            if upright and orientation(image) > 4:
+                return None if image.format == "TIFF" else image.size[::-1]  # Pillow turns a TIFF, some versions later
+            return image.size
     except Exception:  # Pillow raises many kinds
         return None
 

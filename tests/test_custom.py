@@ -67,6 +67,16 @@ def test_names_that_replace_parts(tmp_path: Path, names: str) -> None:
     assert [pair.label.name for pair in pairs] == [label.name.format(name) for name in "312"] and not pairs.notes
 
 
+def test_a_label_belongs_to_one_image(tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["a", "a_mask"])
+    (home / "labels" / "a.png").unlink()
+    with pytest.raises(UsageError, match=r"a.png: has no label .*/a.png \(1 of 2 images"):
+        stems(home)
+    (home / "labels" / "a_mask.png").rename(home / "labels" / "a_mask_label.png")
+    (home / "labels" / "a.png.png").write_bytes((home / "labels" / "a_mask_label.png").read_bytes())
+    assert [pair.label.stem for pair in spec(f"custom:{home}").pairs("", "val")] == ["a.png", "a_mask_label"]
+
+
 @pytest.mark.parametrize(("image", "label", "listed"), [("NFC", "NFD", "NFD"), ("NFD", "NFC", "NFC")])
 def test_names_that_look_alike_are_alike(tmp_path: Path, image: str, label: str, listed: str) -> None:
     home = write_own(tmp_path, ["a", "b"])

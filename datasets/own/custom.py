@@ -158,13 +158,15 @@ class CustomSpec(DatasetSpec):
         for label in _files(self.path / LABELS, LABEL_FILES):
             if (other := labels.setdefault(stem(label), label)) != label:
                 raise UsageError(f"{self.path / LABELS}: {other} and {label} label the same image: take one away")
+        owned = {self.label_stems(image)[0] for image in self.images}  # beside an image a_mask, its label is not of a
         samples, bare, names = [], [], {}
         for image in selection.images:
             name = unique_name(image.removeprefix(base))
             if (other := names.setdefault(name, image)) != image:  # predictions are called so
                 raise UsageError(f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one")
             stems = self.label_stems(image)
-            label = next((labels[key] for key in stems if key in labels), None)
+            fitting = (labels[key] for key in stems if key in labels and (key == stems[0] or key not in owned))
+            label = next(fitting, None)
             path = self.path / LABELS / (label or f"{stems[0]}.png")
             (samples if label else bare).append(Sample(self.path / IMAGES / image, path, name))
         known = {key for image in self.images for key in self.label_stems(image)}
@@ -177,7 +179,8 @@ class CustomSpec(DatasetSpec):
         affixes = self.meaning.affixes
         name = name.removeprefix(affixes.get("image_prefix", "")).removesuffix(affixes.get("image_suffix", ""))
         suffixes = [affixes["label_suffix"]] if "label_suffix" in affixes else LABEL_SUFFIXES
-        return [f"{folder}{slash}{affixes.get('label_prefix', '')}{name}{suffix}" for suffix in suffixes]
+        stems = [f"{folder}{slash}{affixes.get('label_prefix', '')}{name}{suffix}" for suffix in suffixes]
+        return stems if affixes else [*stems, composed(image)]
 
     def remedy_without(self, bare: Sample) -> str:
         return f"{super().remedy_without(bare)}, or say how names differ: {', '.join(AFFIXES)} in {FILE}"
