@@ -297,12 +297,17 @@ def test_an_orientation_that_means_nothing(stored: tuple[int, int, bytes], tmp_p
     assert not check(f"custom:{home}", workers=1).findings
 
 
-def test_pillow_turns_a_tiff_by_itself(tmp_path: Path) -> None:
-    home = write_own(tmp_path, ["a"], suffix=".tif")
-    scene = np.asarray(Image.open(home / "images" / "a.tif"))
-    Image.fromarray(np.rot90(scene)).save(home / "images" / "a.tif", tiffinfo={ExifTags.Base.Orientation: 6})
+@pytest.mark.parametrize("mode", ["RGB", "L"])  # Pillow maps grey ones into memory
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_pillow_turns_a_tiff_by_itself(mode: str, compression: str, tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["a"], suffix=".tif", label=".tif")
+    scene, label = (Image.open(home / folder / "a.tif").copy() for folder in ("images", "labels"))
+    for folder, upright in (("images", scene.convert(mode)), ("labels", label)):
+        turned = upright.transpose(Image.Transpose.ROTATE_90)
+        turned.save(home / folder / "a.tif", tiffinfo={ExifTags.Base.Orientation: 6}, compression=compression)
     images = LabelledImages(spec(f"custom:{home}"), home, "val")
-    np.testing.assert_array_equal(images[0][0], scene)
+    np.testing.assert_array_equal(images[0][0], scene.convert(mode).convert("RGB"))
+    np.testing.assert_array_equal(images[0][1], label)
     assert images.size(0) == SIZE
 
 
