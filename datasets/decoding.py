@@ -28,7 +28,7 @@ class ScaleError(ValueError):
 def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     """An image file as RGB; ``upright`` turns it as its camera says (EXIF)."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             raw, _ = _storage(image)
             if raw == "R" and 16 in getattr(image, "tag_v2", {}).get(258, ()):  # a TIFF, by its bits per sample
                 raise ScaleError("holds 16 bits in separate planes, which Pillow misreads")
@@ -40,6 +40,13 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
         raise UsageError(f"{path}: {error}: save the image with 8 bits per channel") from error
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
         raise _refusal(path, "image", error, "fetch the file again or take it away") from error
+
+
+def opened(path: Path) -> Image.Image:
+    """A picture, its pixels unread; Pillow does not map the file into memory, where it misreads a turned TIFF."""
+    image = Image.open(path)
+    image.filename = ""
+    return image
 
 
 def _eight_bit(image: Image.Image, raw: str) -> Image.Image:
@@ -68,17 +75,24 @@ def _refusal(path: Path, kind: str, error: Exception, remedy: str) -> UsageError
 
 
 def picture_size(path: Path, *, upright: bool = False) -> tuple[int, int] | None:
-    """Width and height from the head of a file, turned as its camera says if ``upright``; None if it is unreadable."""
+    """Width and height from the head of a file, turned as its camera says if ``upright``; None if it lacks them."""
     try:
         with path.open("rb") as file:
             head = file.read(24)
         if not upright and head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # Pillow takes several times as long
             return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
         with Image.open(path) as image:
-            sideways = upright and image.getexif().get(ExifTags.Base.Orientation, 1) > 4
-            return image.size[::-1] if sideways else image.size
+            if upright and orientation(image) > 4:
+                return None if image.format == "TIFF" else image.size[::-1]  # Pillow turns a TIFF, some versions later
+            return image.size
     except Exception:  # Pillow raises many kinds
         return None
+
+
+def orientation(image: Image.Image) -> int:
+    """How the camera was held (EXIF): 2 to 8 if the pixels are to be turned, 1 if not, also for unknown values."""
+    stored = image.getexif().get(ExifTags.Base.Orientation)
+    return next((known for known in range(2, 9) if stored == known), 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -145,6 +159,7 @@ class LabelFormat:
         if self.palette is not None and table is self.table:
             ids, colours = np.arange(len(self.palette)), self.palette
         expected, place = palette.copy(), indices(palette, colours)
+        place[IGNORE] = IGNORE  # whatever its colour is: palettes end with black ones that nobody chose
         expected[ids] = colours
         other = (expected != palette).any(1) & (place != IGNORE)
         if not other.any() or not other[used := np.flatnonzero(np.bincount(stored.ravel()))].any():
@@ -165,7 +180,7 @@ def read_label(path: Path, read: Callable[[Path], Numbers]) -> Numbers:
 
 def read_colours(path: Path) -> Numbers:
     """The colours of a label in any mode of 8 bits."""
-    with Image.open(path) as image:
+    with opened(path) as image:
         if image.mode not in INTEGERS or image.mode[0] in "IF":
             raise ValueError(f"stored as mode {image.mode}, expected 8 bits per channel")
         return np.asarray(image.convert("RGB")), None
@@ -187,7 +202,7 @@ def read_numbers(path: Path) -> Numbers:
 
     ValueError, with what is expected, for what cannot be read without a guess.
     """
-    with Image.open(path) as image:
+    with opened(path) as image:
         raw, white = _storage(image)
         deep_colours = image.mode in ("LA", "RGB", "RGBA") and raw.endswith(SIXTEEN_BIT)
         if image.mode not in INTEGERS or raw.endswith(INVERTED) or deep_colours:

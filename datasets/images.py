@@ -1,5 +1,6 @@
 """Images of a data set's split, or of any folder."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from PIL import Image
 
 from datasets import packed
 from datasets.decoding import picture_size, read_image, read_pair
-from datasets.disk.layouts import hidden
+from datasets.disk.layouts import visible_files
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
@@ -48,16 +49,15 @@ class LabelledImages:
 class ImageFolder:
     """The visible images below a folder, sorted, or one image file; ``skipped`` lists the other visible files.
 
-    The folders ``apart_from`` are passed over; ``limit`` > 0 keeps the first images.
+    Links are followed.  The folders ``apart_from`` are passed over; ``limit`` > 0 keeps the first images.
     """
 
     def __init__(self, path: Path | str, *, apart_from: Sequence[Path] = (), limit: int = 0) -> None:
         path = Path(path).expanduser()
         self.root = path if path.is_dir() else path.parent
-        apart = [folder.resolve() for folder in apart_from]
-        below = (file for file in path.rglob("*") if not any(map(hidden, file.relative_to(path).parts)))
-        files = sorted(file for file in (below if path.is_dir() else [path]) if file.is_file())
-        files = [file for file in files if not any(file.resolve().is_relative_to(folder) for folder in apart)]
+        apart = {folder.resolve() for folder in apart_from}
+        files = sorted(visible_files(path)) if path.is_dir() else [path] * path.is_file()
+        files = [file for file in files if apart.isdisjoint(Path(os.path.realpath(file)).parents)]
         images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         self.paths = images[: limit or None]
         self.skipped = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]

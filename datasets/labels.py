@@ -109,8 +109,3 @@ class ClassSet:
 
 
 STANDARD = ClassSet(CLASSES, tuple(map(tuple, PALETTE.tolist())))
-
-
-def colourise(train_ids: np.ndarray) -> np.ndarray:
-    """The colours of Cityscapes for train ids, black for ignored pixels: H,W -> H,W,3 uint8."""
-    return STANDARD.colourise(train_ids)

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from datasets.registry import DatasetSpec, Sample
-from utils.errors import UsageError, first_line
+from utils.errors import UsageError
+from utils.forms import read_json
 
 FOLDER = "packed"
 INDEX = "index.json"
@@ -94,10 +95,7 @@ def _read_index(folder: Path) -> dict[str, list[Facts]]:
     path = folder / INDEX
     if not path.exists():
         return {}
-    try:
-        return json.loads(path.read_bytes())["pairs"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: unreadable ({first_line(error)}): take this file away and pack again") from error
+    return read_json(path, {str: object, "pairs": {str: list}}, remedy="take this file away and pack again")["pairs"]
 
 
 def find(root: Path | str, spec: DatasetSpec, samples: Iterable[Sample]) -> dict[Path, Path]:

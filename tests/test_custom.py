@@ -67,6 +67,16 @@ def test_names_that_replace_parts(tmp_path: Path, names: str) -> None:
     assert [pair.label.name for pair in pairs] == [label.name.format(name) for name in "312"] and not pairs.notes
 
 
+def test_a_label_belongs_to_one_image(tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["a", "a_mask"])
+    (home / "labels" / "a.png").unlink()
+    with pytest.raises(UsageError, match=r"a.png: has no label .*/a.png \(1 of 2 images"):
+        stems(home)
+    (home / "labels" / "a_mask.png").rename(home / "labels" / "a_mask_label.png")
+    (home / "labels" / "a.png.png").write_bytes((home / "labels" / "a_mask_label.png").read_bytes())
+    assert [pair.label.stem for pair in spec(f"custom:{home}").pairs("", "val")] == ["a.png", "a_mask_label"]
+
+
 @pytest.mark.parametrize(("image", "label", "listed"), [("NFC", "NFD", "NFD"), ("NFD", "NFC", "NFC")])
 def test_names_that_look_alike_are_alike(tmp_path: Path, image: str, label: str, listed: str) -> None:
     home = write_own(tmp_path, ["a", "b"])
@@ -92,6 +102,31 @@ def test_lists_divide(tmp_path: Path) -> None:
     (home / "images" / "unlabelled.png").write_bytes((home / "images" / "b.png").read_bytes())  # in no list
     pairs = spec(f"custom:{home}").pairs(home, "train")
     assert pairs.split_by == "the list train.txt" and not pairs.notes
+
+
+@pytest.mark.parametrize("name", ["valid.txt", "validation.txt", "Val.txt", "VALID.TXT"])
+def test_lists_have_the_names_of_folders(name: str, tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["a", "b"])
+    (home / name).write_text("b\n")
+    assert stems(home) == ["b"] and spec(f"custom:{home}").splits == ("val",)
+    (home / "val.txt").symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"val.txt: cannot be read .*No such file"):
+        stems(home)
+
+
+def test_links_that_have_no_end(tmp_path: Path) -> None:
+    """As ``ln -s`` makes them when it is called twice, and two of them: 2^40 paths."""
+    home = write_own(tmp_path / "own", ["a"])
+    write_own(tmp_path / "other", ["b"])
+    for folder in ("images", "labels"):
+        for name, target in {
+            "one": ".",
+            folder: home / folder,
+            "up": "..",
+            "real": tmp_path / "other" / folder,
+        }.items():
+            (home / folder / name).symlink_to(target)
+    assert stems(home) == ["a", "b"]
 
 
 def test_sub_folders_divide(tmp_path: Path) -> None:
@@ -168,6 +203,8 @@ def test_the_doctor_knows_own_data(tmp_path: Path, capfd: pytest.CaptureFixture)
     assert f"error  own train  refused_split  {home / 'train.txt'}: 1 of the 1" in capfd.readouterr().out
     assert check([f"custom:{home}", "--dataset", "gtav"]) == 2
     assert "no data set recognised in a folder GTAV" in capfd.readouterr().err
+    assert check([f"custom:{home}", "--workers", "1", "--json", os.devnull]) == 2
+    assert "refused_split" in capfd.readouterr().out  # the work is not lost
     (home / "labels").rename(home / "masks")
     assert check([f"custom:{home}"]) == 2 and "has no folder labels" in capfd.readouterr().err
 

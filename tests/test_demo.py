@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from datasets.check import check
 from datasets.demo import LAYOUTS, STYLES, draw_scene, scene_files, write_demo
 from datasets.demo.__main__ import main
 from datasets.demo.encodings import stored_ids
@@ -100,7 +101,7 @@ def test_only_an_interrupted_demo_is_drawn_again(tmp_path: Path, capsys: pytest.
     assert lost.is_file()
 
 
-@pytest.mark.parametrize("note", [None, '{"seed": 1, "complete": true}'])
+@pytest.mark.parametrize("note", [None, '{"seed": 1, "complete": true}', "[]", "5"])
 def test_nothing_is_overwritten(tmp_path: Path, note: str | None) -> None:
     """Neither somebody's data nor another demo."""
     precious = tmp_path / "synthia" / "RGB" / "train" / "0000001.png"
@@ -113,6 +114,13 @@ def test_nothing_is_overwritten(tmp_path: Path, note: str | None) -> None:
     assert "\n" not in str(error.value)
     assert precious.read_text() == "precious"
     assert not (tmp_path / "GTAV").exists()  # refused before anything is drawn
+
+
+@pytest.mark.parametrize("note", ["5", '{"size": 5}', '{"size": [64, 128], "train": "x", "val": 0}'])
+def test_the_doctor_passes_over_a_broken_note(tmp_path: Path, note: str) -> None:
+    main(f"{tmp_path} --domains mapillary --train 2 --val 1 --size 64 128 --workers 1".split())
+    (tmp_path / "mapillary" / "demo.json").write_text(note)
+    assert {finding.code for finding in check(tmp_path, workers=1).findings} == {"count"}
 
 
 @pytest.mark.parametrize("name", STYLES)

@@ -17,7 +17,7 @@ import eval as evaluation
 from checkpoints.run_files import load_checkpoint
 from datasets.demo import STYLES, write_demo
 from datasets.images import LabelledImages
-from datasets.labels import CLASSES, PALETTE, STANDARD, ClassSet, colourise
+from datasets.labels import CLASSES, PALETTE, STANDARD, ClassSet
 from datasets.registry import spec
 from datasets.transforms import normalise, to_tensor
 from engine.build import network_from
@@ -189,7 +189,7 @@ def test_maps_and_sheets_of_domains(home: Path) -> None:
     assert sheet.size == (4 * 320 + 3 * 4, 2 * (192 + 20) + 4 + 20 + 12)  # eight tiles and a colour bar
     assert np.array_equal(np.asarray(sheet)[-1, :: 4 * 320 + 3 * 4 - 1], heat(np.array([[0, 1]]))[0])
     sheet = np.asarray(sheet)[20 : 20 + 192]
-    for column, tile in enumerate((pixels, colourise(output.logits[0].argmax(0).numpy()))):
+    for column, tile in enumerate((pixels, STANDARD.colourise(output.logits[0].argmax(0).numpy()))):
         expected = np.asarray(Image.fromarray(tile.astype(np.uint8)).resize((320, 192), Image.Resampling.LANCZOS))
         assert np.abs(sheet[:, column * 324 : column * 324 + 320].astype(int) - expected).mean() < 1
     settings = json.loads((folder / "settings.json").read_text())

@@ -9,7 +9,7 @@ from PIL import Image
 import eval as evaluation
 from checkpoints.run_files import load_checkpoint, write_checkpoint
 from datasets.images import ImageFolder
-from datasets.labels import CITYSCAPES, colourise
+from datasets.labels import CITYSCAPES, STANDARD
 from support.snapshots import write_snapshot
 from utils.errors import UsageError
 
@@ -67,9 +67,20 @@ def test_images_of_a_folder(home: Path, pictures: Path, tmp_path: Path, capsys: 
         assert colours.size == overlay.size == train_ids.size == ids.size == size
         assert (colours.mode, train_ids.mode, ids.mode) == ("RGB", "L", "L")
         train_ids, ids = np.asarray(train_ids), np.asarray(ids)
-        assert train_ids.max() < 19 and np.array_equal(colourise(train_ids), colours)
+        assert train_ids.max() < 19 and np.array_equal(STANDARD.colourise(train_ids), colours)
         assert np.array_equal(CITYSCAPES[ids], train_ids)
     assert len(list(folder.rglob("*.*"))) == 4 * len(IMAGES) + 2  # with the record and the lock
+
+
+def test_links_are_followed(pictures: Path, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "linked").symlink_to(pictures / "deep")
+    (here / "moved.jpg").symlink_to("nowhere")
+    images = ImageFolder(here)
+    assert [images.stem(index) for index in range(len(images))] == ["linked/c", "linked/er/b", "moved"]
+    with pytest.raises(UsageError, match=r"moved.jpg: unreadable image .*No such file"):
+        _ = images[2]
 
 
 def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -44,5 +44,5 @@ def test_mapillary_by_name() -> None:
 
 
 def test_colours_of_labels() -> None:
-    coloured = labels.colourise(np.array([[0, 13], [255, 18]], dtype=np.uint8))
+    coloured = labels.STANDARD.colourise(np.array([[0, 13], [255, 18]], dtype=np.uint8))
     assert coloured.tolist() == [[[128, 64, 128], [0, 0, 142]], [[0, 0, 0], [119, 11, 32]]]

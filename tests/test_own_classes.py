@@ -105,6 +105,7 @@ MISTAKES = {
     "a huge list": (write("val.txt", "x" * 9_000_000), r"val.txt: 1 of the 1 images .*: xxx.* \.\.\. .*: complete"),
     "two labels": (copy("labels/c.png", "labels/c.tif"), r"labels: c.png and c.tif label the same image: take"),
     "other name": (write("classes.yml", "ids: {0: road}"), r"classes.yml: is not read; call it classes.yaml"),
+    "other case": (write("Classes.yaml", "ids: {0: road}"), r"Classes.yaml: is not read; call it classes.yaml"),
     "a dead link": (lambda home: (home / "classes.yaml").symlink_to("nowhere"), r"classes.yaml: .*No such file"),
     "an id too many": (label(Image.new("L", SIZE, 40)), r"a.png: holds the ids 40, but own has 0 to 18 and 255: name"),
     "a colour image": (label(Image.new("RGB", SIZE, "red")), r"a.png: is a colour image where own labels are class"),

@@ -86,9 +86,10 @@ def test_broken_files_are_refused(root: Path) -> None:
     copy.write_bytes(copy.read_bytes()[:-50])
     with pytest.raises(UsageError, match="unreadable copy"):
         images[0]
-    index.write_text("{")
-    with pytest.raises(UsageError, match=r"^[^\n]*pack again[^\n]*$"):
-        LabelledImages(spec("gtav"), root, "train")
+    for content in ("{", "[]", '{"pairs": []}', '{"pairs": {"images/a.png": 5}}', "[" * 99_999):
+        index.write_text(content)
+        with pytest.raises(UsageError, match=r"^[^\n]*index.json: cannot be used[^\n]*pack again$"):
+            LabelledImages(spec("gtav"), root, "train")
 
 
 def test_copies_for_another_reading_of_labels_are_not_used(root: Path) -> None:

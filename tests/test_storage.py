@@ -74,6 +74,13 @@ def test_void_is_an_index_or_a_colour_of_no_class(tmp_path: Path) -> None:
         decoded(tmp_path, ".png", black.save)
 
 
+def test_ignored_pixels_stay_ignored(tmp_path: Path) -> None:
+    """Palettes end with black, which may be the colour of a class."""
+    picture = with_palette(np.array([[1, 0, IGNORE]], np.uint8), np.vstack([[[9, 9, 9]], np.zeros((255, 3))]))
+    classes = 'classes: {back: "0,0,0", thing: "9,9,9"}'
+    assert decoded(tmp_path, ".png", picture.save, classes).tolist() == [[0, 1, IGNORE]]
+
+
 def test_classes_that_ids_join_on_purpose_stay(tmp_path: Path) -> None:
     """Void and riders have the colours of Cityscapes, but ``ids`` gives them another meaning."""
     colours = np.zeros((30, 3), np.uint8)
@@ -276,6 +283,32 @@ def test_turned_photographs_are_read_alike(orientation: int, tmp_path: Path) -> 
     assert images.size(0) == SIZE
     codes = [finding.code for finding in check(f"custom:{home}", workers=1).findings]
     assert codes == (["turned"] if orientation == 3 else [])  # nothing shows whether the label is upside down
+
+
+@pytest.mark.parametrize("stored", [(3, 1, b"\0"), (3, 1, b"\x09"), (2, 2, b"6"), (7, 1, b"\6")])
+def test_an_orientation_that_means_nothing(stored: tuple[int, int, bytes], tmp_path: Path) -> None:
+    """0, 9, a text and bytes (types 3, 2 and 7)."""
+    home = write_own(tmp_path, ["a"])
+    form, count, value = stored
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI4s4x", 8, 1, ExifTags.Base.Orientation, form, count, value)
+    Image.open(home / "images" / "a.png").save(home / "images" / "a.png", exif=exif)
+    images = LabelledImages(spec(f"custom:{home}"), home, "val")
+    assert images[0][0].size == images.size(0) == SIZE
+    assert not check(f"custom:{home}", workers=1).findings
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])  # Pillow maps grey ones into memory
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_pillow_turns_a_tiff_by_itself(mode: str, compression: str, tmp_path: Path) -> None:
+    home = write_own(tmp_path, ["a"], suffix=".tif", label=".tif")
+    scene, label = (Image.open(home / folder / "a.tif").copy() for folder in ("images", "labels"))
+    for folder, upright in (("images", scene.convert(mode)), ("labels", label)):
+        turned = upright.transpose(Image.Transpose.ROTATE_90)
+        turned.save(home / folder / "a.tif", tiffinfo={ExifTags.Base.Orientation: 6}, compression=compression)
+    images = LabelledImages(spec(f"custom:{home}"), home, "val")
+    np.testing.assert_array_equal(images[0][0], scene.convert(mode).convert("RGB"))
+    np.testing.assert_array_equal(images[0][1], label)
+    assert images.size(0) == SIZE
 
 
 def test_a_label_of_the_stored_pixels_does_not_fit(tmp_path: Path) -> None:

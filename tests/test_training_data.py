@@ -14,7 +14,7 @@ import eval as evaluation
 import train as training
 from checkpoints.run_files import load_checkpoint, write_checkpoint
 from datasets.bilateral import bilateral
-from datasets.labels import colourise
+from datasets.labels import STANDARD
 from datasets.registry import spec
 from datasets.sampling.class_tiles import ClassTiles
 from datasets.sampling.loaders import Batch, Domains, train_loader
@@ -115,7 +115,7 @@ def test_bilateral_blur() -> None:
 def test_the_shorter_side_first() -> None:
     """As if images had been resized beforehand, apart from the second interpolation."""
     label = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 19, (5, 8)), 20, 0), 20, 1).astype(np.uint8)
-    image = Image.fromarray(colourise(label))
+    image = Image.fromarray(STANDARD.colourise(label))
     for size in ((80, 50), (32, 20), (400, 250)):
         small = image.resize(size, Image.BICUBIC)
         small_label = np.asarray(Image.fromarray(label).resize(size, Image.NEAREST))

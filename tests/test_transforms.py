@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms.v2 import functional
 
 from datasets import transforms
-from datasets.labels import IGNORE, colourise
+from datasets.labels import IGNORE, STANDARD
 from datasets.transforms import Augmentation, Pair, evaluation_geometry, scale_crop_flip
 from support.golden import golden_path, hold
 
@@ -23,7 +23,7 @@ def coded(width: int, height: int, cell: int = 24) -> Pair:
     """Blocks of random classes, and the same in colours."""
     cells = np.random.default_rng(0).integers(0, 19, (height // cell + 1, width // cell + 1)).astype(np.uint8)
     label = np.repeat(np.repeat(cells, cell, 0), cell, 1)[:height, :width].copy()
-    return Image.fromarray(colourise(label)), label
+    return Image.fromarray(STANDARD.colourise(label)), label
 
 
 class Scripted:
@@ -122,7 +122,7 @@ def test_labels_follow_images() -> None:
         largest, smallest = picture.filter(ImageFilter.MaxFilter(19)), picture.filter(ImageFilter.MinFilter(19))
         inner = np.asarray(largest) == np.asarray(smallest)
         inner[[*range(9), *range(-9, 0)]] = inner[:, [*range(9), *range(-9, 0)]] = False
-        difference = np.abs(np.asarray(image, dtype=int) - colourise(label))
+        difference = np.abs(np.asarray(image, dtype=int) - STANDARD.colourise(label))
         assert inner.mean() > 0.1 and difference[inner].max() <= 2
 
 

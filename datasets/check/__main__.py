@@ -85,11 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json and not args.json.parent.is_dir():
         raise UsageError(f"--json {args.json}: its folder does not exist: name another file")
     report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
-    if args.json:
-        splits = [table_row(split) for split in report.splits]
-        findings = [finding._asdict() for finding in report.findings]
-        write_json(args.json, {"root": str(report.root), "splits": splits, "findings": findings})
-    print(as_text(report))
+    try:
+        if args.json:
+            splits = [table_row(split) for split in report.splits]
+            findings = [finding._asdict() for finding in report.findings]
+            write_json(args.json, {"root": str(report.root), "splits": splits, "findings": findings})
+    finally:  # a report takes hours
+        print(as_text(report))
     return 1 if report.errors else 0
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from datasets.check.findings import ERROR, NOTE, Finding
 from datasets.check.listing import Split
-from datasets.decoding import check_sizes, read_image
+from datasets.decoding import check_sizes, orientation, read_image
 from datasets.disk.layouts import Sample, some
 from datasets.disk.splits import FEW
 from datasets.labels import CLASSES, IGNORE, STANDARD, Colour
@@ -79,11 +79,11 @@ def refused(code: str, path: Path, error: UsageError) -> Finding:
 def image_faults(dataset: DatasetSpec, path: Path) -> Iterator[Finding]:
     """The faults of an image that training would read without an error."""
     with Image.open(path) as image:
-        mode, orientation = image.mode, image.getexif().get(ExifTags.Base.Orientation, 1)
-        by_size = dataset.upright and orientation > 4 and image.width != image.height  # shows what the label fits
+        mode, turn = image.mode, orientation(image)
+        by_size = dataset.upright and turn > 4 and image.width != image.height  # shows what the label fits
     if mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
         yield Finding.of("grey_image", path, mode=mode)
-    if orientation != 1 and not by_size:
+    if turn != 1 and not by_size:
         # The owners of public data sets label the pixels as they are stored.
         yield Finding.of("turned", path, severity=ERROR if dataset.upright else NOTE)
 

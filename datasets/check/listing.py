@@ -1,6 +1,5 @@
 """The pairs of a split and the faults that names of files show.  No picture is opened here."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from datasets.images import IMAGE_SUFFIXES
 from datasets.registry import DatasetSpec
 from datasets.spec import NoImagesError
 from utils.errors import UsageError
+from utils.forms import WHOLE, read_json
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".rar", ".7z")
 
@@ -80,9 +80,10 @@ def add_notes(split: Split, notes: Sequence[str], demo: dict) -> None:
 
 def demo_note(homes: Sequence[Path]) -> dict:
     """The note of a demo folder on its own content; {} for real data."""
+    form = {str: object, "size": [WHOLE, WHOLE], "train": WHOLE, "val": WHOLE}
     try:
-        return json.loads((homes[0] / "demo.json").read_text())
-    except (OSError, ValueError):
+        return read_json(homes[0] / "demo.json", form, remedy="")
+    except UsageError:
         return {}
 
 

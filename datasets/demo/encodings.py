@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasets.labels import CLASSES, GTAV_PALETTE, IDENTITY, IGNORE, MAPILLARY_CLASSES, colourise
+from datasets.labels import CLASSES, GTAV_PALETTE, IDENTITY, IGNORE, MAPILLARY_CLASSES, STANDARD
 from datasets.registry import DatasetSpec
 
 
@@ -34,7 +34,7 @@ def write_labels(dataset: DatasetSpec, path: Path, labels: np.ndarray) -> None:
         write_16_bit(path, np.stack([stored, np.full_like(stored, 200), np.zeros_like(stored)], -1))
     else:
         image = Image.fromarray(stored)
-        palettes = {"gtav": GTAV_PALETTE, "mapillary": colourise(dataset.table[: len(MAPILLARY_CLASSES)])}
+        palettes = {"gtav": GTAV_PALETTE, "mapillary": STANDARD.colourise(dataset.table[: len(MAPILLARY_CLASSES)])}
         if dataset.name in palettes:
             image.putpalette(palettes[dataset.name].tobytes())
         image.save(path, compress_level=1)

@@ -1,7 +1,6 @@
 """Demo data sets on disk. Images that are missing are drawn; all other files are left alone."""
 
 import hashlib
-import json
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from datasets.demo.styles import STYLES
 from datasets.registry import SPECS
 from utils.errors import UsageError
 from utils.files import errors_about, write_json, write_text
+from utils.forms import ANYTHING, read_json
 
 _VERSION = 3  # of the drawing rules: raise it when the same seed gives other pixels
 SPLITS = ("train", "val")
@@ -107,8 +107,8 @@ def _is_complete(home: Path, note: dict[str, Any]) -> bool:
     if not home.exists() or not any(home.iterdir()):
         return False
     try:
-        held = json.loads((home / "demo.json").read_text())
-    except (OSError, ValueError) as error:
+        held = read_json(home / "demo.json", ANYTHING, remedy="")
+    except UsageError as error:
         raise UsageError(f"{home}: is not empty and holds no demo data: choose another ROOT") from error
     complete = held.pop("complete", False)
     if held != note:

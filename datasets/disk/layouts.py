@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.errors import UsageError
+
 
 class Sample(NamedTuple):
     """An image, its label and a name that is unique within the data set and usable as a file name."""
@@ -145,6 +147,22 @@ def _files_in(folder: str) -> frozenset[str]:
 def hidden(name: str) -> bool:
     """Whether a file or folder is none of the user's: ._a.jpg and __MACOSX by macOS, .ipynb_checkpoints by Jupyter."""
     return name[0] == "." or name == "__MACOSX"
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """The files of the user below a folder; links are followed.  UsageError if a folder cannot be read."""
+    for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+        real = os.path.realpath(home)
+        around = {real, *map(str, Path(real).parents)}  # a link to one of these has no end
+        folders[:] = [
+            name for name in folders if not hidden(name) and os.path.realpath(os.path.join(home, name)) not in around
+        ]
+        yield from (Path(home, name) for name in names if not hidden(name))
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Raise what ``os.walk`` would pass over in silence."""
+    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")
 
 
 def composed(text: str) -> str:

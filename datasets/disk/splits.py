@@ -90,7 +90,7 @@ def _lines_of(path: Path) -> list[str]:
     try:
         lines = [line.strip().replace("\\", "/") for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}): give a text file") from error
+        raise UsageError(f"{path}: cannot be read ({error}): give a text file in UTF-8") from error
     lines = [line for line in lines if line and line[0] != "#"]
     if not lines:
         raise UsageError(f"{path}: names no image: give one file name per line, or delete it")

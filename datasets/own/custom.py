@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.decoding import indices, read_colours, read_label
-from datasets.disk.layouts import Layout, Pairing, Part, Sample, composed, hidden, some, unique_name
+from datasets.disk.layouts import Layout, Pairing, Part, Sample, composed, some, unique_name, visible_files
 from datasets.disk.splits import Division, listed, place
 from datasets.labels import IGNORE
 from datasets.own.own_classes import AFFIXES, FILE, Meaning, read_meaning
@@ -158,13 +158,15 @@ class CustomSpec(DatasetSpec):
         for label in _files(self.path / LABELS, LABEL_FILES):
             if (other := labels.setdefault(stem(label), label)) != label:
                 raise UsageError(f"{self.path / LABELS}: {other} and {label} label the same image: take one away")
+        owned = {self.label_stems(image)[0] for image in self.images}  # beside an image a_mask, its label is not of a
         samples, bare, names = [], [], {}
         for image in selection.images:
             name = unique_name(image.removeprefix(base))
             if (other := names.setdefault(name, image)) != image:  # predictions are called so
                 raise UsageError(f"{self.path / IMAGES}: {other} and {image} would both be called {name}: rename one")
             stems = self.label_stems(image)
-            label = next((labels[key] for key in stems if key in labels), None)
+            fitting = (labels[key] for key in stems if key in labels and (key == stems[0] or key not in owned))
+            label = next(fitting, None)
             path = self.path / LABELS / (label or f"{stems[0]}.png")
             (samples if label else bare).append(Sample(self.path / IMAGES / image, path, name))
         known = {key for image in self.images for key in self.label_stems(image)}
@@ -177,7 +179,8 @@ class CustomSpec(DatasetSpec):
         affixes = self.meaning.affixes
         name = name.removeprefix(affixes.get("image_prefix", "")).removesuffix(affixes.get("image_suffix", ""))
         suffixes = [affixes["label_suffix"]] if "label_suffix" in affixes else LABEL_SUFFIXES
-        return [f"{folder}{slash}{affixes.get('label_prefix', '')}{name}{suffix}" for suffix in suffixes]
+        stems = [f"{folder}{slash}{affixes.get('label_prefix', '')}{name}{suffix}" for suffix in suffixes]
+        return stems if affixes else [*stems, composed(image)]
 
     def remedy_without(self, bare: Sample) -> str:
         return f"{super().remedy_without(bare)}, or say how names differ: {', '.join(AFFIXES)} in {FILE}"
@@ -217,28 +220,23 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         remedy=f"name what they mean in {path / FILE}, or mend the label",
         classes=meaning.classes,
         upright=True,
-        lists={split: file for split in SPLITS if (file := path / f"{split}.txt").exists()},
+        lists=_lists(path),
         path=path,
         meaning=meaning,
         divided=divided,
     )
 
 
+def _lists(folder: Path) -> dict[str, Path]:
+    """The lists of a folder by split; like a sub-folder, the list of val may be called valid or validation."""
+    files = {path.stem.lower(): path for path in sorted(folder.glob("*.[tT][xX][tT]"))}
+    return {split: files[name] for split, names in SPLITS.items() for name in reversed(names) if name in files}
+
+
 def _files(folder: Path, suffixes: Container[str]) -> list[str]:
-    """The visible files below a folder with one of these suffixes, by their paths in it, sorted; links are followed."""
-    files = []
-    for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
-        folders[:] = [name for name in folders if not hidden(name)]
-        below = Path(home).relative_to(folder)
-        for name in names:
-            if not hidden(name) and os.path.splitext(name)[1].lower() in suffixes:
-                files.append((below / name).as_posix())
-    return sorted(files)
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    """Raise what ``os.walk`` would pass over in silence."""
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")
+    """The files below a folder with one of these suffixes, by their paths in it, sorted."""
+    files = (path for path in visible_files(folder) if path.suffix.lower() in suffixes)
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def stem(path: str) -> str:

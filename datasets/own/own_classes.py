@@ -36,7 +36,7 @@ def read_meaning(folder: Path) -> Meaning:
     """The meaning of the labels in a folder, 19 train ids if it has no such file; UsageError names a wrong entry."""
     path = folder / FILE
     if not (path.exists() or path.is_symlink()):
-        for other in folder.glob("classes.*"):
+        for other in folder.glob("[cC]lasses.*"):
             raise UsageError(f"{other}: is not read; call it {FILE}, in the form of docs/datasets.md")
         return _meaning({})
     try:

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from datasets.demo import scene_files
 from datasets.demo.encodings import write_labels
-from datasets.labels import CITYSCAPES_IDS, GTAV_PALETTE, IGNORE, colourise
+from datasets.labels import CITYSCAPES_IDS, GTAV_PALETTE, IGNORE, STANDARD
 from datasets.registry import spec
 
 HTML = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>"
@@ -227,7 +227,7 @@ def lossy(path: Path) -> None:
 
 
 def coloured(path: Path) -> None:
-    Image.fromarray(colourise(spec("cityscapes").decode(path))).convert("RGBA").save(path)
+    Image.fromarray(STANDARD.colourise(spec("cityscapes").decode(path))).convert("RGBA").save(path)
 
 
 def without_classes(path: Path) -> None:
