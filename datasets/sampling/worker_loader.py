@@ -98,12 +98,10 @@ class Loader(DataLoader):
                 if batch is end:
                     return
                 yield batch
-        except UsageError as error:
-            message = str(error)
-            # Its traceback refers to the error itself, so the workers would live on, and exit would wait for them.
-            error.__traceback__ = None
         except Exception as error:
-            if "unable to allocate shared memory" in str(error):
+            if isinstance(error, UsageError):
+                message = str(error)
+            elif "unable to allocate shared memory" in str(error):
                 message = f"{SHARED}: is full, the processes that load data cannot pass it on; {MORE_ROOM}"
             elif deaths := _deaths(workers):
                 message = (
@@ -116,7 +114,7 @@ class Loader(DataLoader):
                 message += "mend that, or give 0"
             else:
                 raise
-            with redirect_stderr(None):  # an iterator of torch that is half made cannot end itself
+            with redirect_stderr(None):  # torch's iterator, which only the traceback keeps, may be half made
                 error.__traceback__ = None
             for worker in workers or active_children():  # others may wait for a lock that the dead one holds
                 worker.kill()
