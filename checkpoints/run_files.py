@@ -54,10 +54,9 @@ def save_numbered(folder: Path, content: dict[str, Any], *, keep: int, best: boo
     try:
         write_checkpoint(path, content)
     except (OSError, RuntimeError) as error:
-        raise UsageError(
-            f"{path}: cannot be written ({first_line(error)}); earlier checkpoints are intact; free some space, then "
-            f"continue with --resume {folder}"
-        ) from error
+        go_on = f"continue with --resume {folder}; earlier checkpoints are intact"
+        remedy = go_on if numbered(folder) else "start again"
+        raise UsageError(f"{path}: cannot be written ({first_line(error)}); free some space, then {remedy}") from error
     publish(path, best=best)
     for old in numbered(folder)[:-keep]:
         old.unlink()

@@ -33,7 +33,8 @@ def coarse_pairs(data: DataOptions) -> Pairs:
 
 def fingerprint(samples: Sequence[Sample]) -> str:
     """A short hash of the names of the images."""
-    return hashlib.sha256("\n".join(sample.name for sample in samples).encode()).hexdigest()[:16]
+    names = "\n".join(sample.name for sample in samples)
+    return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def facts(pairs: Pairs) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class RunLog:
 
 def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:
     """The lines of a log up to ``iteration``, and lines of others, but none that was not written in full."""
-    for line in path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []:
+    for line in path.read_text("utf-8", "replace").splitlines(keepends=True) if path.exists() else []:
         try:
             row = json.loads(line)
         except ValueError:

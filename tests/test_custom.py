@@ -15,10 +15,13 @@ from datasets.images import LabelledImages
 from datasets.labels import IGNORE
 from datasets.own.custom import is_among, lasting_name
 from datasets.registry import spec, titles
+from datasets.sampling.class_tiles import key
+from engine.data_report import fingerprint
 from support.own_data import SIZE, write_classes, write_own
 from support.prepared_data import FORMS, run
 from support.programs import exit_code
 from utils.errors import UsageError
+from utils.files import write_text
 
 
 def check(arguments: list[str]) -> int:
@@ -127,6 +130,15 @@ def test_links_that_have_no_end(tmp_path: Path) -> None:
         }.items():
             (home / folder / name).symlink_to(target)
     assert stems(home) == ["a", "b"]
+
+
+def test_names_in_an_old_encoding(tmp_path: Path) -> None:
+    """In Latin-1 the file names of older archives are no UTF-8."""
+    home = write_own(tmp_path / "\udcfc", [f"\udcff{number}" for number in range(5)])
+    pairs = spec(f"custom:{home}", divided=True).pairs("", "train")
+    assert len(pairs) == 4 and len(key(spec(f"custom:{home}"), list(pairs), 8)) == len(fingerprint(list(pairs))) == 16
+    write_text(home / "list", pairs[0].name)
+    assert (home / "list").read_bytes() == os.fsencode(pairs[0].name)
 
 
 def test_sub_folders_divide(tmp_path: Path) -> None:

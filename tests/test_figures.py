@@ -1,6 +1,8 @@
 """eval.py --tsne and --mem_actmap: points, numbers, pictures, maps and sheets; several processes; missing packages."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -51,6 +53,14 @@ def flags(home: Path, line: str) -> list[str]:
 
 def draw(home: Path, line: str) -> None:
     evaluation.main(flags(home, line))
+
+
+def test_a_notebook_has_another_backend_for_pictures(home: Path, tmp_path: Path) -> None:
+    """Programs that it starts inherit MPLBACKEND, and the module that this names may not be there."""
+    line = flags(home, f"--dataset gtav --tsne --pca --all_class --limit 1 --out {tmp_path}")
+    setting = os.environ | {"MPLBACKEND": "module://absent.backend"}
+    done = subprocess.run([sys.executable, evaluation.__file__, *line], env=setting, capture_output=True, text=True)
+    assert done.returncode == 0 and list(tmp_path.rglob("*.p*")), done.stderr
 
 
 def pair(home: Path, domain: str, index: int) -> tuple[torch.Tensor, torch.Tensor, str]:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from checkpoints.run_files import numbered, save_numbered
+from support.disks import largest_file
 from support.holders import held
 from utils.errors import UsageError
 from utils.files import hold, whole_file, write_text
@@ -47,6 +49,16 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     with pytest.raises(OSError) as error, hold(tmp_path):
         raise OSError(28, "No space left on device")
     assert error.value.filename == str(tmp_path)
+
+
+def test_a_first_checkpoint_without_space(tmp_path: Path) -> None:
+    """There is nothing yet from which the run could go on."""
+    save = partial(save_numbered, tmp_path, keep=1, best=False)
+    with largest_file(1000), pytest.raises(UsageError, match="free some space, then start again"):
+        save({"iteration": 1, "weights": torch.zeros(1000)})
+    save({"iteration": 1})
+    with largest_file(1000), pytest.raises(UsageError, match=f"then continue with --resume {tmp_path}; earlier"):
+        save({"iteration": 2, "weights": torch.zeros(1000)})
 
 
 def test_only_seven_digits_are_ours(tmp_path: Path) -> None:

@@ -124,6 +124,12 @@ def test_flags_of_a_run(place: str, value: Any, message: str, run: Path) -> None
     assert "\n" not in str(error.value)
 
 
+def test_flags_are_those_of_the_checkpoint(run: Path) -> None:
+    change_json(run / "flags.json", "flags/seed", 5)
+    with pytest.raises(UsageError, match=r"flags\.json: --seed is 5, but 304 in the checkpoint; put that back"):
+        training.main(["--resume", str(run), "--max_iter", "2"])
+
+
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [

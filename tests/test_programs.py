@@ -2,8 +2,11 @@
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,16 @@ def test_a_screen_without_the_characters(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out == "1.0 \\xb1 0.1 \\udce9\n"
 
 
+def test_ctrl_c_ends_the_demo_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "datasets.demo", str(tmp_path), "--train", "2000", "--workers", "2"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as program:
+        while program.poll() is None and not list(tmp_path.rglob("*.png")):
+            time.sleep(0.01)
+        os.killpg(program.pid, signal.SIGINT)
+        _, errors = program.communicate(timeout=60)
+    assert program.returncode == 130 and errors.endswith("datasets.demo: stopped\n") and "Traceback" not in errors
+
+
 def test_a_full_disk_has_a_name(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     flags = f"{tmp_path} --domains gtav --train 1 --val 0 --size 64 128 --workers 1".split()
     with largest_file(1000):
@@ -82,6 +95,27 @@ def test_two_evaluations_into_one_folder(data: Path, tmp_path: Path, capsys: pyt
         assert exit_code("eval.py", evaluation.main, flags.split()) == 2
     assert f"{tmp_path}/.lock: held by another program" in capsys.readouterr().err
     assert exit_code("eval.py", evaluation.main, flags.split()) == 0
+
+
+LOADING = """
+import torch
+from datasets.sampling.worker_loader import one_by_one
+from utils.program import run_program
+run_program("x", lambda: print([*one_by_one(torch.ones, [1, 2], 2)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [("export TMPDIR={}", "AF_UNIX path too long"), ("ulimit -n 16", "processes cannot load data here"), ("true", "")],
+)
+def test_processes_that_cannot_load(spoil: str, problem: str, tmp_path: Path) -> None:
+    """One line, and neither a hang nor a traceback."""
+    (folder := tmp_path / ("x" * 100)).mkdir()
+    line = f"{spoil.format(folder)}; exec {shlex.quote(sys.executable)} -c {shlex.quote(LOADING)}"
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == (2 if problem else 0) and "Traceback" not in done.stderr
+    assert problem in done.stderr and ("[tensor([1.])" in done.stdout) == (not problem)
 
 
 @pytest.mark.parametrize(

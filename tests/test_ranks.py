@@ -14,7 +14,9 @@ from methods.objective import Objective
 from network.deeplab import conv_norm
 from support.methods import NAMES
 from support.ranks import run_ranks, small_method
-from utils.distributed import all_sum
+from utils.distributed import all_sum, start
+from utils.errors import UsageError
+from utils.log import log
 from utils.processes import rank, world_size
 
 LOSSES = [
@@ -25,6 +27,33 @@ LOSSES = [
     "--jointwtborder --img_wt_loss --batch_weighting --wt_bound 2",
 ]
 IMAGES, SIDE, ONLY_HERE = 6, 33, 7  # per domain; a class that only one rank sees
+
+
+@pytest.mark.parametrize("processes", [None, "", "1"])
+def test_a_lone_rank_is_the_first(processes: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise nobody would write the files."""
+    monkeypatch.setenv("RANK", "1")
+    if processes is not None:
+        monkeypatch.setenv("WORLD_SIZE", processes)
+    assert (rank(), world_size()) == (0, 1)
+
+
+def test_processes_without_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        UsageError, match=r"WORLD_SIZE=2: .* RANK expected, but not set; start by torchrun, or unset it"
+    ):
+        start(torch.device("cpu"))
+
+
+def test_all_processes_name_what_only_they_have_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    log.warning("common")
+    log.error("own")
+    assert capsys.readouterr().err == "own\n"
 
 
 def joint_batch(iteration: int, per_rank: int) -> Batch:

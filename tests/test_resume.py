@@ -22,6 +22,7 @@ from checkpoints.run_files import numbered
 from engine.options.resuming import refuse_changes
 from engine.options.training_command import parse_training, training_parser
 from engine.training import trainer as loop
+from engine.training.interruption import Interruption
 from engine.training.trainer import Trainer
 from methods.pinmem import PinMem
 from support.disks import largest_file
@@ -117,27 +118,34 @@ def curves(run: Path) -> list[tuple[str, int, float]]:
     return sorted(scalar for scalar in scalars if not scalar[0].startswith("pace/"))
 
 
-@pytest.mark.parametrize("moment", [1, 4])  # the second one before a validation
+@pytest.mark.parametrize(("moment", "number"), [(1, signal.SIGTERM), (4, signal.SIGHUP)])  # before a validation
 def test_a_signal_saves_and_the_run_goes_on(
-    moment: int, data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: int, number: int, data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = Trainer.step
 
     def interrupted_step(trainer: Trainer, batch: object) -> None:
         step(trainer, batch)
         if trainer.progress.iteration == moment:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", interrupted_step)
         with pytest.raises(Interrupted, match=f"after iteration {moment} of {ITERATIONS}.*--resume") as end:
             training.main(flags(data, tmp_path))
-    assert end.value.code == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert end.value.code == 128 + number
+    assert signal.getsignal(number) == signal.SIG_DFL
     run = run_of(tmp_path)
     assert numbered(run)[-1].name == f"iteration_{moment:07d}.pth"
     training.main(["--resume", str(run), "--num_workers", "0"])
     check_equal(run, uninterrupted)
+
+
+def test_under_nohup_a_closed_terminal_does_not_matter() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert interruption.number == 0 and signal.signal(signal.SIGHUP, before) == signal.SIG_IGN
 
 
 def start(data: Path, out: Path) -> subprocess.Popen:
@@ -248,6 +256,13 @@ def test_what_resume_may_name(uninterrupted: Path, tmp_path: Path, capsys: pytes
         training.main(["--resume", str(tmp_path)])
     with pytest.raises(UsageError, match="no checkpoint there"):
         training.main(["--resume", str(tmp_path / "absent.pth")])
+
+
+def test_a_copy_is_not_the_newest_run(uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("2026-01-31_02-00-00", "2026-01-31_02-00-00_2", "2026-01-31_02-00-00_2_copy", "old"):
+        shutil.copytree(uninterrupted, tmp_path / "run" / name)
+    training.main(["--exp_root", str(tmp_path), "--exp", "run", "--resume", "auto", "--plan"])
+    assert f"{tmp_path}/run/2026-01-31_02-00-00_2/iteration_0000008.pth" in capsys.readouterr().out
 
 
 def test_a_run_that_still_writes_is_refused(uninterrupted: Path) -> None:

@@ -12,14 +12,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from utils.errors import UsageError, first_line
 from utils.processes import local_rank, world_size
 
 
 def start(device: torch.device) -> None:
-    """Connect the processes: gloo carries CPU tensors, NCCL those on CUDA devices."""
+    """Connect the processes: gloo carries CPU tensors, NCCL those on CUDA devices.  UsageError without a launcher."""
     if world_size() == 1 or dist.is_initialized():
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    except ValueError as error:  # a variable of the launcher is missing
+        raise UsageError(f"WORLD_SIZE={world_size()}: {first_line(error)}; start by torchrun, or unset it") from error
 
 
 def stop() -> None:

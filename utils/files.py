@@ -56,7 +56,7 @@ def no_file(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     with whole_file(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,6 +1,7 @@
 """The logger of all programs.  Only the first process speaks, so no caller asks for its rank.
 
-``log.info`` goes to standard output, ``log.warning`` to standard error.  Both leave progress bars intact.
+``log.info`` goes to standard output, ``log.warning`` to standard error, ``log.error`` too and from every process.  They
+leave progress bars intact.
 """
 
 import logging
@@ -22,4 +23,4 @@ log = logging.getLogger("pinmem")
 log.setLevel(logging.INFO)
 log.propagate = False
 log.addHandler(Screen())
-log.addFilter(lambda record: rank() == 0)
+log.addFilter(lambda record: rank() == 0 or record.levelno >= logging.ERROR)

@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -94,7 +95,8 @@ def write_demo(
         tasks += [(home, note, split, index) for split in SPLITS for index in range(note[split])]
     workers = min(workers or os.cpu_count() or 1, max(1, len(tasks)))
     # Fresh processes: a fork of a process that has used torch may hang.
-    with ThreadPool(1) if workers == 1 else multiprocessing.get_context("spawn").Pool(workers) as pool:
+    fresh, ignore = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for us alone
+    with ThreadPool(1) if workers == 1 else fresh.Pool(workers, signal.signal, ignore) as pool:
         drawn = pool.imap_unordered(_write_scene, tasks, chunksize=4)
         list(tqdm(drawn, total=len(tasks), disable=not tasks, desc="drawing", unit="image"))
     for home, note in missing.items():

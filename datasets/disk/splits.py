@@ -120,7 +120,7 @@ def _split_mat(path: Path) -> BytesIO:
 
 def place(name: str, stem: str) -> str:
     """The place of an image among the others of a data set, by our rule."""
-    return hashlib.sha256(f"304 {name} {stem}".encode()).hexdigest()
+    return hashlib.sha256(f"304 {name} {stem}".encode(errors="surrogateescape")).hexdigest()
 
 
 def by_rule(

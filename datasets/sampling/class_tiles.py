@@ -83,7 +83,7 @@ def key(spec: DatasetSpec, samples: Sequence[Sample], side: int) -> str:
     """A short hash of all that decides the tiles: names and sizes of the labels, how they are read, ``side``."""
     facts = [f"{VERSION} {side} {spec.reading.hex()}"]
     facts += [f"{sample.name} {sample.label.stat().st_size}" for sample in samples]
-    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(facts).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def places(label: np.ndarray, side: int) -> np.ndarray:

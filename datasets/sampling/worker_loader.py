@@ -1,12 +1,16 @@
 """A data loader whose errors are one line, and whose workers leave signals to the main process."""
 
+import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
+from multiprocessing.resource_sharer import DupFd
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
@@ -19,6 +23,7 @@ from utils.errors import UsageError
 from utils.files import refuse_special_files
 
 SHARED = Path("/dev/shm")  # the disk of shared memory, through which tensors travel; only Linux has it
+UNSENT = "shared memory|open files|ancdata"  # in errors of torch about tensors of another process
 QUEUES = 1 << 14  # bytes that the queues of a worker need there
 MORE_ROOM = "give the container more (docker: --shm-size 8g), or take fewer --num_workers; --num_workers 0 needs none"
 
@@ -53,8 +58,9 @@ def _deaths_raised(workers: Sequence[BaseProcess]) -> Iterator[None]:
 
 def _prepare_worker(worker: int) -> None:
     refuse_special_files()
-    for number in (signal.SIGINT, signal.SIGTERM):  # left to the main process
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # left to the main process
         signal.signal(number, signal.SIG_IGN)
+    DupFd(os.open(os.devnull, os.O_RDONLY))  # opens the socket for tensors: later its failure would be lost
 
 
 def _shared(collate: Callable[[Any], Any], samples: Any) -> Any:
@@ -82,32 +88,37 @@ class Loader(DataLoader):
 
     def __iter__(self) -> Iterator:
         check_room(self)
-        batches, end = super().__iter__(), object()
-        workers = getattr(batches, "_workers", ())
+        batches, workers, end = None, (), object()
         try:
+            batches = super().__iter__()
+            workers = getattr(batches, "_workers", ())
             while True:
                 with _deaths_raised(workers):
                     batch = next(batches, end)
                 if batch is end:
                     return
                 yield batch
-        except UsageError as error:
-            message = str(error)
-            # Its traceback refers to the error itself, so the workers would live on, and exit would wait for them.
-            error.__traceback__ = None
         except Exception as error:
             deaths = _deaths(workers)
             signals = "".join(deaths)  # torch 2.6 writes into full memory
-            if "unable to allocate shared memory" in str(error) or "SIGBUS" in signals:
+            if isinstance(error, UsageError):
+                message = str(error)
+            elif "unable to allocate shared memory" in str(error) or "SIGBUS" in signals:
                 message = f"{SHARED}: is full, the processes that load data cannot pass it on; {MORE_ROOM}"
             elif deaths:
                 message = (
                     f"--num_workers {self.num_workers}: a process that loads data died ({deaths[0]}); give the machine "
                     "or container more memory (docker: --ipc=host), or use fewer, 0 for none"
                 )
+            elif self.num_workers and (isinstance(error, OSError) or re.search(UNSENT, str(error))):
+                problem = str(error).strip().splitlines()[-1]
+                message = f"--num_workers {self.num_workers}: processes cannot load data here ({problem}); "
+                message += "mend that, or give 0"
             else:
                 raise
-            for worker in workers:  # the others may wait for a lock that the dead one holds
+            with redirect_stderr(None):  # torch's iterator, which only the traceback keeps, may be half made
+                error.__traceback__ = None
+            for worker in workers or active_children():  # others may wait for a lock that the dead one holds
                 worker.kill()
         finally:
             # Workers ignore SIGTERM, so exit would wait for ever for those of an iterator that an error keeps alive.

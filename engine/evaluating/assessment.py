@@ -1,5 +1,6 @@
 """What ``eval.py`` does with a checkpoint: score it on labelled domains, label a folder of images, or draw figures."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -136,6 +137,7 @@ def draw_figures(
     predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, header: Mapping[str, Any]
 ) -> None:
     """Draw the figures of the paper and the memory report below ``out``.  UsageError if there is no memory to draw."""
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's own one, which programs inherit, may not exist here
     figures, subject = options.figures, options.subject
     for flag, given in (("--mem_actmap", figures.actmap), ("--memory_report", figures.memory_report)):
         if given and predict.net.memory is None:

@@ -74,7 +74,7 @@ def read_images(
     progress = tqdm(loader, images.root.name, leave=False, unit="image", disable=rank() > 0)
     for index, loaded in zip(indices, progress, strict=True):
         if isinstance(loaded, str):
-            log.warning(f"skipped: {loaded}")
+            log.error(f"skipped: {loaded}")
         else:
             yield index, *loaded
 

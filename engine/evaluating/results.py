@@ -93,7 +93,7 @@ def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -
 
     The overall numbers stand below the IoUs; the last column holds their mean over domains.
     """
-    with whole_file(path) as partial, partial.open("w", newline="") as file:
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         last = [mean] if mean else []
         titles = [f"{domain} {measure}" for domain in domains for measure in MEASURES]

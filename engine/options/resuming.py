@@ -1,6 +1,7 @@
 """Which run ``--resume`` continues, and which of its flags may change.  Imports no torch."""
 
 import argparse
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def flags_of_run(argv: Sequence[str], known: Parser) -> dict[str, Any]:
         return {}
     if given.resume == "auto":
         experiment = given.exp_root / given.exp
-        runs = sorted(path.parent for path in experiment.glob(f"*/{NUMBERED}"))
+        runs = sorted((path.parent for path in experiment.glob(f"*/{NUMBERED}")), key=age)
         if not runs:
             log.warning(f"note: --resume auto: no checkpoint below {experiment}; a new run starts")
             return {}
@@ -41,12 +42,19 @@ def flags_of_run(argv: Sequence[str], known: Parser) -> dict[str, Any]:
     return stored_flags(checkpoint.parent, known) | {"checkpoint": checkpoint}
 
 
+def age(run: Path) -> tuple[bool, str]:
+    """The order of runs; folders that do not bear the time of their start, as a user's copies, come first."""
+    return re.fullmatch(r"[\d_-]+", run.name) is not None, run.name
+
+
 def newest_of(path: Path) -> Path:
     """The newest checkpoint of the run that ``path``, its folder or that checkpoint, names."""
     folder = path if path.is_dir() else path.parent
     checkpoints = sorted(folder.glob(NUMBERED))
     if not path.exists() or not checkpoints:
-        raise UsageError(f"--resume {path}: no checkpoint there; give the folder of a run, or one of its checkpoints")
+        raise UsageError(
+            f"--resume {path}: no checkpoint there; give the folder of a run, with its iteration_*.pth, or one of these"
+        )
     newest = checkpoints[-1]
     refuse_if(
         path != folder and path.name != "last.pth" and not path.samefile(newest),
@@ -65,6 +73,16 @@ def stored_flags(folder: Path, known: Parser) -> dict[str, Any]:
 def run_file(folder: Path) -> dict[str, Any]:
     """The content of ``flags.json`` in the ``folder`` of a run."""
     return read_json(folder / "flags.json", FILE, remedy="it belongs to every run of train.py")
+
+
+def refuse_edits(folder: Path, saved: Mapping[str, Any]) -> None:
+    """UsageError if ``flags.json``, from which a run goes on, has other flags than were ``saved`` in its checkpoint."""
+    for name, value in run_file(folder)["flags"].items():
+        there = saved.get(name, value)  # an older version may lack it
+        refuse_if(
+            there != value and name not in FREE,
+            f"{folder / 'flags.json'}: --{name} is {value}, but {there} in the checkpoint; put that back",
+        )
 
 
 def flags_to_keep(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: save first, then end."""
+"""Ctrl-C, SIGTERM and a closed terminal: save first, then end."""
 
 import contextlib
 import signal
@@ -11,7 +11,7 @@ class Stopped(Exception):  # noqa: N818 (no error, but an end)
 
 
 class Interruption:
-    """Within this context SIGINT and SIGTERM are only remembered, the first one as ``number``.
+    """Within this context SIGINT, SIGTERM and SIGHUP are only remembered, the first one as ``number``.
 
     A second Ctrl-C acts at once.  A second SIGTERM is passed over: a cluster sends it to every process, and the
     launcher of the processes once more to each of them.
@@ -21,7 +21,10 @@ class Interruption:
         self.number = 0
 
     def __enter__(self) -> "Interruption":
-        self.before = {number: signal.signal(number, self.remember) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = {signal.SIGINT, signal.SIGTERM}
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup a closed terminal does not matter
+            numbers.add(signal.SIGHUP)
+        self.before = {number: signal.signal(number, self.remember) for number in numbers}
         return self
 
     def __exit__(self, *error: object) -> None:

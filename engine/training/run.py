@@ -19,7 +19,7 @@ from datasets.sampling.worker_loader import check_room
 from datasets.shared_classes import shared_classes
 from engine import build, data_report, machine
 from engine.evaluating.scoring import scoring_crop
-from engine.options.resuming import run_file
+from engine.options.resuming import refuse_edits, run_file
 from engine.options.training_options import TrainingOptions
 from engine.plan import whitening_lines
 from engine.run_log import RunLog, code_version, create_run_folder
@@ -121,6 +121,7 @@ def restore(checkpoint: Path, method: Method, options: TrainingOptions, facts: d
     name = f"--resume {checkpoint}"
     content = {"bad_files": {}} | load_checkpoint(checkpoint, "--resume")  # older checkpoints have no bad files
     check_form(content, STATE, name)
+    refuse_edits(checkpoint.parent, content["flags"])
     check_fits(content["network"], facts["network"], name)
     progress = Progress(**{field.name: content[field.name] for field in fields(Progress)})
     whitening = method.objective.whitening
