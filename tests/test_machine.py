@@ -79,7 +79,7 @@ def test_memory_is_kept() -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="printed by GNU's OpenMP")
 @pytest.mark.parametrize(("policy", "spins"), [(None, 1000), ("ACTIVE", 30_000_000_000)])
 def test_waiting_threads_sleep_unless_the_user_wants_them_to_spin(policy: str | None, spins: int) -> None:
-    environment = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE", "OMP_WAIT_POLICY": policy}
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE", "OMP_WAIT_POLICY": policy, "GOMP_SPINCOUNT": ""}
     environment = {name: value for name, value in environment.items() if value}
     for program in ("train", "eval"):
         command = [sys.executable, "-c", f"import {program}, torch"]

@@ -12,8 +12,8 @@ from utils.files import refuse_special_files
 from utils.log import log
 from utils.processes import rank, world_size
 
-# GNU's OpenMP reads this when torch loads: waiting threads spin for a moment, then sleep.  By default they spin for long,
-# which is slow beside other programs.
+# GNU's OpenMP reads this when torch loads: its waiting threads spin for a moment, then sleep.  By default they spin for
+# long, which is slow beside other programs.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
