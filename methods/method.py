@@ -102,7 +102,7 @@ class Method:
 
 
 class _Stepped(torch.autograd.Function):
-    """w - a g for all parameters w, in few launches of the device.  Their gradient is that of the result."""
+    """w - a g for all parameters w, with few kernel launches.  The backward pass hands gradients on unchanged."""
 
     @staticmethod
     def forward(ctx: Any, rate: float, grads: list[Tensor], *params: Tensor) -> tuple[Tensor, ...]:

@@ -27,9 +27,15 @@ def read_json(path: Path, form: Any, *, remedy: str) -> Any:
 def misfit(value: Any, form: Any, place: str = "") -> str:
     """Return the first entry of ``value`` that differs from ``form``, and what it is; '' if none differs.
 
-    A form is None, a type or a range of whole numbers; a tuple of forms, one of which must fit; a list with the form of
-    all items, or with one form for each; a mapping of names to forms, where a type stands for all other names of that
-    type.  ``...`` is the form of a missing entry.  Numbers are not NaN, and tensors are finite.
+    Forms are
+
+    - None, a type, or a range of whole numbers;
+    - a tuple of forms: one of them must fit;
+    - a list: the form of all items, or one form for each item;
+    - a mapping of names to forms: a type in place of a name stands for all other names of that type;
+    - ``...``: the entry may be missing.
+
+    Numbers must not be NaN, and tensors must be finite.
     """
     place = place.removeprefix("/")
     if isinstance(form, tuple):
