@@ -154,7 +154,7 @@ def draw(path: Path, differences: Mapping[str, Any], *, against: str) -> None:
     axes.invert_yaxis()
     axes.set_xlabel(f"mIoU on unseen domains, difference from {against}, in points; 95 % interval", fontsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
 if __name__ == "__main__":
