@@ -218,6 +218,14 @@ HELP = {
 }
 
 RECIPES = {name: (DIAGNOSIS | COMBINATIONS)[name] for name in ("baseline", "PinMem, published recipe", "PinMem, tuned")}
+CONTROLS = {name: COMBINATIONS[name] for name in ("MLDG, tuned", "baseline, six images")}
+HELPED_MOST = {"variants": ("frozen stem",), "scales": (0.75, 1.25)}  # the two rows of HELP with an interval without 0
+CONFIRMATION = {  # with seeds and domains that chose nothing
+    **RECIPES,
+    **CONTROLS,
+    "baseline, with what helped": Row(**HELPED_MOST),
+    "PinMem, tuned, with what helped": RECIPES["PinMem, tuned"]._replace(**HELPED_MOST),
+}
 STUDIES: dict[str, Mapping[str, Row]] = {
-    "diagnosis": DIAGNOSIS, "combinations": COMBINATIONS, "help": HELP, "recipes": RECIPES
+    "diagnosis": DIAGNOSIS, "combinations": COMBINATIONS, "help": HELP, "recipes": RECIPES, "confirmation": CONFIRMATION
 }  # fmt: skip
