@@ -22,6 +22,7 @@ from utils.metrics import Scores
 
 MEASURES = ("iou", "precision", "recall")  # of a class
 OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
+EXTRA = {"ece": ("calibration", "ece"), "mean_boundary_iou": ("boundary_iou", "mean")}  # if measured; keys in a result
 Numbers = dict[str, float]
 Results = Mapping[str, dict[str, Any]]  # by the name of the domain
 
@@ -47,7 +48,12 @@ def mean_of(domains: Results) -> dict[str, Any]:
     """The mean over domains of their overall numbers, read by read."""
     each = zip(*(domain.get("reads", [domain]) for domain in domains.values()), strict=True)
     rows = [{name: statistics.fmean(row[name] for row in read) for name in OVERALL} for read in each]
-    return over_repeats(rows, "reads") | {"domains": list(domains)}
+    extra = {
+        name: statistics.fmean(domain[measure][number] for domain in domains.values())
+        for name, (measure, number) in EXTRA.items()
+        if all(measure in domain for domain in domains.values())
+    }
+    return over_repeats(rows, "reads") | extra | {"domains": list(domains)}
 
 
 def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str, float | None]]:
@@ -96,14 +102,21 @@ def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -
     with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         last = [mean] if mean else []
+        bordered = [domain for domain, result in domains.items() if "boundary_iou" in result]
         titles = [f"{domain} {measure}" for domain in domains for measure in MEASURES]
+        titles += [f"{domain} boundary_iou" for domain in bordered]
         table.writerow(["class", *titles, *("mean" for _ in last)])
         for name in next(iter(domains.values()))["classes"]:
             row = [cell(domain["classes"][name][measure]) for domain in domains.values() for measure in MEASURES]
+            row += [cell(domains[domain]["boundary_iou"]["per_class"][name]) for domain in bordered]
             table.writerow([name, *row, *("" for _ in last)])
-        for name in OVERALL:
-            row = [text for domain in domains.values() for text in (cell(domain[name]), "", "")]
-            table.writerow([name, *row, *(cell(numbers[name]) for numbers in last)])
+        overall = {name: [domain[name] for domain in domains.values()] for name in OVERALL}
+        for name, (measure, number) in EXTRA.items():
+            overall |= {name: [domain[measure][number] for domain in domains.values() if measure in domain]}
+        for name, values in overall.items():
+            row = [text for value in values for text in (cell(value), "", "")]
+            if row:
+                table.writerow([name, *row, *("" for _ in bordered), *(cell(numbers.get(name)) for numbers in last)])
 
 
 def cell(value: float | None) -> str:
@@ -112,15 +125,29 @@ def cell(value: float | None) -> str:
 
 def class_table(result: Mapping[str, Any]) -> str:
     """A table of the classes for the screen, in percent."""
-    lines = [f"{'class':<14}{'IoU':>7}{'prec.':>7}{'recall':>7}{'pixels':>8}"]
+    borders = result.get("boundary_iou", {}).get("per_class", {})
+    lines = [f"{'class':<14}{'IoU':>7}{'prec.':>7}{'recall':>7}{'pixels':>8}" + (f"{'border':>8}" if borders else "")]
     for name, row in result["classes"].items():
-        shown = ["-" if value is None else f"{100 * value:.1f}" for value in row.values()]
-        lines.append(f"{name:<14}{shown[0]:>7}{shown[1]:>7}{shown[2]:>7}{shown[3]:>8}")
+        values = [*row.values(), *([borders[name]] if borders else [])]
+        shown = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+        lines.append(f"{name:<14}{shown[0]:>7}{shown[1]:>7}{shown[2]:>7}" + "".join(f"{text:>8}" for text in shown[3:]))
     frequent = f"{percent(result, 'mean_iou_frequent')} over the classes with {FREQUENT:.0%} of the pixels or more"
     lines.append(f"mIoU {percent(result, 'mean_iou')}   ({frequent})   accuracy {percent(result, 'accuracy')}")
+    lines += measured_lines(result)
     for size, normed in result.get("target_norm", {}).items():
         lines.append(f"mIoU {percent(normed, 'mean_iou')} with the statistics of {size} images at a time")
+        lines += measured_lines(normed)
     return "\n".join(lines)
+
+
+def measured_lines(result: Mapping[str, Any]) -> list[str]:
+    """A line for each measure of a result that was asked for, in percent."""
+    lines = []
+    if borders := result.get("boundary_iou"):
+        lines.append(f"boundary IoU {percent(borders, 'mean')}   (within {borders['width']})")
+    if calibration := result.get("calibration"):
+        lines.append(f"expected calibration error {percent(calibration, 'ece')}   ({len(calibration['bins'])} bins)")
+    return lines
 
 
 def percent(result: Mapping[str, Any], name: str) -> str:
