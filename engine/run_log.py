@@ -13,6 +13,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from engine.tracker import Tracker
 from utils.errors import UsageError
 from utils.files import without_nan, write_text
 from utils.forms import WHOLE, misfit
@@ -49,10 +50,11 @@ class RunLog:
 
     ``iteration`` counts the iterations done.  With ``start`` above 0 the log of a stopped run continues: rows after
     ``start``, and validations after ``validated``, are removed, since the run will write them again.  Events are
-    written without a thread, so that a full disk raises an error at once.
+    written without a thread, so that a full disk raises an error at once.  A ``tracker`` gets the curves, too.
     """
 
-    def __init__(self, folder: Path, *, start: int = 0, validated: int = 0):
+    def __init__(self, folder: Path, *, start: int = 0, validated: int = 0, tracker: Tracker | None = None):
+        self.tracker = tracker
         path = folder / "metrics.jsonl"
         if start:
             write_text(path, "".join(rows_until(path, start, validated)))
@@ -69,10 +71,11 @@ class RunLog:
         row = without_nan({"kind": kind, "iteration": iteration, **facts, **values})
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])
-        for name, value in values.items():
-            if row[name] is not None:
-                curves = scalar(f"{curve}/{name}", value)
-                self.events.write_event(Event(step=iteration, wall_time=time.time(), summary=curves))
+        points = {f"{curve}/{name}": value for name, value in values.items() if row[name] is not None}
+        for name, value in points.items():
+            self.events.write_event(Event(step=iteration, wall_time=time.time(), summary=scalar(name, value)))
+        if self.tracker:
+            self.tracker.write(iteration, points)
 
     def write_bad_files(self, iteration: int, faults: Mapping[str, str]) -> None:
         """A row for each image that another one replaced; iteration 0 is before the first iteration."""
@@ -88,6 +91,8 @@ class RunLog:
     def close(self) -> None:
         self.rows.close()
         self.events.close()
+        if self.tracker:
+            self.tracker.close()
 
 
 def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:
