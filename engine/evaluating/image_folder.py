@@ -14,7 +14,7 @@ from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
 from datasets.sampling.loaders import picture_loader
 from datasets.transforms import Pyramid
 from engine.evaluating.measures import write_entropy
-from engine.evaluating.prediction import Predictor
+from engine.evaluating.prediction import Predictor, likeliest
 from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first
 from utils.errors import UsageError
@@ -45,21 +45,19 @@ def label_folder(
         from_first(None)  # the other processes wait until the folder is ready
         mine = range(rank(), len(images), world_size())
         kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
-        entropy = options.measures.entropy
-        kinds += (ENTROPY,) if entropy else ()
+        kinds += (ENTROPY,) if options.measures.entropy else ()
         targets = {index: [folder / kind / f"{images.stem(index)}.png" for kind in kinds] for index in mine}
         todo = {index: files for index, files in targets.items() if not all(file.exists() for file in files)}
         where = {"workers": options.machine.workers, "device": predict.device.type}
         loaded = read_images(images, list(todo), predict.inference.pyramid, **where)
         done = 0
         for index, image, *resized in loaded:
-            files = todo[index]
-            if entropy:
-                prediction, probabilities = predict.with_probabilities(image, resized, index=index)
-                write_entropy(files.pop(), probabilities)
-            else:
-                prediction = predict(image, resized, index=index)
-            write_pictures(files, image, prediction=prediction, classes=classes)
+            maps = predict.maps(image, resized, index=index)
+            if options.measures.entropy:
+                write_entropy(todo[index].pop(), predict.probabilities(maps))
+            prediction = likeliest(maps)
+            del maps  # before the next ones are computed
+            write_pictures(todo[index], image, prediction=prediction, classes=classes)
             done += 1
         done, before, broken = all_sum(torch.tensor([done, len(mine) - len(todo), len(todo) - done])).tolist()
         log.info(f"{done} images labelled; {before} were finished before; {broken} could not be read")

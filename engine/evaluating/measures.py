@@ -23,8 +23,7 @@ class MeasuredMatrix(ConfusionMatrix):
     def __init__(self, num_classes: int, device: torch.device, options: MeasureOptions):
         super().__init__(num_classes, device)
         self.calibration = Calibration(device) if options.calibration else None
-        share = options.boundary_iou
-        self.borders = BoundaryMatrix(num_classes, device, share=share) if share else None
+        self.borders = BoundaryMatrix(num_classes, share=options.boundary_iou) if options.boundary_iou else None
 
     def update(self, labels: Tensor, predictions: Tensor, probabilities: Tensor | None = None) -> None:
         """Count the pixels of one image (H,W); calibration needs its probabilities (K,H,W)."""
@@ -42,11 +41,9 @@ class MeasuredMatrix(ConfusionMatrix):
             self.borders.gather()
 
     def scores(self) -> Scores:
-        return replace(
-            super().scores(),
-            calibration=self.calibration.scores() if self.calibration else None,
-            boundary_iou=self.borders.class_iou() if self.borders else None,
-        )
+        calibration = self.calibration.scores() if self.calibration else None
+        boundary_iou = self.borders.scores().iou[:-1] if self.borders else None  # less that of the inside
+        return replace(super().scores(), calibration=calibration, boundary_iou=boundary_iou)
 
 
 def measured(scores: list[Scores], classes: ClassSet, options: MeasureOptions) -> dict[str, Any]:

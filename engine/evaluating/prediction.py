@@ -86,15 +86,12 @@ class Predictor:
         """Train ids (H,W uint8, on the device) of an image (3,H,W uint8) and its further sizes."""
         return likeliest(self.maps(image, resized, index=index, read=read))
 
-    @torch.no_grad()
-    def with_probabilities(
-        self, image: Tensor, resized: Sequence[Tensor], *, index: int, read: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """The same train ids, and the probabilities of all classes (K,H,W) from which they follow."""
-        maps = self.maps(image, resized, index=index, read=read)
-        return likeliest(maps), maps if self.inference.mode == "pooling" else maps.softmax(0)
+    def probabilities(self, maps: Tensor) -> Tensor:
+        """The probabilities that belong to ``maps``."""
+        return maps if self.inference.mode == "pooling" else maps.softmax(0)
 
-    def maps(self, image: Tensor, resized: Sequence[Tensor], *, index: int, read: int) -> Tensor:
+    @torch.no_grad()
+    def maps(self, image: Tensor, resized: Sequence[Tensor], *, index: int, read: int = 0) -> Tensor:
         """Mean logits or, with 'pooling', mean probabilities (K,H,W).
 
         The noise of a memory read depends only on the numbers of image and read: the results repeat, for any number of

@@ -48,12 +48,14 @@ def mean_of(domains: Results) -> dict[str, Any]:
     """The mean over domains of their overall numbers, read by read."""
     each = zip(*(domain.get("reads", [domain]) for domain in domains.values()), strict=True)
     rows = [{name: statistics.fmean(row[name] for row in read) for name in OVERALL} for read in each]
-    extra = {
-        name: statistics.fmean(domain[measure][number] for domain in domains.values())
-        for name, (measure, number) in EXTRA.items()
-        if all(measure in domain for domain in domains.values())
-    }
+    extra = {name: statistics.fmean(values) for name, values in extra_numbers(domains).items()}
     return over_repeats(rows, "reads") | extra | {"domains": list(domains)}
+
+
+def extra_numbers(domains: Results) -> dict[str, list[float]]:
+    """A number of each domain for every measure that was asked for."""
+    first, every = next(iter(domains.values())), domains.values()
+    return {name: [domain[key][number] for domain in every] for name, (key, number) in EXTRA.items() if key in first}
 
 
 def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str, float | None]]:
@@ -102,21 +104,15 @@ def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -
     with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         last = [mean] if mean else []
-        bordered = [domain for domain, result in domains.items() if "boundary_iou" in result]
         titles = [f"{domain} {measure}" for domain in domains for measure in MEASURES]
-        titles += [f"{domain} boundary_iou" for domain in bordered]
         table.writerow(["class", *titles, *("mean" for _ in last)])
         for name in next(iter(domains.values()))["classes"]:
             row = [cell(domain["classes"][name][measure]) for domain in domains.values() for measure in MEASURES]
-            row += [cell(domains[domain]["boundary_iou"]["per_class"][name]) for domain in bordered]
             table.writerow([name, *row, *("" for _ in last)])
         overall = {name: [domain[name] for domain in domains.values()] for name in OVERALL}
-        for name, (measure, number) in EXTRA.items():
-            overall |= {name: [domain[measure][number] for domain in domains.values() if measure in domain]}
-        for name, values in overall.items():
+        for name, values in (overall | extra_numbers(domains)).items():
             row = [text for value in values for text in (cell(value), "", "")]
-            if row:
-                table.writerow([name, *row, *("" for _ in bordered), *(cell(numbers.get(name)) for numbers in last)])
+            table.writerow([name, *row, *(cell(numbers[name]) for numbers in last)])
 
 
 def cell(value: float | None) -> str:

@@ -11,7 +11,7 @@ from datasets.labels import ClassSet
 from datasets.sampling.loaders import eval_loader
 from datasets.transforms import Pyramid
 from engine.evaluating.measures import MeasuredMatrix, write_entropy
-from engine.evaluating.prediction import Predictor
+from engine.evaluating.prediction import Predictor, likeliest
 from engine.options.evaluation_options import MeasureOptions
 from engine.options.run_options import ScoringOptions
 from utils.errors import UsageError
@@ -48,11 +48,10 @@ def score_reads(
     for index, (image, labels, name, *resized) in zip(mine, loaded, strict=True):
         truth = labels.to(predict.device, non_blocking=True)
         for read, matrix in enumerate(matrices):
-            settings, probabilities = {"index": index, "read": read}, None
-            if measures.probabilities:
-                prediction, probabilities = predict.with_probabilities(image, resized, **settings)
-            else:
-                prediction = predict(image, resized, **settings)
+            maps = predict.maps(image, resized, index=index, read=read)
+            prediction = likeliest(maps)
+            probabilities = predict.probabilities(maps) if measures.calibration or entropy else None
+            del maps  # before the next ones are computed
             matrix.update(truth, prediction, probabilities)
             if read == 0 and entropy:
                 write_entropy(entropy / f"{name}.png", probabilities)

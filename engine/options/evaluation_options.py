@@ -18,6 +18,7 @@ from utils.options import ANY, COUNT, FACTOR, add_options, fill, number, option
 
 SCALE = number(float, 1e-12, 8)  # of an image; a larger one would fill any memory and is a typing error
 OVERLAP = number(float, 0, 0.99)  # windows that overlap wholly never reach the end of an image
+SHARE = {"nargs": "?", "const": 0.02, "type": number(float, 1e-6, 1), "metavar": "SHARE"}
 TARGET_NORM_SEEDS = 5
 PICTURES = ("--dump_images", "--entropy")  # of predictions
 SCORED = ("--inference_mode", "--gumbel_eval above 1", *PICTURES)  # these two tuples: only scores have them
@@ -96,19 +97,9 @@ class MeasureOptions:
 
     calibration: bool = option(False, "also the expected calibration error, over 15 bins of confidence")
     boundary_iou: float | None = option(
-        None,
-        "also the IoU near contours: within this share of the image's diagonal (default: 0.02 if the flag is given)",
-        nargs="?",
-        const=0.02,
-        type=number(float, 1e-6, 1),
-        metavar="SHARE",
+        None, "also the IoU within SHARE of the diagonal of a contour (default: 0.02 if the flag stands alone)", **SHARE
     )
-    entropy: bool = option(False, "also write a picture of each prediction's entropy, from 0 (violet) to 1 (yellow)")
-
-    @property
-    def probabilities(self) -> bool:
-        """Whether probabilities are needed."""
-        return self.calibration or self.entropy
+    entropy: bool = option(False, "also write the entropy of each prediction as a picture, 0 (violet) to 1 (yellow)")
 
 
 @dataclass(frozen=True)

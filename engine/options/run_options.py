@@ -91,7 +91,7 @@ class RunOptions:
     dump_samples: bool = option(
         False, "write the samples of the first four iterations as pictures", flag="dump_augmentation_images"
     )
-    tracker: str | None = option(None, "also send the rows of the log to this package", choices=TRACKERS)
+    tracker: str = option("none", "also send the rows of the log to this package", choices=("none", *TRACKERS))
     plan: bool = option(False, "print what would be done, and end")
     sources: tuple[str, ...] = ()  # names of the training data sets
     targets: tuple[str, ...] = ()  # names of the data sets that validation scores, besides the sources

@@ -24,8 +24,7 @@ def check_training(options: TrainingOptions) -> None:
     check_sampling(options)
     check_network(options)
     check_classes(options)
-    if options.run.tracker:
-        need_tracker(options.run.tracker)
+    need_tracker(options.run.tracker)
 
 
 def check_needs(options: TrainingOptions) -> None:

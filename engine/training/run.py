@@ -23,7 +23,6 @@ from engine.options.resuming import refuse_edits, run_file
 from engine.options.training_options import TrainingOptions
 from engine.plan import whitening_lines
 from engine.run_log import RunLog, code_version, create_run_folder
-from engine.tracker import Tracker
 from engine.training.class_sampling import class_uniform
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.sample_sheets import with_sheets
@@ -82,7 +81,9 @@ def train(options: TrainingOptions) -> Path:
     announce(options, method, folder, sets, copies=len(domains.copies))
     if rank() == 0 and run.dump_samples:
         batches = with_sheets(batches, folder, domains, start=progress.iteration)
-    with hold(folder), closing(open_log(folder, options, progress)) if rank() == 0 else nullcontext() as log_of_run:
+    done = {"start": progress.iteration, "validated": progress.validated}
+    tracked = {"tracker": run.tracker, "flags": options.flags}
+    with hold(folder), closing(RunLog(folder, **done, **tracked)) if rank() == 0 else nullcontext() as log_of_run:
         parts = device, precision, progress, selection, validation
         trainer = Trainer(options, method, facts, log_of_run, folder, *parts)
         if options.entry.memory and not run.checkpoint and (not run.snapshot or "memory" in run.fresh):
@@ -91,13 +92,6 @@ def train(options: TrainingOptions) -> Path:
     if progress.bad_files:
         log.info(f"bad files that were replaced: {len(progress.bad_files)} ({some(list(progress.bad_files))})")
     return folder
-
-
-def open_log(folder: Path, options: TrainingOptions, progress: Progress) -> RunLog:
-    """The log of the run, which also goes to the tracker, if there is one."""
-    name = options.run.tracker
-    tracker = Tracker(name, folder, options.flags) if name else None
-    return RunLog(folder, start=progress.iteration, validated=progress.validated, tracker=tracker)
 
 
 def image_sets(domains: Domains, validation: dict[str, list[LabelledImages]]) -> Sets:
