@@ -55,7 +55,7 @@ def label_folder(
             maps = predict.maps(image, resized, index=index)
             if options.measures.entropy:
                 write_entropy(todo[index].pop(), predict.probabilities(maps))
-            prediction = likeliest(maps)
+            prediction = likeliest(maps, dim=0)
             del maps  # before the next ones are computed
             write_pictures(todo[index], image, prediction=prediction, classes=classes)
             done += 1

@@ -49,7 +49,7 @@ def score_reads(
         truth = labels.to(predict.device, non_blocking=True)
         for read, matrix in enumerate(matrices):
             maps = predict.maps(image, resized, index=index, read=read)
-            prediction = likeliest(maps)
+            prediction = likeliest(maps, dim=0)
             probabilities = predict.probabilities(maps) if measures.calibration or entropy else None
             del maps  # before the next ones are computed
             matrix.update(truth, prediction, probabilities)

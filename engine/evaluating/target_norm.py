@@ -58,7 +58,7 @@ def score(
         maps = predict.batch_logits(torch.stack(pictures), seeds=(seed, batch[0]))
         for label, logits in zip(labels, maps, strict=True):
             probabilities = logits.softmax(0) if options.measures.calibration else None
-            matrix.update(label.to(predict.device, non_blocking=True), likeliest(logits), probabilities)
+            matrix.update(label.to(predict.device, non_blocking=True), likeliest(logits, dim=0), probabilities)
     return joint_scores(matrix, images)
 
 
