@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from engine.tracker import Tracker
 from utils.errors import UsageError
 from utils.files import without_nan, write_text
 from utils.forms import WHOLE, misfit
@@ -49,10 +51,10 @@ class RunLog:
 
     ``iteration`` counts the iterations done.  With ``start`` above 0 the log of a stopped run continues: rows after
     ``start``, and validations after ``validated``, are removed, since the run will write them again.  Events are
-    written without a thread, so that a full disk raises an error at once.
+    written without a thread, so that a full disk raises an error at once.  ``tracker`` gets the same curves.
     """
 
-    def __init__(self, folder: Path, *, start: int = 0, validated: int = 0):
+    def __init__(self, folder: Path, *, start: int, validated: int, tracker: str, flags: Mapping[str, Any]):
         path = folder / "metrics.jsonl"
         if start:
             write_text(path, "".join(rows_until(path, start, validated)))
@@ -63,16 +65,18 @@ class RunLog:
         if start:  # readers drop later events, which other files in the folder may hold
             purge = {"step": start + 1, "wall_time": time.time()}
             self.events.write_event(Event(session_log=SessionLog(status=SessionLog.START), **purge))
+        self.tracker = Tracker(tracker, folder, flags)
 
     def write(self, kind: str, iteration: int, values: Mapping[str, float], **facts: str) -> None:
         """A row of ``kind`` ('train', 'validation', 'pace', ...) with ``facts`` and ``values``, also as curves."""
         row = without_nan({"kind": kind, "iteration": iteration, **facts, **values})
         self.rows.write(json.dumps(row) + "\n")
         curve = "/".join([kind, *facts.values()])
-        for name, value in values.items():
-            if row[name] is not None:
-                curves = scalar(f"{curve}/{name}", value)
-                self.events.write_event(Event(step=iteration, wall_time=time.time(), summary=curves))
+        points = {f"{curve}/{name}": value for name, value in values.items() if row[name] is not None}
+        for name, value in points.items():
+            self.events.write_event(Event(step=iteration, wall_time=time.time(), summary=scalar(name, value)))
+        if points:
+            self.tracker.call("log", points, step=iteration)
 
     def write_bad_files(self, iteration: int, faults: Mapping[str, str]) -> None:
         """A row for each image that another one replaced; iteration 0 is before the first iteration."""
@@ -88,6 +92,7 @@ class RunLog:
     def close(self) -> None:
         self.rows.close()
         self.events.close()
+        self.tracker.call("finish")
 
 
 def rows_until(path: Path, iteration: int, validated: int) -> Iterator[str]:

@@ -17,6 +17,8 @@ class Scores:
     recall: Tensor
     share: Tensor  # the class's share of the labelled pixels
     accuracy: float
+    calibration: Tensor | None = None  # as utils/calibration.py counts it
+    boundary_iou: Tensor | None = None  # K float64, of utils/boundaries.py
 
     @property
     def mean_iou(self) -> float:

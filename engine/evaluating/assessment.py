@@ -18,6 +18,7 @@ from datasets.shared_classes import describe_classes, shared_classes
 from engine.build import network_from
 from engine.data_report import check_images, report
 from engine.evaluating.image_folder import label_folder
+from engine.evaluating.measures import measured
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import (
     class_table,
@@ -118,9 +119,12 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
         for name, images in sets.items():
             classes = images.spec.classes
             each = partial(write_pictures, out / f"{name}_{subject.split}", classes) if subject.dump_images else None
-            scores = score_reads(predict, images, scoring=scoring, workers=workers, reads=reads, each=each)
+            entropy = out / f"{name}_{subject.split}" / "entropy" if options.measures.entropy else None
+            ways = {"scoring": scoring, "workers": workers, "reads": reads, "measures": options.measures}
+            scores = score_reads(predict, images, **ways, each=each, entropy=entropy)
             protocol = scoring_protocol(options, images, reads=reads) | predict.describe()
             domains[name] = domain_result(scores, protocol, classes=classes)
+            domains[name] |= measured(scores, classes, options.measures)
             if options.target_norm.batch_sizes:
                 domains[name]["target_norm"] = target_norm_results(predict, images, options, protocol)
             mean = mean_of(domains) if len(domains) > 1 else None

@@ -13,7 +13,8 @@ from datasets.images import ImageFolder
 from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
 from datasets.sampling.loaders import picture_loader
 from datasets.transforms import Pyramid
-from engine.evaluating.prediction import Predictor
+from engine.evaluating.measures import write_entropy
+from engine.evaluating.prediction import Predictor, likeliest
 from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first
 from utils.errors import UsageError
@@ -23,6 +24,7 @@ from utils.log import log
 from utils.pictures import overlay, save_picture
 from utils.processes import rank, world_size
 
+ENTROPY = "entropy"  # pictures of this kind are made on request
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")  # the last one only for the classes of Cityscapes
 
 
@@ -33,7 +35,7 @@ def label_folder(
 
     ``record`` says how the labels are made.  UsageError if the folder has labels that were made in another way.
     """
-    images, folder = image_folder(options.subject, out, KINDS)
+    images, folder = image_folder(options.subject, out, (*KINDS, ENTROPY))
     if images.skipped:
         names = some([file.name for file in images.skipped], 3)
         log.info(f"{len(images.skipped)} files are no images and are skipped: {names}")
@@ -43,13 +45,19 @@ def label_folder(
         from_first(None)  # the other processes wait until the folder is ready
         mine = range(rank(), len(images), world_size())
         kinds = KINDS if classes.names == STANDARD.names else KINDS[:-1]
+        kinds += (ENTROPY,) if options.measures.entropy else ()
         targets = {index: [folder / kind / f"{images.stem(index)}.png" for kind in kinds] for index in mine}
         todo = {index: files for index, files in targets.items() if not all(file.exists() for file in files)}
         where = {"workers": options.machine.workers, "device": predict.device.type}
         loaded = read_images(images, list(todo), predict.inference.pyramid, **where)
         done = 0
         for index, image, *resized in loaded:
-            write_pictures(todo[index], image, prediction=predict(image, resized, index=index), classes=classes)
+            maps = predict.maps(image, resized, index=index)
+            if options.measures.entropy:
+                write_entropy(todo[index].pop(), predict.probabilities(maps))
+            prediction = likeliest(maps, dim=0)
+            del maps  # before the next ones are computed
+            write_pictures(todo[index], image, prediction=prediction, classes=classes)
             done += 1
         done, before, broken = all_sum(torch.tensor([done, len(mine) - len(todo), len(todo) - done])).tolist()
         log.info(f"{done} images labelled; {before} were finished before; {broken} could not be read")

@@ -83,23 +83,32 @@ class Predictor:
 
     @torch.no_grad()
     def __call__(self, image: Tensor, resized: Sequence[Tensor], *, index: int, read: int = 0) -> Tensor:
-        """Train ids (H,W uint8, on the device) of an image (3,H,W uint8) and its further sizes.
+        """Train ids (H,W uint8, on the device) of an image (3,H,W uint8) and its further sizes."""
+        return likeliest(self.maps(image, resized, index=index, read=read), dim=0)
+
+    def probabilities(self, maps: Tensor) -> Tensor:
+        """The probabilities that belong to ``maps``."""
+        return maps if self.inference.mode == "pooling" else maps.softmax(0)
+
+    @torch.no_grad()
+    def maps(self, image: Tensor, resized: Sequence[Tensor], *, index: int, read: int = 0) -> Tensor:
+        """Mean logits or, with 'pooling', mean probabilities (K,H,W).
 
         The noise of a memory read depends only on the numbers of image and read: the results repeat, for any number of
         processes.
         """
         self.seed_noise(read, index)
         views = [self.normalised(view) for view in (image, *resized)]
-        return likeliest(self.inference(self.logits, views[0], views[1:]), dim=0)
+        return self.inference(self.logits, views[0], views[1:])
 
     @torch.no_grad()
-    def predict_batch(self, images: Tensor, *, seeds: Sequence[int]) -> Tensor:
-        """Train ids (N,H,W uint8, on the device) of whole images (N,3,H,W uint8), which the network sees as one batch.
+    def batch_logits(self, images: Tensor, *, seeds: Sequence[int]) -> Tensor:
+        """Logits (N,K,H,W, on the device) of whole images (N,3,H,W uint8), which the network sees as one batch.
 
         The noise of a memory read depends on ``seeds`` only.
         """
         self.seed_noise(*seeds)
-        return likeliest(self.logits(self.normalised(images)), dim=1)
+        return self.logits(self.normalised(images))
 
     @torch.no_grad()
     def output(self, image: Tensor, *, index: int) -> SegOutput:

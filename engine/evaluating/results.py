@@ -22,6 +22,7 @@ from utils.metrics import Scores
 
 MEASURES = ("iou", "precision", "recall")  # of a class
 OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
+EXTRA = {"ece": ("calibration", "ece"), "mean_boundary_iou": ("boundary_iou", "mean")}  # if measured; keys in a result
 Numbers = dict[str, float]
 Results = Mapping[str, dict[str, Any]]  # by the name of the domain
 
@@ -47,7 +48,14 @@ def mean_of(domains: Results) -> dict[str, Any]:
     """The mean over domains of their overall numbers, read by read."""
     each = zip(*(domain.get("reads", [domain]) for domain in domains.values()), strict=True)
     rows = [{name: statistics.fmean(row[name] for row in read) for name in OVERALL} for read in each]
-    return over_repeats(rows, "reads") | {"domains": list(domains)}
+    extra = {name: statistics.fmean(values) for name, values in extra_numbers(domains).items()}
+    return over_repeats(rows, "reads") | extra | {"domains": list(domains)}
+
+
+def extra_numbers(domains: Results) -> dict[str, list[float]]:
+    """A number of each domain for every measure that was asked for."""
+    first, every = next(iter(domains.values())), domains.values()
+    return {name: [domain[key][number] for domain in every] for name, (key, number) in EXTRA.items() if key in first}
 
 
 def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str, float | None]]:
@@ -101,8 +109,9 @@ def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -
         for name in next(iter(domains.values()))["classes"]:
             row = [cell(domain["classes"][name][measure]) for domain in domains.values() for measure in MEASURES]
             table.writerow([name, *row, *("" for _ in last)])
-        for name in OVERALL:
-            row = [text for domain in domains.values() for text in (cell(domain[name]), "", "")]
+        overall = {name: [domain[name] for domain in domains.values()] for name in OVERALL}
+        for name, values in (overall | extra_numbers(domains)).items():
+            row = [text for value in values for text in (cell(value), "", "")]
             table.writerow([name, *row, *(cell(numbers[name]) for numbers in last)])
 
 
@@ -112,15 +121,29 @@ def cell(value: float | None) -> str:
 
 def class_table(result: Mapping[str, Any]) -> str:
     """A table of the classes for the screen, in percent."""
-    lines = [f"{'class':<14}{'IoU':>7}{'prec.':>7}{'recall':>7}{'pixels':>8}"]
+    borders = result.get("boundary_iou", {}).get("per_class", {})
+    lines = [f"{'class':<14}{'IoU':>7}{'prec.':>7}{'recall':>7}{'pixels':>8}" + (f"{'border':>8}" if borders else "")]
     for name, row in result["classes"].items():
-        shown = ["-" if value is None else f"{100 * value:.1f}" for value in row.values()]
-        lines.append(f"{name:<14}{shown[0]:>7}{shown[1]:>7}{shown[2]:>7}{shown[3]:>8}")
+        values = [*row.values(), *([borders[name]] if borders else [])]
+        shown = ["-" if value is None else f"{100 * value:.1f}" for value in values]
+        lines.append(f"{name:<14}{shown[0]:>7}{shown[1]:>7}{shown[2]:>7}" + "".join(f"{text:>8}" for text in shown[3:]))
     frequent = f"{percent(result, 'mean_iou_frequent')} over the classes with {FREQUENT:.0%} of the pixels or more"
     lines.append(f"mIoU {percent(result, 'mean_iou')}   ({frequent})   accuracy {percent(result, 'accuracy')}")
+    lines += measured_lines(result)
     for size, normed in result.get("target_norm", {}).items():
         lines.append(f"mIoU {percent(normed, 'mean_iou')} with the statistics of {size} images at a time")
+        lines += measured_lines(normed)
     return "\n".join(lines)
+
+
+def measured_lines(result: Mapping[str, Any]) -> list[str]:
+    """A line for each measure of a result that was asked for, in percent."""
+    lines = []
+    if borders := result.get("boundary_iou"):
+        lines.append(f"boundary IoU {percent(borders, 'mean')}   (within {borders['width']})")
+    if calibration := result.get("calibration"):
+        lines.append(f"expected calibration error {percent(calibration, 'ece')}   ({len(calibration['bins'])} bins)")
+    return lines
 
 
 def percent(result: Mapping[str, Any], name: str) -> str:

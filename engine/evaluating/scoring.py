@@ -10,7 +10,9 @@ from datasets.images import LabelledImages
 from datasets.labels import ClassSet
 from datasets.sampling.loaders import eval_loader
 from datasets.transforms import Pyramid
-from engine.evaluating.prediction import Predictor
+from engine.evaluating.measures import MeasuredMatrix, write_entropy
+from engine.evaluating.prediction import Predictor, likeliest
+from engine.options.evaluation_options import MeasureOptions
 from engine.options.run_options import ScoringOptions
 from utils.errors import UsageError
 from utils.metrics import ConfusionMatrix, Scores
@@ -18,7 +20,7 @@ from utils.pictures import errors, overlay, save_picture
 from utils.processes import rank, world_size
 
 FREQUENT = 0.01  # a class is frequent if it has this share of the labelled pixels
-
+NOTHING_MORE = MeasureOptions()
 
 Each = Callable[[str, Tensor, Tensor, Tensor], None]  # name, image 3,H,W, labels H,W, prediction H,W; all uint8
 
@@ -31,20 +33,28 @@ def score_reads(
     workers: int,
     reads: int = 1,
     each: Each | None = None,
+    measures: MeasureOptions = NOTHING_MORE,
+    entropy: Path | None = None,
 ) -> list[Scores]:
     """The scores of a domain, one for each of ``reads`` reads, which differ in the noise of the memory's read.
 
-    The processes share the images, and call ``each`` with their own, for the first read.
+    The processes share the images, and call ``each`` with their own, for the first read.  Pictures of its entropy go
+    into the folder ``entropy``.
     """
-    matrices = [ConfusionMatrix(len(images.spec.classes), predict.device) for _ in range(reads)]
+    matrices = [MeasuredMatrix(len(images.spec.classes), predict.device, measures) for _ in range(reads)]
     mine = range(rank(), len(images), world_size())
     where = {"workers": workers, "device": predict.device.type}
     loaded = load_images(images, scoring, indices=mine, pyramid=predict.inference.pyramid, **where)
     for index, (image, labels, name, *resized) in zip(mine, loaded, strict=True):
         truth = labels.to(predict.device, non_blocking=True)
         for read, matrix in enumerate(matrices):
-            prediction = predict(image, resized, index=index, read=read)
-            matrix.update(truth, prediction)
+            maps = predict.maps(image, resized, index=index, read=read)
+            prediction = likeliest(maps, dim=0)
+            probabilities = predict.probabilities(maps) if measures.calibration or entropy else None
+            del maps  # before the next ones are computed
+            matrix.update(truth, prediction, probabilities)
+            if read == 0 and entropy:
+                write_entropy(entropy / f"{name}.png", probabilities)
             if read == 0 and each:
                 each(name, image, labels, prediction)
     return [joint_scores(matrix, images) for matrix in matrices]

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from datasets.images import LabelledImages
-from engine.evaluating.prediction import Predictor
+from engine.evaluating.measures import MeasuredMatrix, measured
+from engine.evaluating.prediction import Predictor, likeliest
 from engine.evaluating.results import domain_result
 from engine.evaluating.scoring import joint_scores, load_images, scoring_crop
 from engine.options.evaluation_options import TARGET_NORM_SEEDS, EvaluationOptions
 from network.batch_norms import target_normalised
-from utils.metrics import ConfusionMatrix, Scores
+from utils.metrics import Scores
 from utils.processes import rank, world_size
 
 Size = tuple[int, int]
@@ -39,6 +40,7 @@ def target_norm_results(
         norms = {"batch_norm": "statistics of the batch", "batch_size": batch_size, "seeds": seeds}
         how = {**protocol, **norms, "batches": len(groupings[0])}  # as many for every seed
         results[str(batch_size)] = domain_result(scores, how, classes=images.spec.classes, repeats="seeds")
+        results[str(batch_size)] |= measured(scores, images.spec.classes, options.measures)
     return results
 
 
@@ -46,16 +48,17 @@ def score(
     predict: Predictor, images: LabelledImages, options: EvaluationOptions, batches: Sequence[Sequence[int]], seed: int
 ) -> Scores:
     """The scores of a domain whose images come in these batches; the processes share the batches."""
-    matrix = ConfusionMatrix(len(images.spec.classes), predict.device)
+    matrix = MeasuredMatrix(len(images.spec.classes), predict.device, options.measures)
     mine = batches[rank() :: world_size()]
     indices = list(chain.from_iterable(mine))
     where = {"workers": options.machine.workers, "device": predict.device.type}
     loaded = load_images(images, options.scoring, indices=indices, **where)
     for batch in mine:
         pictures, labels, _ = zip(*islice(loaded, len(batch)), strict=True)
-        predictions = predict.predict_batch(torch.stack(pictures), seeds=(seed, batch[0]))
-        for label, prediction in zip(labels, predictions, strict=True):
-            matrix.update(label.to(predict.device, non_blocking=True), prediction)
+        maps = predict.batch_logits(torch.stack(pictures), seeds=(seed, batch[0]))
+        for label, logits in zip(labels, maps, strict=True):
+            probabilities = logits.softmax(0) if options.measures.calibration else None
+            matrix.update(label.to(predict.device, non_blocking=True), likeliest(logits, dim=0), probabilities)
     return joint_scores(matrix, images)
 
 

@@ -18,14 +18,17 @@ from utils.options import ANY, COUNT, FACTOR, add_options, fill, number, option
 
 SCALE = number(float, 1e-12, 8)  # of an image; a larger one would fill any memory and is a typing error
 OVERLAP = number(float, 0, 0.99)  # windows that overlap wholly never reach the end of an image
+SHARE = {"nargs": "?", "const": 0.02, "type": number(float, 1e-6, 1), "metavar": "SHARE"}
 TARGET_NORM_SEEDS = 5
-SCORED = ("--inference_mode", "--gumbel_eval above 1", "--dump_images")  # only scores have them
+PICTURES = ("--dump_images", "--entropy")  # of predictions
+SCORED = ("--inference_mode", "--gumbel_eval above 1", *PICTURES)  # these two tuples: only scores have them
+MEASURED = ("--calibration", "--boundary_iou")
 EXCLUSIVE = {
-    "--images": ("--dataset", "--tsne", "--memory_report", "--gumbel_eval above 1"),
+    "--images": ("--dataset", "--tsne", "--memory_report", "--gumbel_eval above 1", *MEASURED),
     "--target_norm": ("--images", "--tsne", "--mem_actmap", "--memory_report", *SCORED),
-    "--tsne": SCORED,
-    "--mem_actmap": SCORED,
-    "--memory_report": ("--inference_mode", "--gumbel_eval above 0", "--dump_images"),
+    "--tsne": SCORED + MEASURED,
+    "--mem_actmap": SCORED + MEASURED,
+    "--memory_report": ("--inference_mode", "--gumbel_eval above 0", *PICTURES, *MEASURED),
     "--pca": ("--duplication above 1",),
     "--gumbel_off": ("--gumbel_eval above 0",),
 }
@@ -89,6 +92,17 @@ class InferenceOptions:
 
 
 @dataclass(frozen=True)
+class MeasureOptions:
+    """What is measured or drawn besides the scores."""
+
+    calibration: bool = option(False, "also the expected calibration error, over 15 bins of confidence")
+    boundary_iou: float | None = option(
+        None, "also the IoU within SHARE of the diagonal of a contour (default: 0.02 if the flag stands alone)", **SHARE
+    )
+    entropy: bool = option(False, "also write the entropy of each prediction as a picture, 0 (violet) to 1 (yellow)")
+
+
+@dataclass(frozen=True)
 class TargetNormOptions:
     """Target-specific normalisation."""
 
@@ -129,6 +143,7 @@ class EvaluationOptions:
     data: DataOptions
     inference: InferenceOptions
     scoring: ScoringOptions
+    measures: MeasureOptions
     target_norm: TargetNormOptions
     figures: FigureOptions
     machine: MachineOptions
@@ -184,6 +199,7 @@ def evaluation_parser() -> Parser:
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument("--gumbel_off", action="store_true", help="the same as --gumbel_eval 0")
     add_options(protocol, ScoringOptions)
+    add_options(parser.add_argument_group("confidence and borders"), MeasureOptions)
     add_options(parser.add_argument_group("target-specific normalisation"), TargetNormOptions)
     add_options(parser.add_argument_group("figures, instead of scores"), FigureOptions)
     add_options(parser.add_argument_group("machine"), MachineOptions)

@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets.options import home, lasting_path, user_path
 from engine.options.recipes import RECIPE_HELP, RECIPES
+from engine.tracker import TRACKERS
 from utils.options import ANY, COUNT, number, option
 from utils.processes import own_cores
 
@@ -90,6 +91,7 @@ class RunOptions:
     dump_samples: bool = option(
         False, "write the samples of the first four iterations as pictures", flag="dump_augmentation_images"
     )
+    tracker: str = option("none", "also send the rows of the log to this package", choices=("none", *TRACKERS))
     plan: bool = option(False, "print what would be done, and end")
     sources: tuple[str, ...] = ()  # names of the training data sets
     targets: tuple[str, ...] = ()  # names of the data sets that validation scores, besides the sources

@@ -7,6 +7,7 @@ from datasets.options import BOOSTED
 from datasets.shared_classes import shared_classes
 from engine.options.parser import refuse_idle, refuse_if
 from engine.options.training_options import TrainingOptions
+from engine.tracker import need_tracker
 from network.archs import check_norms
 from utils.files import no_file
 from utils.packages import need_kmeans
@@ -23,6 +24,7 @@ def check_training(options: TrainingOptions) -> None:
     check_sampling(options)
     check_network(options)
     check_classes(options)
+    need_tracker(options.run.tracker)
 
 
 def check_needs(options: TrainingOptions) -> None:

@@ -82,7 +82,8 @@ def train(options: TrainingOptions) -> Path:
     if rank() == 0 and run.dump_samples:
         batches = with_sheets(batches, folder, domains, start=progress.iteration)
     done = {"start": progress.iteration, "validated": progress.validated}
-    with hold(folder), closing(RunLog(folder, **done)) if rank() == 0 else nullcontext() as log_of_run:
+    tracked = {"tracker": run.tracker, "flags": options.flags}
+    with hold(folder), closing(RunLog(folder, **done, **tracked)) if rank() == 0 else nullcontext() as log_of_run:
         parts = device, precision, progress, selection, validation
         trainer = Trainer(options, method, facts, log_of_run, folder, *parts)
         if options.entry.memory and not run.checkpoint and (not run.snapshot or "memory" in run.fresh):
