@@ -70,12 +70,9 @@ class ImageFolder:
         known = {*images, *videos}
         self.skipped = [file for file in files if file not in known]
         if not self.paths and not (or_videos and videos):
-            kind, suffixes = (
-                ("image or video", IMAGE_SUFFIXES | VIDEO_SUFFIXES) if or_videos else ("image", IMAGE_SUFFIXES)
-            )
-            raise UsageError(
-                f"{path}: no {kind} here: name a file, or a folder with some ({', '.join(sorted(suffixes))})"
-            )
+            kind = "image or video" if or_videos else "image"
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES if or_videos else IMAGE_SUFFIXES))
+            raise UsageError(f"{path}: no {kind} here: name a file, or a folder with some ({suffixes})")
 
     def __len__(self) -> int:
         return len(self.paths)

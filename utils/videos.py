@@ -7,13 +7,12 @@ import errno
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 
 import numpy as np
 
@@ -30,16 +29,21 @@ COLOURS = "scale=out_color_matrix=bt709:out_range=tv,setparams=colorspace=bt709:
 SOUND = "-map 0:v -map 1:a:0? -c:a aac -af apad -shortest -max_error_rate 1"
 
 
+LEVEL = ("-hide_banner", "-loglevel")
+FAULT = re.compile(r"\[(?:error|fatal)\] (.*)|\[warning\] .*(partial file|corrupt[a-z ]*)")  # in what ffmpeg prints
+
+
 @dataclass(frozen=True)
 class Video:
     """A video file or a camera."""
 
     name: str  # in messages
     source: tuple[str, ...]  # how ffmpeg opens it
-    size: tuple[int, int]  # width and height, turned as the camera says
-    rate: Fraction  # frames per second
+    remedy: str  # if it cannot be read
+    live: bool = False  # a camera
+    size: tuple[int, int] = (0, 0)  # width and height, turned as the camera says
+    rate: Fraction = Fraction(25)  # frames per second
     length: int = 0  # about the number of frames; 0 if unknown
-    file: Path | None = None  # None for a camera
 
     def frames(self) -> Iterator[np.ndarray]:
         """Each frame (H,W,3 uint8, RGB).  A camera passes over those that come while the caller is busy.
@@ -47,8 +51,8 @@ class Video:
         Warns at the end if the source is broken; what ffmpeg can read is used.  UsageError if there is no frame.
         """
         (width, height), number = self.size, 0
-        command = self.reading("-v", "error", output=("-pix_fmt", "rgb24", "-f", "rawvideo"))
-        with TemporaryFile() as errors, subprocess.Popen(command, stdout=-1, stderr=errors, **APART) as process:
+        command = self.reading(*LEVEL, "level+warning", output=("-pix_fmt", "rgb24", "-f", "rawvideo"))
+        with TemporaryFile() as words, subprocess.Popen(command, stdout=-1, stderr=words, **APART) as process:
             try:
                 while len(pixels := process.stdout.read(3 * width * height)) == 3 * width * height:
                     yield np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
@@ -56,31 +60,32 @@ class Video:
                 process.wait()
             finally:
                 process.kill()  # if the caller needs no more frames
-            message = first_message(errors) or ("it ends early" if number < 0.95 * self.length - 2 else "")
+            words.seek(0)
+            fault = first_fault(words)
         if process.returncode < 0:  # for want of memory
             raise OSError(errno.EIO, "ffmpeg was killed", self.name)
         if number == 0:
-            raise UsageError(f"{self.name}: has no readable frame ({message}); {remedy_for(self.file)}")
-        if message:
-            place = self.first_fault() if self.file else number
+            raise UsageError(f"{self.name}: has no readable frame ({fault}); {self.remedy}")
+        whole = number if self.live or not fault else self.whole_frames()
+        if fault and (self.live or whole < number or number < self.length - 2):
             used = f"{number} frames could be read" + (f", of about {self.length}" if self.length else "")
-            log.warning(f"{self.name}: broken at frame {place} ({message}); {used}; {remedy_for(self.file)}")
+            log.warning(f"{self.name}: broken at frame {whole} ({fault}); {used}; {self.remedy}")
 
-    def first_fault(self) -> int:
-        """The number of the first broken frame, from 0: ffmpeg reads again and stops there."""
+    def whole_frames(self) -> int:
+        """The number of frames before the first broken one: ffmpeg reads again and stops there."""
         command = self.reading("-v", "quiet", "-xerror", "-threads", "1", output=("-f", "framecrc"))
         with subprocess.Popen(command, stdout=-1, **APART) as process:
             return sum(line.startswith(b"0,") for line in process.stdout)
 
     def reading(self, *flags: str, output: Sequence[str]) -> list[str]:
-        timing = (*CONSTANT, "-r", str(self.rate)) if self.file else ("-fps_mode", "passthrough")
+        timing = ("-fps_mode", "passthrough") if self.live else (*CONSTANT, "-r", str(self.rate))
         return [ffmpeg(), *flags, *self.source, "-map", "0:V:0", *timing, *output, "-"]
 
 
-def remedy_for(file: Path | None) -> str:
-    if file is None:
-        return "connect it, end other programs that use it, and allow this account to read it"
-    return "fetch the file again or take it away"
+def first_fault(words: Iterable[bytes]) -> str:
+    """The first fault that ffmpeg reports in its lines; '' if there is none."""
+    found = (FAULT.search(line.decode(errors="replace")) for line in words)
+    return next((match[1] or match[2] for match in found if match), "")
 
 
 def ffmpeg() -> str:
@@ -94,12 +99,14 @@ def ffmpeg() -> str:
 
 def open_video(file: Path) -> Video:
     """The video in a file; nothing is fetched from a network.  UsageError if it has no readable frame."""
-    return examine(str(file), ("-protocol_whitelist", "file,pipe", "-i", f"file:{file}"), file)
+    source = ("-protocol_whitelist", "file,pipe", "-i", f"file:{file}")
+    return examined(Video(str(file), source, "fetch the file again or take it away"))
 
 
 def open_camera(number: int) -> Video:
     """A camera of this machine; UsageError if it gives no picture."""
-    return examine(f"camera {number}", camera_source(number), None)
+    remedy = "connect it, end other programs that use it, and allow this account to read it"
+    return examined(Video(f"camera {number}", camera_source(number), remedy, live=True))
 
 
 def camera_source(number: int) -> tuple[str, ...]:
@@ -108,31 +115,24 @@ def camera_source(number: int) -> tuple[str, ...]:
     return "-f", "v4l2", "-i", f"/dev/video{number}"
 
 
-def examine(name: str, source: Sequence[str], file: Path | None) -> Video:
-    """Size, rate and length of a source, from ffmpeg's words on its first frame."""
-    flags = ["-hide_banner", "-loglevel", "level+info", *source, "-map", "0:V:0", "-frames:v", "1"]
-    command = [ffmpeg(), *flags, *CONSTANT, "-f", "framecrc", "-"]
-    done = subprocess.run(command, capture_output=True, **APART)
+def examined(video: Video) -> Video:
+    """The video with its size, rate and length, which ffmpeg prints with its first frame."""
+    flags = (*LEVEL, "level+info", *video.source, "-map", "0:V:0", "-frames:v", "1", *CONSTANT, "-f", "framecrc", "-")
+    done = subprocess.run([ffmpeg(), *flags], capture_output=True, **APART)
     head, words = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    size, rate = re.search(r"#dimensions 0: (\d+)x(\d+)", head), re.search(r"#tb 0: (\d+)/(\d+)", head)
-    if not (size and rate and re.search(r"^0,", head, re.M)):
-        fault = re.search(r"\[(?:error|fatal)\] (.*)", words)
-        raise UsageError(f"{name}: has no readable frame ({fault[1] if fault else 'empty'}); {remedy_for(file)}")
-    rate = Fraction(int(rate[2]), int(rate[1]))
-    mean = re.search(r"Video: .*?([\d.]+) fps", words)
-    if file and mean and abs(float(mean[1]) / rate - 1) > 0.005:
-        if rate > 2 * float(mean[1]):  # the finest step between two frames, which may be a microsecond
+    frame = re.search(r"#tb 0: (\d+)/(\d+)(?s:.*)#dimensions 0: (\d+)x(\d+)(?s:.*)^0,", head, re.M)
+    if not frame:
+        fault = first_fault(done.stderr.splitlines()) or "empty"
+        raise UsageError(f"{video.name}: has no readable frame ({fault}); {video.remedy}")
+    per_frame, second, width, height = map(int, frame.groups())
+    rate, mean = Fraction(second, per_frame), re.search(r"Video: .*?([\d.]+) fps", words)
+    if mean and not video.live and abs(float(mean[1]) / rate - 1) > 0.005:
+        if rate > 1.9 * float(mean[1]):  # it counts half frames, or the finest step between two frames
             rate = Fraction(mean[1])
-        log.info(f"note: {name}: its frame rate varies; the result has {float(rate):.4g} frames per second throughout")
-    hours = re.search(r"Duration: (\d+):(\d+):([\d.]+)", words)
-    seconds = 3600 * int(hours[1]) + 60 * int(hours[2]) + float(hours[3]) if hours else 0
-    return Video(name, tuple(source), (int(size[1]), int(size[2])), rate, round(seconds * rate), file)
-
-
-def first_message(errors: IO[bytes]) -> str:
-    """The first line that ffmpeg wrote into a file, without the part of ffmpeg that wrote it; '' if there is none."""
-    errors.seek(0)
-    return re.sub(r"^(\[[^]]*\] )+", "", errors.readline().decode(errors="replace").strip())
+        log.info(f"note: {video.name}: its frame rate varies; the result has {float(rate):.4g} frames per second")
+    time = re.search(r"Duration: (\d+):(\d+):([\d.]+)", words)
+    seconds = 3600 * int(time[1]) + 60 * int(time[2]) + float(time[3]) if time else 0
+    return replace(video, size=(width, height), rate=rate, length=round(seconds * rate))
 
 
 @contextmanager
@@ -142,26 +142,15 @@ def video_file(path: Path, video: Video, *, size: tuple[int, int]) -> Iterator[C
     The file has the rate and the sound of ``video``, and frames of ``size`` (width, height).  A frame of a camera is
     shown until the next one comes.  OSError if the file cannot be written.
     """
-    raw = f"-f rawvideo -pix_fmt rgb24 -video_size {size[0]}x{size[1]} -framerate {video.rate}".split()
-    source = [*raw, "-i", "-"] if video.file else ["-use_wallclock_as_timestamps", "1", *raw, "-i", "-"]
-    sound = [*video.source, *SOUND.split()] if video.file else [*CONSTANT, "-r", str(video.rate)]
-    odd = size[0] % 2 or size[1] % 2  # H.264 with halved colours has even sizes only
-    codec = [
-        "-vf",
-        COLOURS,
-        "-c:v",
-        "libx264",
-        "-preset",
-        "veryfast",
-        "-crf",
-        "18",
-        "-pix_fmt",
-        "yuv444p" if odd else "yuv420p",
-    ]
+    raw = f"-f rawvideo -pix_fmt rgb24 -video_size {size[0]}x{size[1]} -framerate {video.rate} -i -".split()
+    source = ["-use_wallclock_as_timestamps", "1", *raw] if video.live else raw
+    more = [*CONSTANT, "-r", str(video.rate)] if video.live else [*video.source, *SOUND.split()]
+    colours = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"  # H.264 halves the colours of even sizes only
+    codec = f"-vf {COLOURS} -c:v libx264 -preset veryfast -crf 18 -pix_fmt {colours} -f mp4".split()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial, TemporaryFile() as errors:
-        command = [ffmpeg(), "-v", "error", *source, *sound, *codec, "-f", "mp4", str(partial)]
-        process = subprocess.Popen(command, stderr=errors, **{**APART, "stdin": subprocess.PIPE})
+    with whole_file(path) as partial, TemporaryFile() as words:
+        command = [ffmpeg(), *LEVEL, "level+error", *source, *more, *codec, str(partial)]
+        process = subprocess.Popen(command, stderr=words, **{**APART, "stdin": subprocess.PIPE})
 
         def append(frame: np.ndarray) -> None:
             try:
@@ -172,9 +161,8 @@ def video_file(path: Path, video: Video, *, size: tuple[int, int]) -> Iterator[C
         def finish() -> None:
             process.communicate()
             if process.returncode:
-                raise OSError(
-                    errno.EIO, f"cannot be written ({first_message(errors) or 'ffmpeg was killed'})", str(path)
-                )
+                words.seek(0)
+                raise OSError(errno.EIO, f"cannot be written ({first_fault(words) or 'ffmpeg was killed'})", str(path))
 
         try:
             yield append

@@ -1,4 +1,4 @@
-"""Labelling images and videos without labels: one by one, resumable at any time."""
+"""Labelling images, videos and cameras without labels: file by file, resumable at any time."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from datasets.sampling.loaders import picture_loader
 from datasets.transforms import Pyramid
 from engine.evaluating.prediction import Predictor
 from engine.evaluating.video_labels import label_video, label_videos
-from engine.options.evaluation_options import VIDEO_VIEWS, EvaluationOptions, SubjectOptions
+from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first
 from utils.errors import CommonError, UsageError
 from utils.files import PARTIAL, hold, write_json
@@ -27,7 +27,7 @@ from utils.processes import rank, world_size
 from utils.videos import ffmpeg, open_camera
 
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")  # the last one only for the classes of Cityscapes
-RESULTS = dict.fromkeys((*KINDS, *VIDEO_VIEWS))
+RESULTS = (*KINDS, "side_by_side")  # the last one for videos
 
 
 def label_folder(

@@ -60,15 +60,13 @@ def label_video(
     with Interruption() as interruption:
         count = label_frames(predict, video, classes, parts=parts, limit=limit, interruption=interruption)
         stopped = any_rank(interruption.number > 0)
-    whole = video.file is None or not (stopped or count == limit)
+    whole = video.live or not (stopped or count == limit)
     if whole and rank() == 0:
         for view, part in parts.items():
             os.replace(part, targets[view])
     if stopped and not whole:
-        message = f"{video.name}: {count} frames are labelled: {', '.join(map(str, parts.values()))}; the same command "
-        raise Interrupted(
-            message + "labels this video again, others only where they are not finished", interruption.number
-        )
+        files = ", ".join(map(str, parts.values()))
+        raise Interrupted(f"{count} frames are labelled: {files}; the same command starts anew", interruption.number)
 
 
 def label_frames(
@@ -82,17 +80,15 @@ def label_frames(
 ) -> int:
     """Write the labelled frames into ``parts``, by view, until the end, the limit or a signal; return their number."""
     frames = islice(video.frames(), limit or None)
-    width, height = video.size
     total = min(video.length, limit or video.length) or None
     began, count = perf_counter(), 0
     with ExitStack() as stack:
         appends = {}
         for view, path in parts.items() if rank() == 0 else ():
-            size = (2 * width if view == "side_by_side" else width, height)
+            size = (video.size[0] * (1 + (view == "side_by_side")), video.size[1])
             appends[view] = stack.enter_context(video_file(path, video, size=size))
-        progress = stack.enter_context(
-            tqdm(total=total, desc=video.name, unit="frame", leave=False, disable=rank() > 0)
-        )
+        name = Path(video.name).name
+        progress = stack.enter_context(tqdm(total=total, desc=name, unit="frame", leave=False, disable=rank() > 0))
         while group := list(islice(frames, world_size())):
             own = min(rank(), len(group) - 1)  # at the end, processes without a frame repeat the last one
             image = Image.fromarray(group[own])
