@@ -25,6 +25,7 @@ from support.ranks import run_ranks
 from support.snapshots import write_snapshot
 from support.tiny_network import TinyNet
 from utils import videos
+from utils.errors import Interrupted
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="videos need it")
@@ -289,13 +290,31 @@ def children() -> list[int]:
     return [int(number) for number in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
-def label_with_tiny_network(source: Path, target: Path) -> None:
-    label_video(tiny_predictor(), videos.open_video(source), STANDARD, targets={"colours": target})
+def label_with_tiny_network(source: Path, target: Path, stop_at: int = -1) -> str:
+    """What the interruption says, if the last process gets a signal at a frame."""
+    predict = tiny_predictor()
+
+    def call(*arguments: object, index: int) -> torch.Tensor:
+        if index == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return predict(*arguments, index=index)
+
+    call.inference = predict.inference
+    try:
+        label_video(call, videos.open_video(source), STANDARD, targets={"colours": target})
+    except Interrupted as end:
+        return str(end)
+    return ""
+
+
+def label_and_stop(source: Path, target: Path, cut: Path) -> list[str]:
+    return [label_with_tiny_network(source, target), label_with_tiny_network(source, cut, 3)[:21]]
 
 
 def test_processes_share_the_frames(tmp_path: Path) -> None:
-    source, one, two = (tmp_path / name for name in ("film.mp4", "one.mp4", "two.mp4"))
+    source, one, two, cut = (tmp_path / name for name in ("film.mp4", "one.mp4", "two.mp4", "cut.mp4"))
     film(source, frames=7, size=ODD)
     label_with_tiny_network(source, one)
-    run_ranks(label_with_tiny_network, 2, tmp_path, source, two)
+    assert run_ranks(label_and_stop, 2, tmp_path, source, two, cut) == [["", "4 frames are labelled"]] * 2
     np.testing.assert_array_equal(frames_of(one)[0], frames_of(two)[0])
+    assert len(frames_of(tmp_path / "cut.part.mp4")[0]) == 4 and not cut.exists()

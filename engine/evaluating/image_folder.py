@@ -98,7 +98,7 @@ def read_images(
 ) -> Iterator[Sequence]:
     """Index, image and further sizes of each image at ``indices``; broken ones are reported and left out."""
     loader = picture_loader(images, indices=indices, pyramid=pyramid, workers=workers, device=device)
-    progress = tqdm(loader, images.root.name, leave=False, unit="image", disable=rank() > 0)
+    progress = tqdm(loader, images.root.name, leave=False, unit="image", disable=rank() > 0 or not indices)
     for index, loaded in zip(indices, progress, strict=True):
         if isinstance(loaded, str):
             log.error(f"skipped: {loaded}")
