@@ -15,6 +15,8 @@ from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"})
+SUFFIXES = IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 class LabelledImages:
@@ -47,23 +49,30 @@ class LabelledImages:
 
 
 class ImageFolder:
-    """The visible images below a folder, sorted, or one image file; ``skipped`` lists the other visible files.
+    """The visible images below a folder, sorted, or one image file; ``skipped`` lists other visible files.
 
-    Links are followed.  The folders ``apart_from`` are passed over; ``limit`` > 0 keeps the first images.
+    Links are followed.  The folders ``apart_from`` are passed over; ``limit`` > 0 keeps the first images.  ``videos``
+    maps each video to its name, as ``stem`` gives it for images.  UsageError without images; with ``or_videos``,
+    only if there are no videos either.
     """
 
-    def __init__(self, path: Path | str, *, apart_from: Sequence[Path] = (), limit: int = 0) -> None:
+    def __init__(
+        self, path: Path | str, *, apart_from: Sequence[Path] = (), limit: int = 0, or_videos: bool = False
+    ) -> None:
         path = Path(path).expanduser()
         self.root = path if path.is_dir() else path.parent
         apart = {folder.resolve() for folder in apart_from}
         files = sorted(visible_files(path)) if path.is_dir() else [path] * path.is_file()
         files = [file for file in files if apart.isdisjoint(Path(os.path.realpath(file)).parents)]
-        images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-        self.paths = images[: limit or None]
-        self.skipped = [file for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
-        self._names = Counter(name for image in images for name in (image, image.with_suffix("")))
-        if not self.paths:
-            raise UsageError(f"{path}: no image here: name a folder with images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        images, videos = ([file for file in files if file.suffix.lower() in kind] for kind in SUFFIXES)
+        self.paths, self._names = images[: limit or None], short_names(images, self.root)
+        self.videos = dict(zip(videos, short_names(videos, self.root), strict=True))
+        known = {*images, *videos}
+        self.skipped = [file for file in files if file not in known]
+        if not self.paths and not (or_videos and videos):
+            kind = "image or video" if or_videos else "image"
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES if or_videos else IMAGE_SUFFIXES))
+            raise UsageError(f"{path}: no {kind} here: name a file, or a folder with some ({suffixes})")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -74,6 +83,11 @@ class ImageFolder:
 
     def stem(self, index: int) -> str:
         """The name without its suffix, if no other image shares that: a.jpg is a, but beside a.png it is a.jpg."""
-        path = self.paths[index]
-        stem = path.with_suffix("")
-        return (stem if self._names[stem] == 1 else path).relative_to(self.root).as_posix()
+        return self._names[index]
+
+
+def short_names(files: Sequence[Path], root: Path) -> list[str]:
+    """The name of each file below ``root``, without its suffix if no other of the files shares that."""
+    names = Counter(name for file in files for name in (file, file.with_suffix("")))
+    short = [file.with_suffix("") if names[file.with_suffix("")] == 1 else file for file in files]
+    return [name.relative_to(root).as_posix() for name in short]

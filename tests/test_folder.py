@@ -58,8 +58,8 @@ def label(home: Path, pictures: Path, *more: str, snapshot: str = "memory.pth") 
 def test_images_of_a_folder(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     label(home, pictures, "--out", str(tmp_path / "out"))
     output = capsys.readouterr()
-    assert "3 files are no images and are skipped: Thumbs.db, film.mp4, notes.txt" in output.out
-    assert "broken.jpg: unreadable image" in output.err
+    assert "2 files are no images or videos and are skipped: Thumbs.db, notes.txt" in output.out
+    assert "broken.jpg: unreadable image" in output.err and "film.mp4: has no readable frame" in output.err
     assert "5 images labelled; 0 were finished before; 1 could not be read" in output.out
     folder = tmp_path / "out" / "my pictures"
     for name, size in IMAGES.items():

@@ -134,7 +134,7 @@ COMMAND_LINES = {
     "eval.py --dataset gtav --out /proc/results": "/proc/results: No such file or directory; mend that",
     "eval.py --dataset video_folder gtav": "no data set is called video_folder",
     "eval.py --images x --dataset gtav": "--images and --dataset exclude each other",
-    "eval.py --images absent": "no image here",
+    "eval.py --images absent": "no image or video here",
     "eval.py --gumbel_off --gumbel_eval 2": "--gumbel_off and --gumbel_eval above 0 exclude each other",
     "eval.py --scales 0.5,1.0": "--scales changes nothing without --inference_mode",
     "eval.py --scales 1e9 --inference_mode pooling": "argument --scales: 1e9: give a number from",

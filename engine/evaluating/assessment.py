@@ -17,7 +17,7 @@ from datasets.registry import titles
 from datasets.shared_classes import describe_classes, shared_classes
 from engine.build import network_from
 from engine.data_report import check_images, report
-from engine.evaluating.image_folder import label_folder
+from engine.evaluating.image_folder import label_camera, label_folder
 from engine.evaluating.measures import measured
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import (
@@ -61,7 +61,8 @@ def evaluate(options: EvaluationOptions) -> None:
         draw_figures(predict, options, classes, out=subject.out or beside, header=header)
     elif subject.images is not None:
         record = {**header, "weights": weights_hash(content["weights"]), "protocol": predict.describe()}
-        label_folder(predict, options, classes, out=subject.out or beside / tag, record=record)
+        label = label_folder if subject.camera is None else label_camera
+        label(predict, options, classes, out=subject.out or beside / tag, record=record)
     else:
         score_domains(predict, options, out=subject.out or beside / tag, header=header)
 

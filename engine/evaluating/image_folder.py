@@ -1,6 +1,7 @@
-"""Labelling images without labels: pictures and files of class ids, one by one, resumable at any time."""
+"""Labelling images, videos and cameras without labels: file by file, resumable at any time."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,35 @@ from datasets.sampling.loaders import picture_loader
 from datasets.transforms import Pyramid
 from engine.evaluating.measures import write_entropy
 from engine.evaluating.prediction import Predictor, likeliest
+from engine.evaluating.video_labels import label_video, label_videos
 from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first
-from utils.errors import UsageError
-from utils.files import hold, write_json
+from utils.errors import CommonError, UsageError
+from utils.files import PARTIAL, hold, write_json
 from utils.forms import ANYTHING, read_json
 from utils.log import log
 from utils.pictures import overlay, save_picture
 from utils.processes import rank, world_size
+from utils.videos import ffmpeg, open_camera
 
 ENTROPY = "entropy"  # pictures of this kind are made on request
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")  # the last one only for the classes of Cityscapes
+RESULTS = (*KINDS, ENTROPY, "side_by_side")  # the last one for videos
 
 
 def label_folder(
     predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, record: dict[str, Any]
 ) -> None:
-    """Label the images of ``--images``, a folder or one image, into a folder below ``out``.
+    """Label the images and videos of ``--images``, a folder or one file, into a folder below ``out``.
 
     ``record`` says how the labels are made.  UsageError if the folder has labels that were made in another way.
     """
-    images, folder = image_folder(options.subject, out, (*KINDS, ENTROPY))
+    images, folder = image_folder(options.subject, out, RESULTS, or_videos=True)
+    if images.videos:
+        ffmpeg()  # raises, before anything is done, where it is missing
     if images.skipped:
         names = some([file.name for file in images.skipped], 3)
-        log.info(f"{len(images.skipped)} files are no images and are skipped: {names}")
+        log.info(f"{len(images.skipped)} files are no images or videos and are skipped: {names}")
     with hold(folder):
         if rank() == 0:
             prepare_folder(folder, {"images": str(images.root.resolve()), **record})
@@ -60,18 +66,39 @@ def label_folder(
             write_pictures(todo[index], image, prediction=prediction, classes=classes)
             done += 1
         done, before, broken = all_sum(torch.tensor([done, len(mine) - len(todo), len(todo) - done])).tolist()
-        log.info(f"{done} images labelled; {before} were finished before; {broken} could not be read")
+        if len(images):
+            log.info(f"{done} images labelled; {before} were finished before; {broken} could not be read")
+        broken += label_videos(predict, options.subject, classes, videos=images.videos, folder=folder)
         log.info(f"written to {folder}")
-    if broken == len(images):
-        raise UsageError(f"--images {options.subject.images}: not one image could be read; fetch them again")
+    if broken == len(images) + len(images.videos):
+        raise UsageError(f"--images {options.subject.images}: not one of the files could be read; fetch them again")
 
 
-def image_folder(subject: SubjectOptions, out: Path, kinds: Sequence[str]) -> tuple[ImageFolder, Path]:
+def label_camera(
+    predict: Predictor, options: EvaluationOptions, classes: ClassSet, *, out: Path, record: dict[str, Any]
+) -> None:
+    """Label a camera until Ctrl-C or ``--limit`` into new videos below ``out``; see ``label_folder``."""
+    number = options.subject.camera
+    if world_size() > 1:
+        raise CommonError(f"--images {number}: one process can read a camera; start the program without torchrun")
+    camera = open_camera(number)
+    with hold(out / f"camera{number}") as folder:
+        prepare_folder(folder, {"images": f"camera {number}", **record})
+        log.info(f"camera {number}: {camera.size[0]} x {camera.size[1]}; Ctrl-C ends the video")
+        targets = {kind: folder / kind / f"{datetime.now():%Y%m%d_%H%M%S}.mp4" for kind in options.subject.video_as}
+        label_video(predict, camera, classes, targets=targets, limit=options.subject.limit)
+        log.info(f"written to {folder}")
+
+
+def image_folder(
+    subject: SubjectOptions, out: Path, kinds: Sequence[str], *, or_videos: bool = False
+) -> tuple[ImageFolder, Path]:
     """The images of ``--images`` and the folder of their results, whose own pictures, in ``kinds``, are left out."""
     path = subject.images
     root = path if path.is_dir() else path.parent
     folder = out / (root.resolve().name or "images")
-    return ImageFolder(path, apart_from=[folder / kind for kind in kinds], limit=subject.limit), folder
+    apart = [folder / kind for kind in kinds]
+    return ImageFolder(path, apart_from=apart, limit=subject.limit, or_videos=or_videos), folder
 
 
 def read_images(
@@ -79,7 +106,7 @@ def read_images(
 ) -> Iterator[Sequence]:
     """Index, image and further sizes of each image at ``indices``; broken ones are reported and left out."""
     loader = picture_loader(images, indices=indices, pyramid=pyramid, workers=workers, device=device)
-    progress = tqdm(loader, images.root.name, leave=False, unit="image", disable=rank() > 0)
+    progress = tqdm(loader, images.root.name, leave=False, unit="image", disable=rank() > 0 or not indices)
     for index, loaded in zip(indices, progress, strict=True):
         if isinstance(loaded, str):
             log.error(f"skipped: {loaded}")
@@ -101,9 +128,12 @@ def prepare_folder(folder: Path, record: dict[str, Any]) -> None:
     path = folder / "snapshot.json"
     before = read_json(path, ANYTHING, remedy=f"delete {folder}, or name another --out") if path.exists() else {}
     same = all(before.get(key) == record[key] for key in ("images", "weights", "protocol"))
-    if not same and any((folder / kind).exists() for kind in KINDS):
+    if not same and any((folder / kind).exists() for kind in RESULTS):
         raise UsageError(
             f"{folder}: holds labels of other images, of other weights or made in another way; delete it, or name "
             "another --out"
         )
+    for kind in RESULTS:
+        for partial in (folder / kind).rglob(f".*{PARTIAL}"):
+            partial.unlink()  # of a killed process
     write_json(path, record)

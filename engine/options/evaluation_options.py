@@ -23,6 +23,7 @@ TARGET_NORM_SEEDS = 5
 PICTURES = ("--dump_images", "--entropy")  # of predictions
 SCORED = ("--inference_mode", "--gumbel_eval above 1", *PICTURES)  # these two tuples: only scores have them
 MEASURED = ("--calibration", "--boundary_iou")
+VIDEO_VIEWS = ("colours", "overlay", "side_by_side")
 EXCLUSIVE = {
     "--images": ("--dataset", "--tsne", "--memory_report", "--gumbel_eval above 1", *MEASURED),
     "--target_norm": ("--images", "--tsne", "--mem_actmap", "--memory_report", *SCORED),
@@ -58,16 +59,25 @@ class SubjectOptions:
     datasets: tuple[str, ...] | None = option(
         None, f"of {', '.join(SPECS)} or custom:PATH (default: cityscapes, or the sources)", flag="dataset", nargs="+"
     )
-    images: Path | None = option(None, "label the images of this folder instead", alias="videopath", type=user_path)
+    images: Path | None = option(
+        None, "label a folder of images and videos, one file, or a camera: 0", alias="videopath", type=user_path
+    )
+    video_as: tuple[str, ...] = option(("overlay",), "what labelled videos show", nargs="+", choices=VIDEO_VIEWS)
     split: str = option(
         "val", "part of each domain; train_extra: coarse labels", choices=("train", "val", "test", "train_extra")
     )
-    limit: int = option(0, "at most N images per domain, evenly spaced; 0: all", type=ANY)
+    limit: int = option(0, "at most N images per domain, evenly spaced, or frames per video; 0: all", type=ANY)
     check: bool = option(True, "score without checking a sample of the files first", flag="no_check")
     dump_images: bool = option(False, "also write colours, overlay and errors per image")
     label: str | None = option(None, "a label for the results", flag="exp")
     out: Path | None = option(None, "where to write (default: beside the checkpoint)", alias="outdir", type=user_path)
     recipe: str = option("repaired", RECIPE_HELP, choices=tuple(RECIPES))
+
+    @property
+    def camera(self) -> int | None:
+        """The number of the camera that ``--images`` names; a file or folder with such a name comes first."""
+        name = str(self.images)
+        return int(name) if name.isdecimal() and not self.images.exists() else None
 
 
 @dataclass(frozen=True)
@@ -187,8 +197,8 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
 def evaluation_parser() -> Parser:
     parser = Parser(
         prog="eval.py",
-        description="Score a checkpoint on labelled domains, on screen, as CSV and as JSON. Or label the images of a "
-        "folder: --images DIR. Or draw the features and the memory: --tsne, --mem_actmap, --memory_report.",
+        description="Score a checkpoint on labelled domains, on screen, as CSV and as JSON. Or label images, "
+        "videos or a camera: --images. Or draw the features and the memory: --tsne, --mem_actmap, --memory_report.",
     )
     subject = parser.add_argument_group("subject")
     add_options(subject, SnapshotOptions)
