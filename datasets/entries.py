@@ -31,7 +31,6 @@ _BDD_ATTRIBUTES = (
     "labels/100k/*/{stem}.json",
     "100k/*/{stem}.json",
 )
-_URBANSYN = tuple(LabelRule(folders, (".png", ".png")) for folders in (("rgb/rgb_", "ss/ss_"), ("rgb/", "ss/")))
 _ONE_COLOUR = (12160, 12166, 12167, *range(12191, 12194), 12195, *range(12202, 12209), 19993)  # images of GTAV
 
 
@@ -64,6 +63,14 @@ def _mapillary(name: str, labels_in: str, refused: str = "") -> Layout:
     splits = {"train": ("training",), "val": ("validation",)}
     folders = ("images/", labels_in)
     return _layout(name, "{split}/images/*.jpg", folders, ".jpg", ".png", splits=splits, refused=refused)
+
+
+def _urbansyn(name: str, inner: str) -> Layout:
+    """The labels are called ss_0001.png, or like the images rgb_0001.png; ``inner`` is a folder within the folder."""
+    images, masks = (f"{folder}/{inner.format(folder)}" for folder in ("rgb", "ss"))
+    names = ((f"{images}rgb_", f"{masks}ss_"), (images, masks))
+    rules = tuple(LabelRule(folders, (".png", ".png")) for folders in names)
+    return Layout(name, f"{images}rgb_*.png", rules, dict.fromkeys(_TRAIN_VAL, ("",)))
 
 
 def _zurich(name: str, layout: Layout, *folders: str, **more: Any) -> DatasetSpec:
@@ -217,7 +224,7 @@ ENTRIES = (
     DatasetSpec(
         name="urbansyn",
         folders=("urbansyn",),
-        layouts=(Layout(_FLAT, "rgb/*.png", _URBANSYN, dict.fromkeys(_TRAIN_VAL, ("",))),),
+        layouts=(_urbansyn(_FLAT, ""), _urbansyn(f"{_FLAT}, folders doubled", "{0}/")),
         counts={"train": 7039, "val": 500},
         table=labels.URBANSYN,
         ids=range(20),
