@@ -25,12 +25,9 @@ _IDD_PART_1, _IDD_PART_2 = {"train": 6993, "val": 981}, {"train": 7034, "val": 1
 _ANON, _GT = ("rgb_anon/", "gt/"), ("_gt_labelTrainIds.png", "_gt_labelIds.png")
 _MUSES, _MUSES_IMAGES = ("frame_camera/", "gt_semantic/"), "frame_camera/{split}/*/*/*_frame_camera.png"
 _ACDC_COUNTS = {name: {"train": 400, "val": 100} for name in ("fog", "rain", "snow")}
-_BDD_ATTRIBUTES = (
-    "labels/bdd100k_labels_images_*.json",
-    "labels/det_20/det_*.json",
-    "labels/100k/*/{stem}.json",
-    "100k/*/{stem}.json",
-)
+_BDD_ATTRIBUTES = ("labels/*_images_*.json", "labels/det_20/*.json", "labels/100k/*/{stem}.json", "100k/*/{stem}.json")
+_BDD_CONDITIONS = ("daytime", "night", "clear", "overcast", "rainy", "foggy", "snowy")
+_URBANSYN = tuple(LabelRule(("rgb/rgb_", labels), (".png", ".png")) for labels in ("ss/ss_", "ss/rgb_"))
 _ONE_COLOUR = (12160, 12166, 12167, *range(12191, 12194), 12195, *range(12202, 12209), 19993)  # images of GTAV
 
 
@@ -65,23 +62,10 @@ def _mapillary(name: str, labels_in: str, refused: str = "") -> Layout:
     return _layout(name, "{split}/images/*.jpg", folders, ".jpg", ".png", splits=splits, refused=refused)
 
 
-def _urbansyn(name: str, inner: str) -> Layout:
-    """The labels are called ss_0001.png, or like the images rgb_0001.png; ``inner`` is a folder within the folder."""
-    images, masks = (f"{folder}/{inner.format(folder)}" for folder in ("rgb", "ss"))
-    names = ((f"{images}rgb_", f"{masks}ss_"), (images, masks))
-    rules = tuple(LabelRule(folders, (".png", ".png")) for folders in names)
-    return Layout(name, f"{images}rgb_*.png", rules, dict.fromkeys(_TRAIN_VAL, ("",)))
-
-
 def _zurich(name: str, layout: Layout, *folders: str, **more: Any) -> DatasetSpec:
     """A data set of ETH Zurich."""
     facts = {"table": labels.CITYSCAPES, "ids": range(34), "size": (1920, 1080)}
     return DatasetSpec(name=name, folders=(name, *folders), layouts=(layout,), **facts, **more)
-
-
-def _words(names: str, **others: str) -> dict[str, str]:
-    """The names of conditions that are called like their folders or attributes, and ``others``."""
-    return {name: name for name in names.split()} | others
 
 
 ENTRIES = (
@@ -145,7 +129,7 @@ ENTRIES = (
         table=labels.IDENTITY,
         ids=range(len(labels.CLASSES)),
         size=(1280, 720),
-        conditions=_words("daytime night clear overcast rainy foggy snowy", dusk="dawn/dusk", cloudy="partly cloudy"),
+        conditions={word: word for word in _BDD_CONDITIONS} | {"dusk": "dawn/dusk", "cloudy": "partly cloudy"},
         attributes=_BDD_ATTRIBUTES,
     ),
     DatasetSpec(
@@ -205,7 +189,7 @@ ENTRIES = (
         "acdc",
         _layout(_OFFICIAL, "rgb_anon/*/{split}/*/*_rgb_anon.png", _ANON, "_rgb_anon.png", *_GT),
         counts={"train": 1600, "val": 406},
-        conditions=_words("fog night rain snow"),
+        conditions={word: word for word in ("fog", "night", "rain", "snow")},
         condition_counts=_ACDC_COUNTS | {"night": {"train": 400, "val": 106}},
     ),
     _zurich(
@@ -219,12 +203,12 @@ ENTRIES = (
         "muses",
         _layout(_OFFICIAL, _MUSES_IMAGES, _MUSES, "_frame_camera.png", *_GT, splits=_CAMVID_SPLITS),
         counts={"train": 1500, "val": 250, "test": 750},
-        conditions=_words("clear fog rain snow day night"),
+        conditions={word: word for word in ("clear", "fog", "rain", "snow", "day", "night")},
     ),
     DatasetSpec(
         name="urbansyn",
         folders=("urbansyn",),
-        layouts=(_urbansyn(_FLAT, ""), _urbansyn(f"{_FLAT}, folders doubled", "{0}/")),
+        layouts=(Layout(_FLAT, "rgb/rgb_*.png", _URBANSYN, dict.fromkeys(_TRAIN_VAL, ("",))),),
         counts={"train": 7039, "val": 500},
         table=labels.URBANSYN,
         ids=range(20),

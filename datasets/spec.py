@@ -160,8 +160,10 @@ class DatasetSpec(LabelFormat):
         known = attributes_of(home, self.attributes, {image.stem for image in images})
         if not known:
             places = " or ".join(self.attributes)
-            remedy = f"fetch it (docs/datasets.md), or use all of {self.part_of}"
-            raise UsageError(f"{home}: {self.name} needs the attributes of its images, but has no {places}: {remedy}")
+            remedy = f"fetch one (docs/datasets.md), or use all of {self.part_of}"
+            raise UsageError(
+                f"{home}: {self.name} needs the attributes of its images, but none are in {places}: {remedy}"
+            )
         return {image: known.get(image.stem, set()) for image in images}
 
     def remedy_without(self, bare: Sample) -> str:

@@ -76,8 +76,6 @@ TREES = {
         "muses", "frame_camera/val/snow/night/R_1_frame_camera.png", "gt_semantic/val/snow/night/R_1_gt_labelIds.png",
         "val", "official", "snow_night_R_1_frame_camera"),
     "urbansyn": ("UrbanSyn", "rgb/rgb_0001.png", "ss/ss_0001.png", "train", "flat", "0001"),
-    "urbansyn, unzipped in folders": (
-        "urbansyn", "rgb/rgb/rgb_0001.png", "ss/ss/ss_0001.png", "train", "flat", "0001"),
     "urbansyn, renamed": ("urbansyn", "rgb/rgb_0001.png", "ss/rgb_0001.png", "train", "flat", "0001"),
 }  # fmt: skip
 

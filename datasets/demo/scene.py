@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from datasets.demo.camera import CIRCLE, Camera, Plane, photograph, shade, tone
 from datasets.demo.objects import BODIES, PAINTERS
-from datasets.demo.styles import HOURS, Style
+from datasets.demo.styles import Style
 
 _STATIONS = (1 + 139 * np.linspace(0, 1, 16) ** 3).tolist()  # metres ahead, closer together near the camera
 _BORDERS = ("building", "wall", "fence", "vegetation")
@@ -19,7 +19,9 @@ Objects = Iterator[Object]
 
 def draw_scene(style: Style, rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Draw one scene of a size (H,W): image H,W,3 uint8 and train ids H,W uint8 (255 = ignore)."""
-    lanes, half, camera = _begin(style, rng, size)
+    lanes = int(rng.integers(1, 3))  # each way
+    half = lanes * rng.uniform(3.2, 3.8)  # metres from the middle of the road to the kerb
+    camera = Camera(style, rng, size, half / 2)
     sky = Image.linear_gradient("L").resize((camera.width, int(camera.project((0, 0, _STATIONS[-2]))[1])))
     camera.picture.paste(ImageOps.colorize(sky, camera.zenith, camera.haze))
     border = _paint_ground(camera, lanes, half)
@@ -32,19 +34,6 @@ def draw_scene(style: Style, rng: np.random.Generator, size: tuple[int, int]) ->
         bonnet = CIRCLE * size + (0.5 * camera.width, camera.height)
         camera.polygon(bonnet, tone(rng, (0, 1), (0, 0.3), (0.08, 0.6)), "void")
     return photograph(camera)
-
-
-def hour_of_scene(style: Style, rng: np.random.Generator, size: tuple[int, int]) -> int:
-    """The place in HOURS of the hour in which ``draw_scene`` draws."""
-    camera = _begin(style, rng, size)[-1]
-    return [zenith for _, zenith, _ in HOURS].index(camera.zenith)
-
-
-def _begin(style: Style, rng: np.random.Generator, size: tuple[int, int]) -> tuple[int, float, Camera]:
-    """Lanes each way, metres from the middle of the road to the kerb, and the camera."""
-    lanes = int(rng.integers(1, 3))
-    half = lanes * rng.uniform(3.2, 3.8)
-    return lanes, half, Camera(style, rng, size, half / 2)
 
 
 def _paint_ground(camera: Camera, lanes: int, half: float) -> float:

@@ -71,21 +71,11 @@ STYLES = {
     ),
 }  # fmt: skip
 
-# Drawn only if the user names them.
+# Drawn only if the user names them: Switzerland in bad weather and by night, and a careful renderer.
 FURTHER = {
-    # Switzerland, one camera, in bad weather and by night.
-    "acdc": Style(elevation=(1.2, 1.5), tint=(0.95, 1.0, 1.02), saturation=0.7, storeys=(2, 6)),
+    "acdc": Style(elevation=(1.2, 1.5), hours=(0, 1, 0, 0), saturation=0.6, storeys=(2, 6)),
     "dark_zurich": Style(elevation=(1.2, 1.5), hours=(0, 0, 0, 1), noise=8, storeys=(3, 6)),
-    "muses": Style(elevation=(1.4, 1.7), tint=(1.02, 1.0, 0.95), saturation=0.8, noise=6, storeys=(2, 5)),
-    # A careful renderer, in the streets of a European city.
-    "urbansyn": Style(bonnet=0, fog=(0.1, 0.4), contrast=1.1, noise=1, blur=0.2, crowd=1.4, storeys=(3, 6)),
+    "muses": Style(elevation=(1.4, 1.7), hours=(0.5, 0.5, 0, 0), tint=(1.02, 1.0, 0.95), noise=6, storeys=(2, 5)),
+    "urbansyn": Style(bonnet=0, fog=(0.1, 0.4), noise=1, blur=0.2, crowd=1.4, storeys=(3, 6)),
 }
-# What a condition changes; there is no rain or snow to be seen but in the light.
-CONDITIONS = {
-    "clear": {"hours": (0.8, 0, 0.2, 0)},
-    "fog": {"hours": (0, 1, 0, 0), "fog": (1.5, 2.5)},
-    "rain": {"hours": (0, 1, 0, 0), "fog": (0.4, 0.9), "contrast": 0.75, "blur": 1.8},
-    "snow": {"hours": (0, 1, 0, 0), "fog": (0.5, 1.0), "saturation": 0.35, "tint": (0.96, 1.0, 1.08)},
-    "night": {"hours": (0, 0, 0, 1)},
-    "day": {},
-}
+CONDITIONS = {"fog": {"fog": (1.5, 2.5)}, "night": {"hours": (0, 0, 0, 1)}}  # what they change in a style

@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from datasets.demo.encodings import write_labels
-from datasets.demo.scene import draw_scene, hour_of_scene
+from datasets.demo.scene import draw_scene
 from datasets.demo.styles import CONDITIONS, FURTHER, STYLES
 from datasets.registry import SPECS
 from utils.errors import UsageError
@@ -28,7 +28,7 @@ SPLITS = ("train", "val")
 _CITY = "leftImg8bit/{split}/demo/demo_{number:06d}_000019_leftImg8bit.png"
 _IDD = "leftImg8bit/{split}/demo/{number:06d}_leftImg8bit.png"
 _BDD = "{key:.8}-{number:08x}.jpg"
-_HOURS = (("daytime", "clear"), ("daytime", "overcast"), ("dawn/dusk", "partly cloudy"), ("night", "clear"))
+_DARK = 50  # the mean grey level below which an image is called night
 _ALL = STYLES | FURTHER
 
 
@@ -38,7 +38,11 @@ class Tree(NamedTuple):
     folder: str  # below the root
     layout: int  # place in the data set's list of layouts
     images: str  # pattern below the folder
-    conditions: tuple[str, ...] = ("",)  # of the images, in turn
+    conditions: tuple[str, ...] = ("",)
+
+    def condition(self, index: int) -> str:
+        """The folders of the condition of an image; the images have the conditions in turn."""
+        return self.conditions[index % len(self.conditions)]
 
 
 _ANON = "GOPR0001/GOPR0001_frame_{number:06d}_rgb_anon.png"
@@ -79,8 +83,7 @@ def scene_files(name: str, layout: str, split: str, index: int) -> tuple[str, st
     form = SPECS[name].layouts[tree.layout]
     owners, number = form.splits[split][0], index + 1 + 10000 * SPLITS.index(split)  # no number is in two splits
     key = hashlib.md5(f"{name} {number}".encode()).hexdigest()
-    condition = tree.conditions[index % len(tree.conditions)]
-    image = tree.images.format(split=owners, number=number, key=key, condition=condition)
+    image = tree.images.format(split=owners, number=number, key=key, condition=tree.condition(index))
     rule = form.labels[-1 if tree.folder == "IDD_Segmentation" else 0]  # IDD's official labels are polygons
     return image, rule.label(image, owners)
 
@@ -159,12 +162,11 @@ def _write_scene(task: tuple[Path, dict[str, Any], str, int]) -> None:
     """Draw one scene, of a folder, its note, a split and an index. Write its image, label and perhaps attributes."""
     home, note, split, index = task
     name = note["name"]
-    seeds = [note["seed"], list(_ALL).index(name), SPLITS.index(split), index]
-    conditions = LAYOUTS[note["layout"]][name].conditions
-    style = _ALL[name]
-    for condition in filter(None, conditions[index % len(conditions)].split("/")):
-        style = replace(style, **CONDITIONS[condition])
-    image, labels = draw_scene(style, np.random.default_rng(seeds), note["size"])
+    rng = np.random.default_rng([note["seed"], list(_ALL).index(name), SPLITS.index(split), index])
+    style, condition = _ALL[name], LAYOUTS[note["layout"]][name].condition(index)
+    for word in condition.split("/"):
+        style = replace(style, **CONDITIONS.get(word, {}))
+    image, labels = draw_scene(style, rng, note["size"])
     image_path, label_path = (home / file for file in scene_files(name, note["layout"], split, index))
     for path in (image_path, label_path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +174,7 @@ def _write_scene(task: tuple[Path, dict[str, Any], str, int]) -> None:
         Image.fromarray(image).save(image_path, compress_level=1, quality=95, subsampling=0)  # for PNG, and for JPEG
         write_labels(SPECS[name], label_path, labels)
         if SPECS[name].attributes:
-            time, weather = _HOURS[hour_of_scene(style, np.random.default_rng(seeds), note["size"])]
+            attributes = {"timeofday": "night" if image.mean() < _DARK else "daytime"}
             path = home / "labels" / "100k" / split / f"{image_path.stem}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {"name": image_path.stem, "attributes": {"weather": weather, "timeofday": time}})
+            write_json(path, {"name": image_path.stem, "attributes": attributes})

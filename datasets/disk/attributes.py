@@ -10,10 +10,9 @@ from pathlib import Path
 from utils.errors import UsageError, first_line
 from utils.forms import read_json
 
-ATTRIBUTES = "attributes"
 # The head of an image in a file of all images; its labels follow, and have other attributes.
 _HEAD = re.compile(rb'"name"\s*:\s*"([^"]+)"\s*,\s*"attributes"\s*:\s*(\{[^{}]*\})')
-_REMEDY = "fetch it again"
+_FRAME, _REMEDY = {"attributes": {str: object}, str: object}, "fetch it again"
 
 
 def attributes_of(home: Path, places: Sequence[str], stems: Collection[str]) -> dict[str, set[str]]:
@@ -22,15 +21,14 @@ def attributes_of(home: Path, places: Sequence[str], stems: Collection[str]) -> 
     A place is a glob below ``home``: of files of all images, or with ``{stem}`` of a file for each image.
     """
     for place in places:
-        files = sorted(home.glob(place.format(stem="*")))
-        if files and "{stem}" in place:
-            form = {ATTRIBUTES: {str: object}, str: object}
-            own = {file.stem: file for file in files if file.stem in stems}
-            read = {stem: read_json(file, form, remedy=_REMEDY)[ATTRIBUTES] for stem, file in own.items()}
-        else:
-            read = {stem: held for file in files for stem, held in _heads(file, file.stat().st_mtime_ns).items()}
-        if read:
-            return {stem: set(map(str, held.values())) for stem, held in read.items()}
+        heads: dict[str, dict[str, str]] = {}
+        for file in home.glob(place.format(stem="*")):
+            if "{stem}" not in place:
+                heads |= _heads(file, file.stat().st_mtime_ns)
+            elif file.stem in stems:
+                heads[file.stem] = read_json(file, _FRAME, remedy=_REMEDY)["attributes"]
+        if heads:
+            return {stem: set(map(str, attributes.values())) for stem, attributes in heads.items()}
     return {}
 
 
@@ -43,10 +41,6 @@ def _heads(path: Path, changed: int) -> dict[str, dict[str, str]]:
     try:
         with path.open("rb") as file:
             text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with its last match
-            heads = {Path(match[1].decode()).stem: json.loads(match[2]) for match in _HEAD.finditer(text)}
-        problem = "" if heads else "no image with name and attributes in it"
+            return {Path(match[1].decode()).stem: json.loads(match[2]) for match in _HEAD.finditer(text)}
     except (OSError, ValueError) as error:
-        problem = first_line(error)
-    if problem:
-        raise UsageError(f"{path}: cannot be used ({problem}); {_REMEDY}")
-    return heads
+        raise UsageError(f"{path}: cannot be used ({first_line(error)}); {_REMEDY}") from error

@@ -1,5 +1,6 @@
 """Which options of a training run contradict each other."""
 
+from itertools import product
 from pathlib import Path
 
 from datasets.labels import STANDARD
@@ -114,8 +115,7 @@ def check_classes(options: TrainingOptions) -> None:
 
 def check_domains(options: TrainingOptions) -> None:
     """A data set and its part under a condition, such as acdc and acdc_fog, are no source and unseen domain."""
-    for target in map(spec, options.run.targets):
-        for source in map(spec, options.run.sources):
-            within = target.part_of == source.name or source.part_of == target.name
-            problem = f"belongs with the source {source.name}, so it is no unseen domain"
-            refuse_if(within, f"--val_dataset {target.name}: {problem}: leave it out, and score it by eval.py")
+    for target, source in product(map(spec, options.run.targets), map(spec, options.run.sources)):
+        within = target.part_of == source.name or source.part_of == target.name
+        problem = f"belongs with the source {source.name}, so it is no unseen domain"
+        refuse_if(within, f"--val_dataset {target.name}: {problem}: leave it out, and score it by eval.py")
