@@ -153,7 +153,7 @@ def _prepare(home: Path, note: dict[str, Any]) -> None:
             savemat(home / "split.mat", {"trainIds": train, "valIds": val, "testIds": []})
     elif SPECS[name].layouts[LAYOUTS[layout][name].layout].flat:  # lists for --split_file
         (home / "split_data").mkdir(exist_ok=True)
-        for split in SPLITS:
+        for split in filter(files.get, SPLITS):  # an empty list is refused
             lines = "".join(f"{Path(file).name}\n" for file in files[split])
             write_text(home / "split_data" / f"{name}_split_{split}.txt", lines)
 
