@@ -76,6 +76,7 @@ SYNTHIA = table(_SYNTHIA)  # README of SYNTHIA-RAND-CITYSCAPES; lane marking (22
 MAPILLARY = table(_MAPILLARY)  # the published map; other papers join more classes
 CAMVID = table(_CAMVID)  # our own choice; a bicyclist, who includes the bicycle there, is a rider
 IDENTITY = table({train_id: train_id for train_id in range(len(CLASSES))})
+URBANSYN = IDENTITY.copy()  # 19 is unlabelled
 
 # Train ids back to the ids of Cityscapes, as its server expects them; all other ids are 0, unlabelled.
 CITYSCAPES_IDS = np.array([*_CITYSCAPES, *[0] * (256 - len(_CITYSCAPES))], np.uint8)

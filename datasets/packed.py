@@ -32,7 +32,8 @@ Facts = list[str | int]  # of an original: path below the data root, bytes, time
 
 def home(root: Path, spec: DatasetSpec) -> Path:
     """The folder of a data set's copies; each way to read its labels has a folder of its own."""
-    name = spec.asked_as.partition(":")[0]  # all own data sets are "custom": their titles depend on the run
+    # All own data sets are "custom": their titles depend on the run.  A part shares the copies of the whole.
+    name = spec.part_of or spec.asked_as.partition(":")[0]
     return root / FOLDER / f"{name}-{hashlib.sha256(spec.reading).hexdigest()[:8]}"
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from datasets.decoding import LabelFormat, picture_size
+from datasets.disk.attributes import attributes_of
 from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, hidden, pair, some
 from datasets.disk.splits import FEW, Division, by_list, by_rule, by_split_mat
 from utils.errors import UsageError
@@ -30,10 +31,15 @@ class DatasetSpec(LabelFormat):
     merged: bool = False  # comes in parts that are used together
     polygons: bool = False  # comes with polygons only, from which ``datasets.prepare`` draws the labels
     sizes_differ: bool = False  # a few images are known to differ in size from their labels
-    numbers: tuple[range, int] | None = None  # the images' numbers and digits, if the archives are not divided
+    numbers: tuple[range, str] | None = None  # of the images, and the form of a stem, if the archives are not divided
     split_mat: tuple[str, ...] = ()  # where the owners' file of splits may lie below the data set's folder
     left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)  # reason -> stems of images that are not used
     lists: Mapping[str, Path] = field(default_factory=dict)  # split -> the user's list of file names
+    conditions: Mapping[str, str] = field(default_factory=dict)  # name -> a folder of the images, or an attribute
+    attributes: tuple[str, ...] = ()  # where files with attributes may lie; {stem}: a file for each image
+    condition_counts: Mapping[str, dict[str, int]] = field(default_factory=dict)  # images expected under each
+    part_of: str = ""  # the whole data set, if this is a part of it,
+    needed: tuple[str, ...] = ()  # whose images are in all these folders, or have all these attributes
 
     @property
     def asked_as(self) -> str:
@@ -86,6 +92,7 @@ class DatasetSpec(LabelFormat):
             notes=(
                 *self._note(split, "images have no label and are left out", [sample.image for sample in pairing.bare]),
                 *self._note(split, "labels have no image", pairing.orphans),
+                *pairing.notes,
                 *division.notes,
                 *notes,
             ),
@@ -121,7 +128,43 @@ class DatasetSpec(LabelFormat):
         """Images with their labels: those of all splits if lists of the user divide them, else those of one split."""
         everything = self.lists and not parts[0].layout.flat
         wanted = [(part, name) for part in parts for name in (part.layout.splits if everything else [split])]
-        return pair([(part, *part.images(name)) for part, name in wanted])
+        pairing = pair([(part, *part.images(name)) for part, name in wanted])
+        return self._part(pairing, parts[0].home, split) if self.needed else pairing
+
+    def under(self, conditions: Sequence[str]) -> "DatasetSpec":
+        """The images for which all these conditions hold, as a data set; UsageError for an unknown condition."""
+        name = "_".join((self.name, *conditions))
+        for other in (condition for condition in conditions if condition not in self.conditions):
+            known = ", ".join(self.conditions)
+            raise UsageError(f"{name}: {self.name} has no condition '{other}': choose from {known}")
+        needed = tuple(self.conditions[condition] for condition in conditions)
+        counts = self.condition_counts.get(conditions[0], {}) if len(conditions) == 1 else {}
+        return replace(self, name=name, part_of=self.name, counts=counts, needed=needed)
+
+    def _part(self, pairing: Pairing, home: Path, split: str) -> Pairing:
+        """The images for which the conditions hold; UsageError if there are none."""
+        images = [sample.image for sample in (*pairing.samples, *pairing.bare)]
+        held = self._held(images, home)
+        chosen = {image for image in images if held[image].issuperset(self.needed)}
+        if not chosen:
+            problem = f"none of the {len(images):,} images of {self.part_of} {split} is {' and '.join(self.needed)}"
+            raise NoImagesError(f"{home}: {problem}: choose another condition, or complete the data")
+        samples, bare = ([one for one in these if one.image in chosen] for these in pairing[:2])
+        fault, unknown = "images have no attributes and are left out", [image for image in images if not held[image]]
+        return Pairing(samples, bare, pairing.orphans, tuple(self._note(split, fault, unknown)))
+
+    def _held(self, images: Sequence[Path], home: Path) -> dict[Path, set[str]]:
+        """The attributes of each image, or its folders; UsageError if the file of attributes is missing."""
+        if not self.attributes:
+            return {image: set(image.relative_to(home).parts[:-1]) for image in images}
+        known = attributes_of(home, self.attributes, {image.stem for image in images})
+        if not known:
+            places = " or ".join(self.attributes)
+            remedy = f"fetch one (docs/datasets.md), or use all of {self.part_of}"
+            raise UsageError(
+                f"{home}: {self.name} needs the attributes of its images, but none are in {places}: {remedy}"
+            )
+        return {image: known.get(image.stem, set()) for image in images}
 
     def remedy_without(self, bare: Sample) -> str:
         """What to do about an image without a label; names what lies in place of the label, or of its folder."""
@@ -147,15 +190,15 @@ class DatasetSpec(LabelFormat):
             return Division(list(samples), "folders")
         places = [part.home / place for part in parts for place in self.split_mat]
         if path := next((place for place in places if place.exists()), None):
-            return by_split_mat(self.name, samples, split, path, digits=self.numbers[1])
+            return by_split_mat(self.name, samples, split, path, stem=self.numbers[1])
         missing = "--split_file and no split.mat" if self.split_mat else "--split_file"
         return by_rule(self.name, samples, split, self.counts, self.numbered(), missing=missing)
 
     def numbered(self) -> list[str]:
         """The stems of all usable images of a data set whose images are numbered."""
-        numbers, digits = self.numbers or (range(0), 0)
+        numbers, form = self.numbers or ((), "")
         unused = frozenset().union(*self.left_out.values())
-        return [stem for number in numbers if (stem := f"{number:0{digits}d}") not in unused]
+        return [stem for number in numbers if (stem := form.format(number)) not in unused]
 
     def _usable(self, samples: list[Sample], split: str) -> tuple[list[Sample], list[str]]:
         """The samples that can be used, and notes on the others."""

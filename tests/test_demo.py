@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from datasets.check import check
-from datasets.demo import LAYOUTS, STYLES, draw_scene, scene_files, write_demo
+from datasets.demo import FURTHER, LAYOUTS, STYLES, draw_scene, scene_files, write_demo
 from datasets.demo.__main__ import main
 from datasets.demo.encodings import stored_ids
 from datasets.demo.write import SPLITS
@@ -68,7 +68,7 @@ def test_labels_are_encoded_as_in_the_real_data(written: Path) -> None:
         assert mapillary.mode == "P" and np.asarray(mapillary).max() < len(MAPILLARY_CLASSES)
     assert label("synthia").read_bytes()[24:26] == bytes([16, 2])  # bits per channel, RGB
     assert MAPILLARY_CLASSES[stored_ids(SPECS["mapillary"])[CLASSES.index("sidewalk")]] == "Sidewalk"
-    for dataset in (SPECS[name] for name in STYLES):
+    for dataset in (SPECS[name] for name in STYLES | FURTHER):
         stored = stored_ids(dataset)
         np.testing.assert_array_equal(dataset.table[stored[:19]], np.arange(19))
         assert dataset.table[stored[IGNORE]] == IGNORE

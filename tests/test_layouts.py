@@ -63,6 +63,20 @@ TREES = {
     "acdc, ids": (
         "acdc", "rgb_anon/night/train/G/G_1_rgb_anon.png", "gt/night/train/G/G_1_gt_labelIds.png", "train", "official",
         "night_train_G_1_rgb_anon"),
+    "dark_zurich": (
+        "dark_zurich", "rgb_anon/val/night/G/G_1_rgb_anon.png", "gt/val/night/G/G_1_gt_labelTrainIds.png", "val",
+        "official", "G_1_rgb_anon"),
+    "dark_zurich, within a folder": (
+        "DarkZurich/Dark_Zurich_val_anon", "rgb_anon/val/night/G/G_1_rgb_anon.png",
+        "gt/val/night/G/G_1_gt_labelIds.png", "val", "official", "G_1_rgb_anon"),
+    "muses": (
+        "MUSES", "frame_camera/test/fog/day/R_1_frame_camera.png", "gt_semantic/test/fog/day/R_1_gt_labelTrainIds.png",
+        "test", "official", "fog_day_R_1_frame_camera"),
+    "muses, ids": (
+        "muses", "frame_camera/val/snow/night/R_1_frame_camera.png", "gt_semantic/val/snow/night/R_1_gt_labelIds.png",
+        "val", "official", "snow_night_R_1_frame_camera"),
+    "urbansyn": ("UrbanSyn", "rgb/rgb_0001.png", "ss/ss_0001.png", "train", "flat", "0001"),
+    "urbansyn, renamed": ("urbansyn", "rgb/rgb_0001.png", "ss/rgb_0001.png", "train", "flat", "0001"),
 }  # fmt: skip
 
 
@@ -81,7 +95,9 @@ def test_each_layout_is_recognised(case: str, tmp_path: Path) -> None:
     image, label = put(tmp_path / home / image), put(tmp_path / home / label)
     pairs = spec(case.partition(",")[0]).pairs(tmp_path, split)
     assert pairs == [(image, label, name)]
-    assert layout in pairs.layout and pairs.split_by == "folders" and not pairs.notes
+    assert layout in pairs.layout
+    if layout != "flat":
+        assert pairs.split_by == "folders" and not pairs.notes
 
 
 def test_label_ids_go_before_train_ids(tmp_path: Path) -> None:

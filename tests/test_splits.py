@@ -121,6 +121,7 @@ def test_wrong_lists_are_refused(root: Path) -> None:
     [
         ("gtav", {"train": 12387, "val": 6381, "test": 6181}),  # without the two broken images
         ("synthia", {"train": 6580, "val": 2820}),
+        ("urbansyn", {"train": 7039, "val": 500}),
     ],
 )
 def test_our_rule_has_the_published_sizes(name: str, sizes: dict[str, int]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from datasets.check.doctor import SAMPLED, Report, check
 from datasets.check.findings import ERROR, Finding
 from datasets.check.listing import Split
-from datasets.registry import SPECS
+from datasets.registry import NAMES, SPECS
 from utils.errors import UsageError
 from utils.files import write_json
 from utils.options import ANY
@@ -26,10 +26,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add = flags.add_argument
     add("root", metavar="ROOT", help="the folder of all data sets, the folder of one of them, or custom:PATH")
-    add("--dataset", nargs="+", default=[], metavar="NAME", help=f"check only these: {', '.join(SPECS)} or custom:PATH")
+    add("--dataset", nargs="+", default=[], metavar="NAME", help=f"check only these: {NAMES}")
     splits = sorted({split for dataset in SPECS.values() for split in dataset.splits})
     add("--split", choices=splits, help="check only this split")
-    add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide GTAV and SYNTHIA")
+    add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide a flat data set")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
     add("--quick", action="store_true", help=f"open only {SAMPLED} pairs of each split")
     add("--workers", type=ANY, default=0, metavar="N", help="number of threads; 0: Python chooses")

@@ -36,9 +36,9 @@ def list_splits(dataset: DatasetSpec, root: Path, name: str | None) -> list[Spli
     if name:
         return [list_split(dataset, root, name)]
     splits = [list_split(dataset, root, name) for name in dataset.splits]
-    if not any(split.pairs for split in splits):
-        return splits[:1]
     faulty = [split for split in splits if any(finding.code != "no_images" for finding in split.findings)]
+    if not any(split.pairs for split in splits):
+        return faulty or splits[:1]
     return [split for split in splits if split.pairs or (split in faulty and split.name in ("train", "val"))]
 
 
@@ -72,7 +72,8 @@ def add_notes(split: Split, notes: Sequence[str], demo: dict) -> None:
     pairs = split.pairs
     split.add(Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: ")) for note in notes)
     if demo:
-        pairs.expected = None if "rule" in pairs.split_by else demo.get(split.name)
+        unknown = "rule" in pairs.split_by or split.dataset.part_of
+        pairs.expected = None if unknown else demo.get(split.name)
     if pairs.expected not in (None, len(pairs)):
         facts = {"images": len(pairs), "split": split.name, "expected": pairs.expected}
         split.add([Finding.of("count", pairs.home, **facts)])

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from datasets.demo import LAYOUTS, STYLES, write_demo
+from datasets.demo import FURTHER, LAYOUTS, STYLES, write_demo
 from utils.options import ANY, number
 from utils.program import run_program
 
@@ -21,8 +21,10 @@ def parser() -> argparse.ArgumentParser:
     add("--train", type=count, default=100, metavar="N", help="training images per domain")
     add("--val", type=count, default=20, metavar="N", help="validation images per domain")
     add("--size", type=side, nargs=2, default=(256, 512), metavar=("HEIGHT", "WIDTH"), help="of an image")
-    add("--domains", nargs="+", choices=STYLES, default=list(STYLES), metavar="NAME", help="data sets to draw")
-    add("--val_only", nargs="+", choices=STYLES, default=[], metavar="NAME", help="the same, without training images")
+    known = STYLES | FURTHER
+    drawn = f"data sets to draw; {', '.join(FURTHER)} only if they are named"
+    add("--domains", nargs="+", choices=known, default=list(STYLES), metavar="NAME", help=drawn)
+    add("--val_only", nargs="+", choices=known, default=[], metavar="NAME", help="the same, without training images")
     add("--seed", type=ANY, default=304, metavar="N", help="another seed gives other scenes")
     add("--layout", choices=LAYOUTS, default="readme", help="folders as in the authors' README or official archives")
     add("--workers", type=count, default=0, metavar="N", help="drawing processes; 0 means one per core")

@@ -26,7 +26,7 @@ def stored_ids(dataset: DatasetSpec) -> np.ndarray:
 
 def write_labels(dataset: DatasetSpec, path: Path, labels: np.ndarray) -> None:
     """Write train ids H,W as a label file. The suffix of the path chooses between an image and polygons."""
-    stored = stored_ids(dataset)[labels]
+    stored = labels if dataset.holds_train_ids(path) else stored_ids(dataset)[labels]
     if path.suffix == ".json":
         path.write_text(json.dumps(polygons(labels)))
     elif dataset.sixteen_bit:

@@ -70,3 +70,12 @@ STYLES = {
         texture=1.2, noise=9, blur=1.3, storeys=(1, 7), facade=(0, 1), leaf=(0.08, 0.4),
     ),
 }  # fmt: skip
+
+# Drawn only if the user names them: Switzerland in bad weather and by night, and a careful renderer.
+FURTHER = {
+    "acdc": Style(elevation=(1.2, 1.5), hours=(0, 1, 0, 0), saturation=0.6, storeys=(2, 6)),
+    "dark_zurich": Style(elevation=(1.2, 1.5), hours=(0, 0, 0, 1), noise=8, storeys=(3, 6)),
+    "muses": Style(elevation=(1.4, 1.7), hours=(0.5, 0.5, 0, 0), tint=(1.02, 1.0, 0.95), noise=6, storeys=(2, 5)),
+    "urbansyn": Style(bonnet=0, fog=(0.1, 0.4), noise=1, blur=0.2, crowd=1.4, storeys=(3, 6)),
+}
+CONDITIONS = {"fog": {"fog": (1.5, 2.5)}, "night": {"hours": (0, 0, 0, 1)}}  # what they change in a style

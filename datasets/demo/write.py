@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ from tqdm import tqdm
 
 from datasets.demo.encodings import write_labels
 from datasets.demo.scene import draw_scene
-from datasets.demo.styles import STYLES
+from datasets.demo.styles import CONDITIONS, FURTHER, STYLES
 from datasets.registry import SPECS
 from utils.errors import UsageError
 from utils.files import errors_about, write_json, write_text
@@ -26,6 +28,8 @@ SPLITS = ("train", "val")
 _CITY = "leftImg8bit/{split}/demo/demo_{number:06d}_000019_leftImg8bit.png"
 _IDD = "leftImg8bit/{split}/demo/{number:06d}_leftImg8bit.png"
 _BDD = "{key:.8}-{number:08x}.jpg"
+_DARK = 50  # the mean grey level below which an image is called night
+_ALL = STYLES | FURTHER
 
 
 class Tree(NamedTuple):
@@ -34,8 +38,23 @@ class Tree(NamedTuple):
     folder: str  # below the root
     layout: int  # place in the data set's list of layouts
     images: str  # pattern below the folder
+    conditions: tuple[str, ...] = ("",)
+
+    def condition(self, index: int) -> str:
+        """The folders of the condition of an image; the images have the conditions in turn."""
+        return self.conditions[index % len(self.conditions)]
 
 
+_ANON = "GOPR0001/GOPR0001_frame_{number:06d}_rgb_anon.png"
+_MUSES = "frame_camera/{split}/{condition}/REC0001_frame_{number:06d}_frame_camera.png"
+_FURTHER = {
+    "acdc": Tree("acdc", 0, f"rgb_anon/{{condition}}/{{split}}/{_ANON}", ("fog", "night", "rain", "snow")),
+    "dark_zurich": Tree("dark_zurich", 0, f"rgb_anon/{{split}}/night/{_ANON}"),
+    "muses": Tree(
+        "muses", 0, _MUSES, tuple(map("/".join, product(("clear", "fog", "rain", "snow"), ("day", "night"))))
+    ),
+    "urbansyn": Tree("urbansyn", 0, "rgb/rgb_{number:04d}.png"),
+}
 LAYOUTS = {
     "readme": {
         "gtav": Tree("GTAV", 0, "images/{split}/demo/{number:05d}.png"),
@@ -44,6 +63,7 @@ LAYOUTS = {
         "cityscapes": Tree("cityscapes", 0, f"leftImg8bit_trainvaltest/{_CITY}"),
         "bdd100k": Tree("bdd-100k", 0, f"images/{{split}}/{_BDD}"),
         "mapillary": Tree("mapillary", 0, "{split}/images/{key:.22}.jpg"),
+        **_FURTHER,
     },
     "official": {
         "gtav": Tree("GTAV", 1, "images/{number:05d}.png"),
@@ -52,6 +72,7 @@ LAYOUTS = {
         "cityscapes": Tree("cityscapes", 1, _CITY),
         "bdd100k": Tree("bdd100k", 1, f"images/10k/{{split}}/{_BDD}"),
         "mapillary": Tree("mapillary", 1, "{split}/images/{key:.22}.jpg"),
+        **_FURTHER,
     },
 }
 
@@ -62,7 +83,7 @@ def scene_files(name: str, layout: str, split: str, index: int) -> tuple[str, st
     form = SPECS[name].layouts[tree.layout]
     owners, number = form.splits[split][0], index + 1 + 10000 * SPLITS.index(split)  # no number is in two splits
     key = hashlib.md5(f"{name} {number}".encode()).hexdigest()
-    image = tree.images.format(split=owners, number=number, key=key)
+    image = tree.images.format(split=owners, number=number, key=key, condition=tree.condition(index))
     rule = form.labels[-1 if tree.folder == "IDD_Segmentation" else 0]  # IDD's official labels are polygons
     return image, rule.label(image, owners)
 
@@ -86,7 +107,7 @@ def write_demo(
     notes = {}  # folder -> what its demo.json holds; demos of equal notes have equal pixels
     for name in (*domains, *val_only):
         note = {"name": name, "layout": layout, "size": list(size), "seed": seed, "version": _VERSION}
-        note |= {"train": 0 if name in val_only else train, "val": val}
+        note |= {"train": 0 if name in val_only or "train" not in SPECS[name].splits else train, "val": val}
         notes[Path(root).expanduser() / LAYOUTS[layout][name].folder] = note
     missing = {home: note for home, note in notes.items() if not _is_complete(home, note)}
     tasks = []
@@ -130,22 +151,30 @@ def _prepare(home: Path, note: dict[str, Any]) -> None:
         train, val = ([int(Path(file).stem) for file in files[split]] for split in SPLITS)
         with errors_about(home / "split.mat"):
             savemat(home / "split.mat", {"trainIds": train, "valIds": val, "testIds": []})
-    if (name, layout) == ("synthia", "official"):  # lists for --split_file
+    elif SPECS[name].layouts[LAYOUTS[layout][name].layout].flat:  # lists for --split_file
         (home / "split_data").mkdir(exist_ok=True)
-        for split in SPLITS:
+        for split in filter(files.get, SPLITS):  # an empty list is refused
             lines = "".join(f"{Path(file).name}\n" for file in files[split])
-            write_text(home / "split_data" / f"synthia_split_{split}.txt", lines)
+            write_text(home / "split_data" / f"{name}_split_{split}.txt", lines)
 
 
 def _write_scene(task: tuple[Path, dict[str, Any], str, int]) -> None:
-    """Draw one scene, of a folder, its note, a split and an index. Write its image and its label."""
+    """Draw one scene, of a folder, its note, a split and an index. Write its image, label and perhaps attributes."""
     home, note, split, index = task
     name = note["name"]
-    rng = np.random.default_rng([note["seed"], list(STYLES).index(name), SPLITS.index(split), index])
-    image, labels = draw_scene(STYLES[name], rng, note["size"])
+    rng = np.random.default_rng([note["seed"], list(_ALL).index(name), SPLITS.index(split), index])
+    style, condition = _ALL[name], LAYOUTS[note["layout"]][name].condition(index)
+    for word in condition.split("/"):
+        style = replace(style, **CONDITIONS.get(word, {}))
+    image, labels = draw_scene(style, rng, note["size"])
     image_path, label_path = (home / file for file in scene_files(name, note["layout"], split, index))
     for path in (image_path, label_path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with errors_about(home):
         Image.fromarray(image).save(image_path, compress_level=1, quality=95, subsampling=0)  # for PNG, and for JPEG
         write_labels(SPECS[name], label_path, labels)
+        if SPECS[name].attributes:
+            attributes = {"timeofday": "night" if image.mean() < _DARK else "daytime"}
+            path = home / "labels" / "100k" / split / f"{image_path.stem}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"name": image_path.stem, "attributes": attributes})

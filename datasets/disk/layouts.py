@@ -108,6 +108,7 @@ class Pairing(NamedTuple):
     samples: list[Sample]
     bare: list[Sample]  # images without a label, with the place where it should be
     orphans: list[Path]  # labels without an image
+    notes: tuple[str, ...] = ()  # for the user, a line each
 
 
 def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:

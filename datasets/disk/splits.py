@@ -97,8 +97,8 @@ def _lines_of(path: Path) -> list[str]:
     return lines
 
 
-def by_split_mat(name: str, samples: Sequence[Sample], split: str, path: Path, *, digits: int) -> Division:
-    """The images whose numbers stand in a MATLAB file, or in the archive ``path`` that holds it."""
+def by_split_mat(name: str, samples: Sequence[Sample], split: str, path: Path, *, stem: str) -> Division:
+    """The images whose numbers, in the form ``stem``, stand in a MATLAB file, or in the archive that holds it."""
     from scipy.io import loadmat  # slow to import, and one data set needs it
 
     try:
@@ -106,7 +106,7 @@ def by_split_mat(name: str, samples: Sequence[Sample], split: str, path: Path, *
         numbers = variables[_VARIABLES[split]].ravel().astype(int).tolist()
     except Exception as error:  # scipy raises many kinds for a broken file
         raise UsageError(f"{path}: unreadable ({first_line(error)}): fetch it again, or give --split_file") from error
-    stems = {f"{number:0{digits}d}" for number in numbers}
+    stems = {stem.format(number) for number in numbers}
     return Division([sample for sample in samples if sample.image.stem in stems], path.name)
 
 

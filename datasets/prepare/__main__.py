@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets import packed
 from datasets.prepare.making import MASK, prepare
-from datasets.registry import SPECS
+from datasets.registry import NAMES, SPECS
 from utils.options import COUNT
 from utils.processes import own_cores
 from utils.program import run_program
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         help="lossless copies that train.py and eval.py then read by themselves; zstd: about as large as the PNGs, a "
         "fifth of the time; raw: 4 bytes per pixel, a seventeenth (default without a form: zstd)")  # fmt: skip
     add("--datasets", dest="names", nargs="+", metavar="NAME", default=(),
-        help=f"only these of {', '.join(SPECS)}, or custom:PATH (default: all that are there)")  # fmt: skip
+        help=f"only these of {NAMES} (default: all that are there)")  # fmt: skip
     splits = dict.fromkeys(split for dataset in SPECS.values() for split in dataset.splits)
     add("--splits", nargs="+", choices=splits, default=("train", "val"), help="for --packed (default: train val)")
     add("--gtav_labels", choices=tuple(SPECS["gtav"].tables), default="ids", help="as in training (default: ids)")

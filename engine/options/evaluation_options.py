@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets.images import LabelledImages
 from datasets.options import DataOptions, user_path
-from datasets.registry import SPECS
+from datasets.registry import NAMES
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_idle, refuse_if
 from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
 from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, add_without_effect, given_weights
@@ -57,7 +57,7 @@ class SubjectOptions:
     """What is evaluated, and where the results go."""
 
     datasets: tuple[str, ...] | None = option(
-        None, f"of {', '.join(SPECS)} or custom:PATH (default: cityscapes, or the sources)", flag="dataset", nargs="+"
+        None, f"of {NAMES} (default: cityscapes, or the sources)", flag="dataset", nargs="+"
     )
     images: Path | None = option(
         None, "label a folder of images and videos, one file, or a camera: 0", alias="videopath", type=user_path

@@ -1,9 +1,11 @@
 """Which options of a training run contradict each other."""
 
+from itertools import product
 from pathlib import Path
 
 from datasets.labels import STANDARD
 from datasets.options import BOOSTED
+from datasets.registry import spec
 from datasets.shared_classes import shared_classes
 from engine.options.parser import refuse_idle, refuse_if
 from engine.options.training_options import TrainingOptions
@@ -25,6 +27,7 @@ def check_training(options: TrainingOptions) -> None:
     check_network(options)
     check_classes(options)
     need_tracker(options.run.tracker)
+    check_domains(options)
 
 
 def check_needs(options: TrainingOptions) -> None:
@@ -110,3 +113,11 @@ def check_classes(options: TrainingOptions) -> None:
     for flag, ids in given.items():
         last = max(ids or (0,))
         refuse_if(last >= count, f"{flag}: {last}: give classes from 0 to {count - 1}, separated by commas")
+
+
+def check_domains(options: TrainingOptions) -> None:
+    """A data set and its part under a condition, such as acdc and acdc_fog, are no source and unseen domain."""
+    for target, source in product(map(spec, options.run.targets), map(spec, options.run.sources)):
+        within = target.part_of == source.name or source.part_of == target.name
+        problem = f"belongs with the source {source.name}, so it is no unseen domain"
+        refuse_if(within, f"--val_dataset {target.name}: {problem}: leave it out, and score it by eval.py")

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets.options import AugmentationOptions, DataOptions, SamplingOptions
 from datasets.own.custom import is_custom
-from datasets.registry import SPECS
+from datasets.registry import NAMES
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
 from engine.options.recipes import apply_recipe
 from engine.options.release_flags import TRAINING_WITHOUT_EFFECT, add_letters, add_without_effect, given_weights
@@ -24,7 +24,7 @@ from utils.log import log
 from utils.options import add_options
 
 UNSEEN = ("cityscapes", "bdd100k", "mapillary")
-KNOWN = f"(default: %(default)s; of {', '.join(SPECS)}, or custom:PATH)"
+KNOWN = f"(default: %(default)s; of {NAMES})"
 # What --test_mode sets, unless a flag is given.
 TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, "val_images": 12, "val_interval": 60}
 
