@@ -38,12 +38,8 @@ def read_folder(folder: Path) -> Any:
 
 
 def without_paths(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flags that mean something on another machine: none with a path; own data sets by their titles."""
-    shared: dict[str, Any] = {}
-    for name, value in flags.items():
-        values = value if isinstance(value, list | tuple) else [value]
-        names = titles(each for each in values if isinstance(each, str))
-        values = [names.get(each, each) if isinstance(each, str) else each for each in values]
-        if not any(isinstance(each, str) and os.path.isabs(each) for each in values):
-            shared[name] = values if isinstance(value, list | tuple) else values[0]
-    return shared
+    """Return the flags that mean something on another machine: none with a path; own sources by their titles."""
+    sources = flags.get("dataset") or ()
+    names = titles(sources)
+    shared = {name: value for name, value in flags.items() if os.sep not in str(value)}
+    return shared | ({"dataset": [names.get(source, source) for source in sources]} if sources else {})

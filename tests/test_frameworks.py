@@ -88,7 +88,7 @@ def deep_stem(prefix: str, **heads: tuple[int, ...]) -> dict[str, Tensor]:
         (lambda: torchvision_net("deeplabv3_resnet50"), "torchvision", "it dilates the first blocks", "DeepR50V3PlusD"),
         (lambda: torchvision_net("fcn_resnet101"), "torchvision", "it has other layers", "DeepR101V3PlusD"),
         (lambda: torchvision_net("lraspp_mobilenet_v3_large"), "torchvision", "it has other layers", None),
-        (lambda: within("", "resnet18", fc=(1000, 512)), "torchvision or timm", "it classifies whole images", "DeepR18V3PlusD"),
+        (lambda: within("", "resnet18", fc=(1000, 512)), "torchvision or timm", "it classifies", "DeepR18V3PlusD"),
         (lambda: within("encoder.", "resnet50", **SMP_V3PLUS), "segmentation_models_pytorch", "its pyramid and its "
          "decoder have separable", "DeepR50V3PlusD"),
         (lambda: within("encoder.", "resnet18", **SMP_UNET), "segmentation_models_pytorch", "it has other layers",
