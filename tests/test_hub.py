@@ -171,7 +171,11 @@ def test_every_program_reads_the_folder(
     header = yaml.safe_load(card.split("---\n")[1])
     assert header["license"] == "other" and header["datasets"] == ["gtav", "synthia"]
     assert header["pipeline_tag"] == "image-segmentation"
-    for text in ("# mine", "method: Pin the Memory", "- synthia: 4 images (6,580 in the whole set), CC BY-NC-SA 3.0"):
+    for text in (
+        "# mine",
+        "method: Pin the Memory",
+        "- synthia: 4 images (6,580 in its training split), CC BY-NC-SA 3.0",
+    ):
         assert text in card
     scored = json.loads((run / "last" / "whole" / "results.json").read_text())["domains"]["mapillary"]
     assert f"| mapillary (unseen) | {100 * scored['mean_iou']:.1f} |" in card and "| gtav (seen) |" in card

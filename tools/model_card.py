@@ -58,7 +58,7 @@ def model_card(content: Mapping[str, Any], source: Path, title: str) -> str:
         "iteration": "not known" if content["iteration"] is None else content["iteration"],
         "settings": " ".join(settings) or "not known",
         "code": content["code"] or "not known",
-        "scores": "\n".join(scores(content, source)) or "Not evaluated.",
+        "scores": "\n".join(scores(content, source)).strip() or "Not evaluated.",
     }
     return Path(__file__).with_suffix(".md").read_text(encoding="utf-8").format_map(facts)
 
@@ -69,7 +69,7 @@ def data(names: Iterable[str], source: Path) -> Iterator[str]:
     for name in names:
         images = used.get("training data", {}).get(name, {}).get("images")
         whole = SPECS[name].counts.get("train") if name in SPECS else None
-        part = f"{images:,} images{f' ({whole:,} in the whole set)' if whole else ''}, " if images else ""
+        part = f"{images:,} images{f' ({whole:,} in its training split)' if whole else ''}, " if images else ""
         yield f"- {name}: {part}{LICENCES.get(name, 'the terms of its owner')}"
 
 
