@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from checkpoints.frameworks import SMP, SMP_STRIDE
 from checkpoints.recognition import recognise
 from checkpoints.release_format import parse_release
 from checkpoints.run_files import is_ours, load_weights, read_checkpoint
@@ -57,7 +58,7 @@ def adopted(content: Any, path: Path, *, wt_layer: Sequence[int] | None) -> dict
     config = {
         "arch": recognised.archs[0],
         "num_classes": recognised.num_classes,
-        "output_stride": None,
+        "output_stride": SMP_STRIDE if origin["format"] == SMP else None,
         "aux": recognised.aux,
         "wt_layer": [n if n in fitting else fitting[0] for n, fitting in zip(norms, recognised.norms, strict=True)],
         "dim": recognised.dim,

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from checkpoints.frameworks import from_framework
 from utils.errors import UsageError
 from utils.forms import misfit
 
@@ -62,19 +63,21 @@ def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str])
 def parse_release(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights, by our names, in a file of the release or a bare state dict, and what else it says.
 
-    That is its format ('release' or 'bare'), its epoch and its mean IoU.  UsageError for any other file.
+    That is its format ('release', 'bare' or a framework), its epoch and its mean IoU.  UsageError for any other file.
     """
     outer = content if isinstance(content, Mapping) else {}
     state, memory = next((outer[name] for name in STATES if name in outer), outer), outer.get("memory")
     fault = misfit(state, {str: Tensor}) or misfit(memory, (None, Tensor), "memory")
-    weights = {} if fault else {to_ours(key): value for key, value in state.items()}
+    bare = {} if fault else {key.removeprefix(PARALLEL): value for key, value in state.items()}
+    translated, framework = from_framework(bare, path)
+    weights = {to_ours(key): value for key, value in translated.items()}
     if not weights or len(weights) < len(state):  # an entry is there twice, with ``module.`` and without
         raise UsageError(
             f"{path}: not a checkpoint of train.py, nor one of the authors' release with a state_dict of "
             f"tensors ({fault or 'entries are missing or there twice'}); give RUN/last.pth or their .pth file"
         )
-    if state is content:
-        return weights, {"format": "bare"}
+    if state is content or framework:
+        return weights, {"format": framework or "bare"}
     if isinstance(memory, Tensor):
         weights[ITEMS] = memory
     facts = {key: content[key] for key in ("epoch", "mean_iu") if isinstance(content.get(key), int | float)}

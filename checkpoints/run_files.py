@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints import NUMBERED
+from checkpoints import NUMBERED, WEIGHTS, no_checkpoint
+from checkpoints.hub_folder import read_folder
 from network.options import NORMS
 from utils.errors import UsageError, first_line
-from utils.files import no_file, whole_file
+from utils.files import whole_file
 from utils.forms import misfit
 from utils.options import IGNORE
 from utils.safe_loading import Unreadable, load_safely
@@ -78,12 +79,15 @@ def publish(path: Path, *, best: bool) -> None:
 
 
 def read_checkpoint(path: Path, flag: str) -> Any:
-    """Return the content of any checkpoint.  UsageError, which begins with ``flag``, if it cannot be read, or if it is
-    ours and an entry has another form than ``train.py`` gives it."""
-    if problem := no_file(path):
+    """Return the content of any checkpoint, a file or a folder.
+
+    UsageError, which begins with ``flag``, if it cannot be read, or if it is ours and an entry has another form than
+    ``train.py`` gives it.
+    """
+    if problem := no_checkpoint(path):
         raise UsageError(f"{flag} {path}: {problem}; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
-        content = load_safely(path)
+        content = read_folder(path if path.is_dir() else path.parent) if is_shared(path) else load_safely(path)
     except Unreadable as error:
         raise UsageError(
             f"{flag} {path}: not a readable checkpoint ({error}); give a file of train.py or of the authors"
@@ -91,6 +95,11 @@ def read_checkpoint(path: Path, flag: str) -> Any:
     if is_ours(content):
         check_form(content, OURS, f"{flag} {path}")
     return content
+
+
+def is_shared(path: Path) -> bool:
+    """Return whether the checkpoint ``path`` is a folder in Hugging Face's layout, or the weights in one."""
+    return path.is_dir() or (path.name == WEIGHTS and not no_checkpoint(path.parent))
 
 
 def check_form(content: Any, form: Any, source: str) -> None:

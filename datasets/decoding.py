@@ -29,17 +29,22 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     """An image file as RGB; ``upright`` turns it as its camera says (EXIF)."""
     try:
         with opened(path) as image:
-            raw, _ = _storage(image)
-            if raw == "R" and 16 in getattr(image, "tag_v2", {}).get(258, ()):  # a TIFF, by its bits per sample
-                raise ScaleError("holds 16 bits in separate planes, which Pillow misreads")
-            image = ImageOps.exif_transpose(image) if upright else image
-            image.load()
-            image = _eight_bit(image, raw)
-            return image if image.mode == "RGB" else image.convert("RGB")
+            return as_rgb(image, upright=upright)
     except ScaleError as error:
         raise UsageError(f"{path}: {error}: save the image with 8 bits per channel") from error
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
         raise _refusal(path, "image", error, "fetch the file again or take it away") from error
+
+
+def as_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
+    """An image in any mode as RGB; ``upright`` turns it as its camera says.  ScaleError if its white is unknown."""
+    raw, _ = _storage(image)
+    if raw == "R" and 16 in getattr(image, "tag_v2", {}).get(258, ()):  # a TIFF, by its bits per sample
+        raise ScaleError("holds 16 bits in separate planes, which Pillow misreads")
+    image = ImageOps.exif_transpose(image) if upright else image
+    image.load()
+    image = _eight_bit(image, raw)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def opened(path: Path) -> Image.Image:
@@ -226,7 +231,8 @@ def read_numbers(path: Path) -> Numbers:
 
 def _storage(image: Image.Image) -> tuple[str, int | None]:
     """Pillow's name for the form of the pixels, and the stored number that it stretches to white, if it does."""
-    decoder, _, _, form = image.tile[0] if image.tile else ("", None, 0, "")
+    tiles = getattr(image, "tile", ())  # an image in memory has none
+    decoder, _, _, form = tiles[0] if tiles else ("", None, 0, "")
     raw, *more = form if isinstance(form, tuple) else (form,)
     return str(raw), more[0] if more and decoder.startswith("ppm") else STRETCHED.get(raw)
 

@@ -37,16 +37,19 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(amp: str, device: torch.device) -> str:
-    """The meaning of ``--amp`` on ``device``: 'bf16', 'tf32' or 'off'.
+def precision_of(amp: str, device: torch.device) -> str:
+    """The meaning of ``--amp`` on ``device``: 'bf16', 'tf32' (only on CUDA devices) or 'off'.
 
-    'auto' is bf16 on GPUs that compute in it; older ones emulate it, slowly.  It also sets torch's precision: from now
-    on float32 products are rounded to TF32 with 'tf32', which only CUDA devices have, and are true float32 otherwise.
+    'auto' is bf16 on GPUs that compute in it; older ones emulate it, slowly.
     """
     on_cuda = device.type == "cuda"
     half = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    meanings = {"auto": "bf16" if half else "off", "tf32": "tf32" if on_cuda else "off"}
-    precision = meanings.get(amp, amp)
+    return {"auto": "bf16" if half else "off", "tf32": "tf32" if on_cuda else "off"}.get(amp, amp)
+
+
+def choose_precision(amp: str, device: torch.device) -> str:
+    """The same; from now on float32 products are rounded to TF32 with 'tf32', and are true float32 otherwise."""
+    precision = precision_of(amp, device)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return precision

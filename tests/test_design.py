@@ -14,13 +14,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LEVELS = {
     "utils": 0, "network": 1, "datasets": 1, "checkpoints": 2, "loss": 2, "optimizer": 2, "methods": 3,
-    "engine": 4, "tools": 4, "train": 4, "eval": 4, "ablation": 5, "benchmarks": 5,
+    "engine": 4, "tools": 4, "train": 4, "eval": 4, "ablation": 5, "benchmarks": 5, "hubconf": 5,
 }  # fmt: skip
 
 
 def python_files() -> list[Path]:
     folders = [path for name in LEVELS for path in sorted((ROOT / name).rglob("*.py"))]
-    return [*folders, *(ROOT / f"{name}.py" for name in ("train", "eval", "ablation"))]
+    return [*folders, *(ROOT / f"{name}.py" for name in ("train", "eval", "ablation", "hubconf"))]
 
 
 FILES = {path.relative_to(ROOT).as_posix(): path for path in python_files()}

@@ -1,15 +1,19 @@
-"""Translate a checkpoint of the authors' release into ours, or ours into theirs.
+"""Translate a checkpoint into another format: ours, that of the authors' release, or a folder to share.
 
-python -m tools.convert THEIRS OURS; the way back: --to release.  Weights and memory stay the same numbers.
+python -m tools.convert IN OUT writes ours.  --to release: a file for the authors' code.  --to hub: a folder with
+model.safetensors, config.json and a model card, as Hugging Face has them.  Weights and memory stay the same numbers.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from checkpoints import CARD
 from datasets.options import user_path
 from engine.options.parser import Parser
 from network.options import NORM_FLAG, NORM_HELP
+from tools.model_card import model_card
 from utils.errors import UsageError, first_line
 from utils.program import run_program
 
@@ -18,27 +22,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = converter_parser().parse_args(argv)
     source, target = args.source, args.target
     if target.exists() and not args.force:
-        raise UsageError(f"OUT {target}: exists already; name another file, or add --force")
+        raise UsageError(f"OUT {target}: exists already; name another one, or add --force")
     from checkpoints.adoption import as_ours  # imports torch, which the parser does without
-    from checkpoints.run_files import is_ours, read_checkpoint, write_checkpoint
+    from checkpoints.run_files import is_ours, is_shared, read_checkpoint
 
     content = read_checkpoint(source, "IN")
     facts = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
     ours = as_ours(content, source, **facts, image_in=args.image_in or None)
-    if is_ours(content) == (args.to == "ours"):
-        raise UsageError(f"IN {source}: has the format of {args.to} already; choose the other one with --to")
+    if args.to == ("hub" if is_shared(source) else "ours" if is_ours(content) else "release"):
+        raise UsageError(f"IN {source}: has the format of {args.to} already; choose another one with --to")
     try:
-        write_checkpoint(target, ours if args.to == "ours" else released(ours))
+        write(args.to, target, ours, source)
     except (OSError, RuntimeError) as error:
-        raise UsageError(f"OUT {target}: cannot be written ({first_line(error)}); name another file") from error
+        raise UsageError(f"OUT {target}: cannot be written ({first_line(error)}); name another one") from error
     print(f"written to {target}")
+
+
+def write(form: str, target: Path, ours: Mapping[str, Any], source: Path) -> None:
+    """Write a checkpoint of ours, which was read from ``source``, in the format ``form``."""
+    from checkpoints.hub_folder import without_paths, write_folder
+    from checkpoints.run_files import write_checkpoint
+
+    if form == "hub":
+        ours = ours | {"flags": without_paths(ours["flags"])}
+        write_folder(target, ours, card=model_card(ours, source, title=target.resolve().name))
+        print(f"note: read {target / CARD} before you share it, and choose the licence of the weights")
+    else:
+        write_checkpoint(target, ours if form == "ours" else released(ours))
 
 
 def converter_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m tools.convert", description=__doc__)
-    parser.add_argument("source", type=user_path, metavar="IN", help="the checkpoint to read")
-    parser.add_argument("target", type=user_path, metavar="OUT", help="the file to write")
-    parser.add_argument("--to", choices=("ours", "release"), default="ours", help="the format of OUT (default: ours)")
+    parser.add_argument("source", type=user_path, metavar="IN", help="the checkpoint to read, a file or a folder")
+    parser.add_argument("target", type=user_path, metavar="OUT", help="the file or folder to write")
+    parser.add_argument(
+        "--to", choices=("ours", "release", "hub"), default="ours", help="the format of OUT (default: ours)"
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     group = parser.add_argument_group("facts that the authors' files do not hold")
     group.add_argument("--arch", metavar="NAME", help="the release's name of the network (default: as recognised)")

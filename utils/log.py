@@ -22,5 +22,6 @@ class Screen(logging.Handler):
 log = logging.getLogger("pinmem")
 log.setLevel(logging.INFO)
 log.propagate = False
-log.addHandler(Screen())
+if not log.handlers:  # torch.hub may load this module again
+    log.addHandler(Screen())
 log.addFilter(lambda record: rank() == 0 or record.levelno >= logging.ERROR)

@@ -39,7 +39,9 @@ STAND_INS = [
 
 
 def load_safely(path: Path) -> Any:
-    """Return the content of the file, on the CPU.  Raises ``Unreadable``."""
+    """Return the content of a file of ``torch.save`` or safetensors, on the CPU.  Raises ``Unreadable``."""
+    if path.suffix == ".safetensors":
+        return load_safetensors(path)
     try:
         with torch.serialization.safe_globals(STAND_INS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are about how the file was written
@@ -49,3 +51,15 @@ def load_safely(path: Path) -> Any:
         if refused:
             raise Unreadable(f"it holds {refused[1]}, which is more than data and is not loaded") from error
         raise Unreadable("it is incomplete, or torch.save did not write it: fetch it again") from error
+
+
+def load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of the file, in the order that its metadata name, if they do.  Raises ``Unreadable``."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            order, names = (file.metadata() or {}).get("order", "").split(), file.keys()
+            return {name: file.get_tensor(name) for name in (order if {*order} == {*names} else names)}
+    except (SafetensorError, OSError) as error:
+        raise Unreadable(f"{path.name} is incomplete or not of safetensors: fetch it again") from error

@@ -55,7 +55,8 @@ def evaluate(options: EvaluationOptions) -> None:
     predict = predictor_of(content, options, device)
     trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
     header = {"label": subject.label, "snapshot": str(path.resolve()), "trained": trained, "code": code_version()}
-    beside = path.with_suffix("") if path.suffix else path.with_name(f"{path.name}_results")
+    named = path.resolve() if path.is_dir() else path  # a folder may be called "."
+    beside = named.with_suffix("") if path.is_file() and path.suffix else named.with_name(f"{named.name}_results")
     tag = predict.inference.tag + ("_target_norm" if options.target_norm.batch_sizes else "")
     if options.figures.tsne or options.figures.actmap or options.figures.memory_report:
         draw_figures(predict, options, classes, out=subject.out or beside, header=header)

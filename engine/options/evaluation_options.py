@@ -44,7 +44,9 @@ def scales(text: str) -> tuple[float, ...]:
 class SnapshotOptions:
     """The checkpoint, and what its network must be."""
 
-    snapshot: Path = option(None, "the checkpoint to evaluate", type=user_path, required=True)
+    snapshot: Path = option(
+        None, "the checkpoint to evaluate: a file, or a folder of tools.convert --to hub", type=user_path, required=True
+    )
     arch: str | None = option(None, "the network that the checkpoint must hold (default: any)")
     output_stride: int | None = option(None, "overrides the network's own", type=int, choices=(8, 16, 32))
     wt_layer: tuple[int, ...] | None = option(None, f"{NORM_HELP} (default: any)", **NORM_FLAG)

@@ -75,7 +75,9 @@ class RunOptions:
     first_memory_batches: int | None = option(
         None, "batches that write the first memory [recipe]", flag="mem_init_batches", type=COUNT
     )
-    snapshot: Path | None = option(None, "start from the weights and the memory of this checkpoint", type=user_path)
+    snapshot: Path | None = option(
+        None, "start from the weights and the memory of this checkpoint, a file or a folder", type=user_path
+    )
     fresh: tuple[str, ...] = option(
         (), "parts of --snapshot that start anew (default: none)", nargs="+", choices=("classifier", "memory")
     )

@@ -3,6 +3,7 @@
 from itertools import product
 from pathlib import Path
 
+from checkpoints import no_checkpoint
 from datasets.labels import STANDARD
 from datasets.options import BOOSTED
 from datasets.registry import spec
@@ -91,7 +92,7 @@ def check_network(options: TrainingOptions) -> None:
     if run.checkpoint:
         return
     if run.snapshot:
-        problem = no_file(run.snapshot)
+        problem = no_checkpoint(run.snapshot)
         refuse_if(problem, f"--snapshot {run.snapshot}: {problem}; give the path of a checkpoint")
     elif (backbone := network.pretrained_backbone) not in ("imagenet", "none"):
         problem, remedy = no_file(Path(backbone)), "give imagenet, none or the path of a file"
