@@ -123,7 +123,7 @@ def test_processes_share_the_images(home: Path, threads: Callable[[int], None], 
     assert one["domains"] == two["domains"] and one["mean"] == two["mean"]
     assert one["domains"]["gtav"]["protocol"]["images"] == 3
     names = {path.relative_to(home / "one") for path in (home / "one").rglob("*.*")}
-    dumped, labelled, examples, tables, reports, locks = 2 * 3 * 3, 3 * 4, (2 * 3 + 1) * 4, 2 * 3 + 1 + 2, 2, 3
+    dumped, labelled, examples, tables, reports, locks = 2 * 3 * 3, 3 * 4, (2 * 3 + 1) * 4, 6, 2, 3
     assert len(names) == dumped + labelled + examples + tables + reports + locks + 1  # and the record of the folder
     assert not [name for name in names if name.suffix == ".partial"]
     for name in names:

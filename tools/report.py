@@ -16,28 +16,18 @@ from utils.program import run_program
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.report", description=__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a folder or results.json; NAME=RUN gives it a name")
-    parser.add_argument(
-        "--out",
-        type=user_path,
-        metavar="FILE",
-        help=f"the page (default: {FILE}, in the folder of a single RUN)",
-    )
+    parser.add_argument("runs", nargs="+", type=user_path, metavar="RUN", help="a folder, or a results.json")
+    where = f"the page (default: {FILE}, in the folder of a single RUN)"
+    parser.add_argument("--out", type=user_path, metavar="FILE", help=where)
     args = parser.parse_args(argv)
-    named = [named_run(text) for text in args.runs]
-    records = [read_record(path, name) for name, path in named]
-    folder = named[0][1].parent if named[0][1].is_file() else named[0][1]
-    out = args.out or (folder / FILE if len(records) == 1 else Path(FILE))
+    records = [read_record(path) for path in args.runs]
+    first = args.runs[0]
+    folder = Path() if len(records) > 1 else first if first.is_dir() else first.parent
+    out = args.out or folder / FILE
     if out.is_dir() or not out.parent.is_dir():
         raise UsageError(f"--out {out}: give the name of a file in a folder that exists")
     write_report(records, out)
     print(f"written to {out}")
-
-
-def named_run(text: str) -> tuple[str, Path]:
-    """A name, which may be empty, and a path."""
-    name, _, path = ("", "", text) if user_path(text).exists() else text.rpartition("=")
-    return name, user_path(path)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from datasets.shared_classes import describe_classes, shared_classes
 from engine.build import network_from
 from engine.data_report import check_images, report
 from engine.evaluating.image_folder import label_folder
-from engine.evaluating.image_scores import ImageScore, ImageScores, write_examples, write_image_scores
+from engine.evaluating.image_scores import ImageScores, details, write_examples
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import (
     class_table,
@@ -27,7 +27,6 @@ from engine.evaluating.results import (
     mean_of,
     percent,
     scoring_protocol,
-    write_confusion,
     write_csv,
 )
 from engine.evaluating.scoring import score_reads, write_pictures
@@ -116,14 +115,14 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
         log.info(report([(name, images.found) for name, images in sets.items()]))
         reads = max(1, scoring.gumbel_eval) if predict.noisy else 1
         domains: dict[str, dict[str, Any]] = {}
-        image_scores: dict[str, list[ImageScore]] = {}
+        more: dict[str, dict[str, Any]] = {}
         mean = None
         for name, images in sets.items():
             classes = images.spec.classes
             write = partial(write_pictures, out / f"{name}_{subject.split}", classes) if subject.dump_images else None
             each = ImageScores(write)
             scores = score_reads(predict, images, scoring=scoring, workers=workers, reads=reads, each=each)
-            image_scores[name] = each.of_all()
+            more[name] = details(each.of_all(), scores[0].counts)
             protocol = scoring_protocol(options, images, reads=reads) | predict.describe()
             domains[name] = domain_result(scores, protocol, classes=classes)
             if options.target_norm.batch_sizes:
@@ -132,9 +131,8 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
             if rank() == 0:
                 write_json(out / "results.json", header | {"domains": domains} | ({"mean": mean} if mean else {}))
                 write_csv(out / "results.csv", domains, mean=mean)
-                write_confusion(out / f"confusion_{name}.csv", scores[0], classes)
-                write_image_scores(out / "images.csv", image_scores)
-                write_examples(out / "examples" / name, predict, images, scoring, image_scores[name])
+                write_json(out / "details.json", more)
+                write_examples(out / "examples" / name, predict, images, scoring, more[name]["examples"])
             log.info(f"\n{name} ({subject.split}, {len(images)} images)\n{class_table(domains[name])}")
         if mean:
             log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")

@@ -1,11 +1,10 @@
 """The score of each image of a domain, and its best, median and worst image as small pictures for the report."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ class ImageScore(NamedTuple):
     """An image and its mIoU over the classes in its labels or its prediction; NaN without labelled pixels."""
 
     index: int
-    name: str
+    image: str
     mean_iou: float
 
 
@@ -58,32 +57,27 @@ class ImageScores:
         return [ImageScore(*score) for score in sorted(chain(*gather(list(own))))]
 
 
-def examples_of(scores: Sequence[ImageScore]) -> dict[str, ImageScore]:
-    """The best, the median and the worst image; only the first ones of these if there are fewer than three images."""
+def details(scores: Sequence[ImageScore], confusion: Tensor) -> dict[str, Any]:
+    """What ``details.json`` holds of a domain: its confusion matrix (rows are labels), the mIoU of each image, and
+    which images are the best, the worst and the median; the first of these if there are fewer than three."""
     ranked = sorted((score for score in scores if not math.isnan(score.mean_iou)), key=lambda score: score.mean_iou)
     places = {"best": len(ranked) - 1, "worst": 0, "median": len(ranked) // 2}
-    return {kind: ranked[place] for kind, place in list(places.items())[: len(ranked)]}
-
-
-def write_image_scores(path: Path, domains: Mapping[str, Sequence[ImageScore]]) -> None:
-    """A row per image: its domain, name and mIoU, and whether it is one of the examples."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["domain", "image", "mean_iou", "example"])
-        for domain, scores in domains.items():
-            kinds = {score.index: kind for kind, score in examples_of(scores).items()}
-            for index, name, mean_iou in scores:
-                shown = "" if math.isnan(mean_iou) else f"{mean_iou:.4f}"
-                table.writerow([domain, name, shown, kinds.get(index, "")])
+    examples = {kind: ranked[place]._asdict() for kind, place in list(places.items())[: len(ranked)]}
+    images = {score.image: score.mean_iou for score in scores}
+    return {"examples": examples, "images": images, "confusion": confusion.long().tolist()}
 
 
 def write_examples(
-    folder: Path, predict: Predictor, images: LabelledImages, scoring: ScoringOptions, scores: Sequence[ImageScore]
+    folder: Path,
+    predict: Predictor,
+    images: LabelledImages,
+    scoring: ScoringOptions,
+    examples: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write the pictures of the examples.  Only the report needs them, so a failure is a warning."""
     try:
-        for kind, score in examples_of(scores).items():
-            write_example(folder / kind, predict, images, scoring, index=score.index)
+        for kind, example in examples.items():
+            write_example(folder / kind, predict, images, scoring, index=example["index"])
     except Exception as error:
         log.warning(f"warning: no pictures of {images.spec.name} for the report: {first_line(error)}")
 

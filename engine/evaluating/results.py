@@ -106,14 +106,6 @@ def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -
             table.writerow([name, *row, *(cell(numbers[name]) for numbers in last)])
 
 
-def write_confusion(path: Path, scores: Scores, classes: ClassSet) -> None:
-    """Write the confusion matrix: a row per labelled class, a column per predicted class, numbers of pixels."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["label", *classes.names])
-        table.writerows([name, *map(int, row)] for name, row in zip(classes.names, scores.counts.tolist(), strict=True))
-
-
 def cell(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.4f}"
 

@@ -7,17 +7,16 @@ from pathlib import Path
 from PIL import Image
 
 
-def data_uri(path: Path, width: int) -> str:
-    """The picture, no wider than ``width`` pixels; one with a palette as PNG, so that its colours stay exact."""
+def data_uri(path: Path | str, share: float = 1, *, width: int) -> str:
+    """The picture, no wider than ``share`` of ``width`` pixels; one with a palette as PNG, which keeps its colours."""
     with Image.open(path) as picture:
         picture.load()
-    palette = picture.mode == "P"
-    if picture.width > width:
-        size = width, max(1, round(width * picture.height / picture.width))
+    if picture.width > share * width:
+        size = int(share * width), max(1, round(share * width * picture.height / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)  # the nearest pixel where there is a palette
-    file = BytesIO()
-    if palette:
-        picture.save(file, format="PNG", optimize=True, transparency=picture.info.get("transparency"))
+    file, kind = BytesIO(), "png" if picture.mode == "P" else "webp"
+    if kind == "webp":
+        picture.convert("RGB").save(file, format=kind, quality=80)
     else:
-        picture.convert("RGB").save(file, format="WEBP", quality=80)
-    return f"data:image/{'png' if palette else 'webp'};base64,{b64encode(file.getvalue()).decode()}"
+        picture.save(file, format=kind, optimize=True, transparency=picture.info.get("transparency"))
+    return f"data:image/{kind};base64,{b64encode(file.getvalue()).decode()}"

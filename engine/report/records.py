@@ -1,6 +1,5 @@
 """What runs and evaluations left on disk, as the report needs it."""
 
-import csv
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +9,14 @@ from typing import Any
 
 from methods import METHODS, method_name
 from utils.errors import UsageError
-from utils.forms import ANYTHING, read_json
+from utils.forms import ANYTHING, WHOLE, read_json
 
 FLAGS = {"flags": ANYTHING, str: object}  # forms (utils/forms.py) of flags.json, results.json, report.json
 SCORED = {"mean_iou": (None, float), "classes": {str: ANYTHING}, "protocol": ANYTHING, str: object}
 RESULTS = {"domains": {str: SCORED}, "trained": FLAGS, "snapshot": str, str: object}
 MEMORY_REPORT = {"domains": {str: {"classes": {str: ANYTHING}, str: object}}, str: object}
+EXAMPLE = {"image": str, "mean_iou": float, str: object}
+DETAILS = {str: {"examples": {str: EXAMPLE}, "confusion": [[WHOLE]], str: object}}
 REMEDY = "delete it, or name another folder"
 
 
@@ -29,8 +30,7 @@ class Record:
     facts: Mapping[str, Any]  # flags.json of the run, or what results.json says about it
     results: Mapping[str, Any]  # results.json; empty without an evaluation
     rows: Sequence[Mapping[str, Any]]  # of metrics.jsonl
-    images: Sequence[Mapping[str, str]] = ()  # of images.csv
-    confusion: Mapping[str, list[list[str]]] = field(default_factory=dict)  # confusion_<domain>.csv by domain
+    details: Mapping[str, Any] = field(default_factory=dict)  # details.json, which older evaluations do not have
     memory_report: Mapping[str, Any] = field(default_factory=dict)  # report.json
     pictures: Mapping[str, Path] = field(default_factory=dict)  # of figures: similarity, patches, by class, by domain
 
@@ -54,6 +54,12 @@ class Record:
     def network(self) -> str:
         """The short name of the architecture."""
         return str((self.facts.get("network") or {}).get("arch", "")).rpartition(".")[2]
+
+    @property
+    def classes(self) -> dict[str, list[int]]:
+        """The colour of each class; empty where the checkpoint does not name them."""
+        classes = (self.facts.get("network") or {}).get("classes") or {"names": [], "colours": []}
+        return dict(zip(classes["names"], classes["colours"], strict=True))
 
     @property
     def iteration(self) -> int | None:
@@ -85,7 +91,7 @@ def role_of(results: Mapping[str, Any], domain: str) -> str:
     return "not known" if sources is None else "seen" if data_set in sources else "unseen"
 
 
-def read_record(path: Path, name: str = "") -> Record:
+def read_record(path: Path) -> Record:
     """What ``path`` holds: the folder of a run, of an evaluation, or a results.json.  UsageError if it is neither."""
     folder = path.parent if path.name == "results.json" else path
     evaluation = folder if (folder / "results.json").is_file() else None
@@ -102,15 +108,16 @@ def read_record(path: Path, name: str = "") -> Record:
     if not training and (snapshot.parent / "flags.json").is_file():
         training = snapshot.parent
     facts = read_json(training / "flags.json", FLAGS, remedy=REMEDY) if training else results["trained"]
-    label = name or results.get("label") or facts["flags"].get("exp") or folder.name
+    file = evaluation / "details.json" if evaluation else Path()
+    details = read_json(file, DETAILS, remedy=REMEDY) if file.is_file() else {}
     return Record(
-        label,
+        results.get("label") or facts["flags"].get("exp") or folder.name,
         training,
         evaluation,
         facts,
         results,
         list(log_rows(training / "metrics.jsonl")) if training else [],
-        **(tables(evaluation, results) if evaluation else {}),
+        details,
         **figures([*([evaluation] if evaluation else []), snapshot.with_suffix("")]),
     )
 
@@ -124,21 +131,6 @@ def log_rows(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(row, dict) and isinstance(row.get("iteration"), int) and "kind" in row:
             yield row
-
-
-def tables(folder: Path, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores of images and the confusion matrices of an evaluation, which older ones do not have."""
-    heads, *rows = csv_rows(folder / "images.csv") or [[]]
-    images = [dict(zip(heads, row, strict=False)) for row in rows]
-    confusion = {name: csv_rows(folder / f"confusion_{name}.csv") for name in results["domains"]}
-    return {"images": images, "confusion": {name: rows for name, rows in confusion.items() if rows}}
-
-
-def csv_rows(path: Path) -> list[list[str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.reader(file))
 
 
 def figures(places: Sequence[Path]) -> dict[str, Any]:
