@@ -136,7 +136,7 @@ def test_side_by_side(run: Path, data: Path, tmp_path: Path) -> None:
     page_of = ["--out", str(tmp_path / "page.html")]
     report.main([str(run), str(run / "last/whole/results.json"), *page_of])
     text = (tmp_path / "page.html").read_text()
-    assert "All runs were scored by the same protocol" in text and "not comparable" not in text
+    assert "all runs were scored by the same protocol" in text and "not comparable" not in text
     evaluate(run / "last.pth", data, "--limit", "1", "--out", str(tmp_path / "less"), "--exp", "less")
     report.main([str(run), str(tmp_path / "less"), *page_of])
     text = (tmp_path / "page.html").read_text()

@@ -1,7 +1,7 @@
 """Which numbers may be compared: those of several records, and those of a record with the paper's."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +69,19 @@ def count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else "an unknown number"
 
 
-def facts_of(record: Record) -> dict[str, Any]:
-    """The facts that must be equal for the scores of two records to be comparable."""
+def facts_of(record: Record, domains: Collection[str]) -> dict[str, Any]:
+    """The facts that must be equal for the scores of several records to be comparable on the domains that they share;
+    without such domains, the names of the record's own ones."""
     used = record.facts.get("training data", {})
     facts = {"scored": "by an evaluation" if record.results else "by the validation during training"}
     facts |= {"trained on": ", ".join(record.sources) or "unknown", "classes": ", ".join(record.classes)}
     facts |= {f"training images of {name}": f"{each.get('images')}, {each.get('hash')}" for name, each in used.items()}
     if not record.results:
         facts |= {key: record.flags.get(key) for key in VALIDATION}
-    for name, domain in record.scores().items():
-        protocol = domain.get("protocol", {})
-        facts |= {f"{name}: scored": "yes"} | {f"{name}: {key}": protocol[key] for key in PROTOCOL if key in protocol}
-    return facts
+    scores = record.scores()
+    for name in domains:
+        facts |= {f"{name}: {key}": scores[name].get("protocol", {}).get(key) for key in PROTOCOL}
+    return facts if domains else facts | {"domains": ", ".join(scores) or "none"}
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

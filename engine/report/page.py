@@ -58,6 +58,7 @@ def content_of(records: Sequence[Record]) -> dict[str, Any]:
     names = [record.name for record in records]
     tables = [record.scores() for record in records]
     roles = {name: row["role"] for table in tables for name, row in table.items()}
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
     colours = {name: colour for record in records for name, colour in record.classes.items()}
     return {
         "records": records,
@@ -66,7 +67,7 @@ def content_of(records: Sequence[Record]) -> dict[str, Any]:
         "domains": {role: [name for name in roles if roles[name] == role] for role in sorted({*roles.values()})},
         "mean": mean,
         "paper": [paper_scores(record) for record in records],
-        "differences": differing([facts_of(record) for record in records]),
+        "differences": differing([facts_of(record, shared) for record in records]),
         "settings": differing([{"code": record.facts.get("code"), **record.flags} for record in records]),
         "losses": curves(records, "train"),
         "health": curves(records, "memory"),
