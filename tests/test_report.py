@@ -137,8 +137,9 @@ def test_side_by_side(run: Path, data: Path, tmp_path: Path) -> None:
     report.main([str(run), str(run / "last/whole/results.json"), *page_of])
     text = (tmp_path / "page.html").read_text()
     assert "all runs were scored by the same protocol" in text and "not comparable" not in text
-    evaluate(run / "last.pth", data, "--limit", "1", "--out", str(tmp_path / "less"), "--exp", "less")
-    report.main([str(run), str(tmp_path / "less"), *page_of])
+    less = tmp_path / "less"
+    evaluate(run / "last.pth", data, "--dataset", "gtav", "--limit", "1", "--out", str(less), "--exp", "less")
+    report.main([str(less), str(run), *page_of])
     text = (tmp_path / "page.html").read_text()
     assert "These scores are not comparable" in text and "gtav: images" in text and "gtav: scales" not in text
     assert len(text) < page.LIMIT
@@ -159,6 +160,17 @@ def test_pictures_shrink_to_the_limit(run: Path, tmp_path: Path, monkeypatch: py
 # The paper
 
 
+def test_page_with_the_papers_numbers(tmp_path: Path) -> None:
+    record = full_record()
+    (tmp_path / "flags.json").write_text(json.dumps(record.facts))
+    (tmp_path / "results.json").write_text(json.dumps({"snapshot": str(tmp_path / "last.pth"), **record.results}))
+    for runs, column in ((1, True), (2, False)):
+        report.main([*[str(tmp_path)] * runs, "--out", str(tmp_path / "page.html")])
+        text = (tmp_path / "page.html").read_text()
+        assert text.count("mapillary 42.7, for the same network") == runs and "No comparison" not in text
+        assert ('<th class="num">paper</th>' in text and '<td class="num">41.8</td>' in text) == column
+
+
 def full_record(**changes: Any) -> Record:
     """A record of Pin the Memory by the paper's protocol, but for ``changes``, which are paths like flags__dataset."""
     flags = {"dataset": ["gtav", "synthia"], "mldg": True, "memory": True}
@@ -175,7 +187,7 @@ def full_record(**changes: Any) -> Record:
         for name, n in counts.items()
     }
     network = {"arch": "network.deepv3plus.DeepR50V3PlusD"}
-    trained = {"flags": flags, "network": network}
+    trained = {"flags": flags, "network": network, "iteration": 30463}
     content = {
         "flags": flags,
         "network": network,

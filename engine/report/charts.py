@@ -57,7 +57,7 @@ def lines(series: Sequence[Series], *, title: str, legend: bool = False, percent
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         if legend:
-            columns = 4 if len(series) in (4, 7, 8) else 3
+            columns = 2 if len(series) in (2, 4) else 3
             above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1), "borderaxespad": 0.2, "handlelength": 1.6}
             axes.legend(ncols=columns, **above)
 

@@ -58,7 +58,8 @@ def content_of(records: Sequence[Record]) -> dict[str, Any]:
     names = [record.name for record in records]
     tables = [record.scores() for record in records]
     roles = {name: row["role"] for table in tables for name, row in table.items()}
-    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    evaluated = all(record.results for record in records)
+    shared = [name for name in tables[0] if evaluated and all(name in table for table in tables)]
     colours = {name: colour for record in records for name, colour in record.classes.items()}
     return {
         "records": records,
