@@ -92,7 +92,7 @@ def score(path: Path, options: TrainingOptions, scales: tuple[float, ...]) -> di
         rows: list[Tensor] = []
 
         def count(*shown: Any, rows: list[Tensor] = rows, classes: int = len(images.spec.classes)) -> None:
-            _, _, labels, prediction = shown
+            _, _, labels, prediction, _ = shown
             matrix = ConfusionMatrix(classes)
             matrix.update(labels, prediction.cpu())
             rows.append(torch.stack([matrix.counts.diag(), matrix.counts.sum(1), matrix.counts.sum(0)]))

@@ -141,7 +141,7 @@ def table(rows: Mapping[str, Runs], differences: Mapping[str, Any], *, against: 
 
 def draw(path: Path, differences: Mapping[str, Any], *, against: str) -> None:
     """A line per row: its difference on unseen domains, and the interval."""
-    from matplotlib.figure import Figure  # optional
+    from matplotlib.figure import Figure  # slow to import
 
     shown = {name: apart for name, apart in differences.items() if apart}
     figure = Figure(figsize=(7, 0.8 + 0.28 * len(shown)), layout="constrained")

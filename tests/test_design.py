@@ -95,7 +95,7 @@ TORCHLESS = """
     optimizer.schedules datasets.labels datasets.registry datasets.disk.polygons datasets.demo.__main__
     datasets.prepare.__main__ datasets.check.__main__
 """
-TOOLS = "datasets.demo", "datasets.check", "datasets.prepare", "tools.compare", "tools.convert"
+TOOLS = "datasets.demo", "datasets.check", "datasets.prepare", "tools.compare", "tools.convert", "tools.report"
 PROGRAMS = [["train.py"], ["eval.py"], ["ablation.py"], *(["-m", name] for name in TOOLS)]
 
 

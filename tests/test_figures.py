@@ -234,11 +234,8 @@ def test_processes_share_the_images(home: Path, threads: Callable[[int], None], 
         assert file.read_bytes() == (home / "two" / file.relative_to(home / "one")).read_bytes(), file
 
 
-@pytest.mark.parametrize(
-    ("package", "line"), [("openTSNE", "--tsne"), ("matplotlib", "--tsne --pca"), ("matplotlib", "--memory_report")]
-)
-def test_missing_packages(package: str, line: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UsageError, match=f"^{line.split()[0]}: the package {package} cannot be loaded") as error:
-        draw(home, f"--dataset gtav {line}")
+def test_missing_package(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openTSNE", None)
+    with pytest.raises(UsageError, match=r"^--tsne: the package openTSNE cannot be loaded") as error:
+        draw(home, "--dataset gtav --tsne")
     assert "\n" not in str(error.value)

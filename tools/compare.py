@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.options.parser import named_folder
+from engine.report.records import role_of
 from utils.errors import UsageError
 from utils.files import write_text
 from utils.forms import read_json
@@ -50,12 +51,10 @@ def table(results: Results, measure: str) -> list[str]:
 
 
 def domains_by_role(result: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the domains that were seen in training, and so on.  The authors' files do not say what they saw."""
-    seen = result["trained"]["flags"].get("dataset")
+    """Return the domains that were seen in training, and so on."""
     domains: dict[str, list[str]] = {"seen": [], "unseen": [], "not known": []}
-    for domain, scored in result["domains"].items():
-        dataset = scored["protocol"].get("data_set", domain)
-        domains["not known" if seen is None else "seen" if dataset in seen else "unseen"].append(domain)
+    for domain in result["domains"]:
+        domains[role_of(result, domain)].append(domain)
     return domains
 
 

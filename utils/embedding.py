@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-REMEDY = "install it with `pip install openTSNE matplotlib`, or add --pca"
+REMEDY = "install it with `pip install openTSNE`, or add --pca"
 
 
 def settings_for(method: str, count: int, *, number: int = 1, perplexity: float = 50.0) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Scores:
     recall: Tensor
     share: Tensor  # the class's share of the labelled pixels
     accuracy: float
+    counts: Tensor  # K,K of the confusion matrix; rows are labels
     calibration: Tensor | None = None  # as utils/calibration.py counts it
     boundary_iou: Tensor | None = None  # K float64, of utils/boundaries.py
 
@@ -36,6 +37,7 @@ class ConfusionMatrix:
     def __init__(self, num_classes: int, device: torch.device | str = "cpu"):
         self.num_classes = num_classes
         self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+        self.latest = self.counts  # those of the image that came last
         self.images = 0
 
     def update(self, labels: Tensor, predictions: Tensor) -> None:
@@ -47,7 +49,8 @@ class ConfusionMatrix:
         pairs = torch.where(labels < self.num_classes, pairs, self.counts.numel()).flatten()
         counts = self.counts.new_zeros(self.counts.numel() + 1)
         counts.scatter_add_(0, pairs, counts.new_ones(()).expand_as(pairs))
-        self.counts += counts[:-1].view_as(self.counts)
+        self.latest = counts[:-1].view_as(self.counts)
+        self.counts += self.latest
         self.images += 1
 
     def gather(self) -> None:
@@ -61,9 +64,16 @@ class ConfusionMatrix:
         hits, labelled, predicted = counts.diag(), counts.sum(1), counts.sum(0)
         total = counts.sum()
         return Scores(
-            iou=hits / (labelled + predicted - hits),
+            iou=ious(counts),
             precision=hits / predicted,
             recall=hits / labelled,
             share=labelled / total,
             accuracy=(hits.sum() / total).item(),
+            counts=counts,
         )
+
+
+def ious(counts: Tensor) -> Tensor:
+    """IoU of each class (K), on the same device, from a confusion matrix (K,K); NaN for a class that does not occur."""
+    hits = counts.diag()
+    return hits / (counts.sum(0) + counts.sum(1) - hits)

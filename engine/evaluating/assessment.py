@@ -18,6 +18,7 @@ from datasets.shared_classes import describe_classes, shared_classes
 from engine.build import network_from
 from engine.data_report import check_images, report
 from engine.evaluating.image_folder import label_camera, label_folder
+from engine.evaluating.image_scores import ImageScores, details, write_examples
 from engine.evaluating.measures import measured
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import (
@@ -34,12 +35,12 @@ from engine.evaluating.target_norm import target_norm_results
 from engine.figures.activation_maps import draw_activation
 from engine.machine import choose_device, choose_precision, keep_memory
 from engine.options.evaluation_options import EvaluationOptions, SnapshotOptions
+from engine.report.page import report_after
 from engine.run_log import code_version
 from utils.distributed import start
 from utils.errors import UsageError
 from utils.files import hold, write_json
 from utils.log import log
-from utils.packages import need
 from utils.processes import rank
 
 
@@ -117,13 +118,16 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
         log.info(report([(name, images.found) for name, images in sets.items()]))
         reads = max(1, scoring.gumbel_eval) if predict.noisy else 1
         domains: dict[str, dict[str, Any]] = {}
+        more: dict[str, dict[str, Any]] = {}
         mean = None
         for name, images in sets.items():
             classes = images.spec.classes
-            each = partial(write_pictures, out / f"{name}_{subject.split}", classes) if subject.dump_images else None
+            write = partial(write_pictures, out / f"{name}_{subject.split}", classes) if subject.dump_images else None
+            each = ImageScores(write)
             entropy = out / f"{name}_{subject.split}" / "entropy" if options.measures.entropy else None
             ways = {"scoring": scoring, "workers": workers, "reads": reads, "measures": options.measures}
             scores = score_reads(predict, images, **ways, each=each, entropy=entropy)
+            more[name] = details(each.of_all(), scores[0].counts)
             protocol = scoring_protocol(options, images, reads=reads) | predict.describe()
             domains[name] = domain_result(scores, protocol, classes=classes)
             domains[name] |= measured(scores, classes, options.measures)
@@ -133,10 +137,14 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
             if rank() == 0:
                 write_json(out / "results.json", header | {"domains": domains} | ({"mean": mean} if mean else {}))
                 write_csv(out / "results.csv", domains, mean=mean)
+                write_json(out / "details.json", more)
+                write_examples(out / "examples" / name, predict, images, scoring, more[name]["examples"])
             log.info(f"\n{name} ({subject.split}, {len(images)} images)\n{class_table(domains[name])}")
         if mean:
             log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
         log.info(f"written to {out}")
+        if rank() == 0:
+            report_after(out)
 
 
 def draw_figures(
@@ -158,7 +166,6 @@ def draw_figures(
         **predict.describe(),
     }
     if figures.tsne:
-        need("matplotlib", "--tsne", remedy="install it with `pip install openTSNE matplotlib`")
         from engine.figures.tsne import draw_tsne
 
         with hold(out / "tsne") as folder:
@@ -167,7 +174,6 @@ def draw_figures(
         with hold(out / "memory_activation") as folder:
             draw_activation(predict, options, classes, out=folder, settings=settings)
     if figures.memory_report:
-        need("matplotlib", "--memory_report", remedy="install it with `pip install matplotlib`")
         from engine.figures.memory_report import write_memory_report
 
         with hold(out / "memory_report") as folder:

@@ -22,7 +22,8 @@ from utils.processes import rank, world_size
 FREQUENT = 0.01  # a class is frequent if it has this share of the labelled pixels
 NOTHING_MORE = MeasureOptions()
 
-Each = Callable[[str, Tensor, Tensor, Tensor], None]  # name, image 3,H,W, labels H,W, prediction H,W; all uint8
+# Takes name, image 3,H,W, labels H,W, prediction H,W (all uint8) and the confusion matrix K,K of the image.
+Each = Callable[[str, Tensor, Tensor, Tensor, Tensor], None]
 
 
 def score_reads(
@@ -56,7 +57,7 @@ def score_reads(
             if read == 0 and entropy:
                 write_entropy(entropy / f"{name}.png", probabilities)
             if read == 0 and each:
-                each(name, image, labels, prediction)
+                each(name, image, labels, prediction, matrix.latest)
     return [joint_scores(matrix, images) for matrix in matrices]
 
 
@@ -100,7 +101,7 @@ def summary(scores: Scores) -> dict[str, float]:
 
 
 def write_pictures(
-    folder: Path, classes: ClassSet, name: str, image: Tensor, labels: Tensor, prediction: Tensor
+    folder: Path, classes: ClassSet, name: str, image: Tensor, labels: Tensor, prediction: Tensor, _: Tensor
 ) -> None:
     """Write three pictures: the prediction in class colours, over the image, and the wrong pixels in red."""
     pixels, train_ids = image.permute(1, 2, 0).numpy(), prediction.cpu().numpy()

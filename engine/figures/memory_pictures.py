@@ -1,4 +1,4 @@
-"""Pictures of a memory: how alike its items are, and the pixels that are nearest to them; needs matplotlib."""
+"""Pictures of a memory: how alike its items are, and the pixels that are nearest to them."""
 
 import math
 from collections.abc import Iterable, Sequence

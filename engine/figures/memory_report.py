@@ -1,4 +1,4 @@
-"""``--memory_report``: how alike the memory's items are, who reads them, and what each is worth; needs matplotlib."""
+"""``--memory_report``: how alike the memory's items are, who reads them, and what each is worth."""
 
 import math
 from collections.abc import Mapping

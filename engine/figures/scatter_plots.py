@@ -1,4 +1,4 @@
-"""Pictures of points in two dimensions, by class and by domain; needs matplotlib."""
+"""Pictures of points in two dimensions, by class and by domain."""
 
 from collections.abc import Collection, Sequence
 from itertools import cycle

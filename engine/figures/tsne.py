@@ -1,4 +1,4 @@
-"""``--tsne``: a point per image and class, the mean of its features, with the memory's items; needs matplotlib."""
+"""``--tsne``: a point per image and class, the mean of its features, with the memory's items."""
 
 import json
 from collections.abc import Mapping

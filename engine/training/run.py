@@ -22,6 +22,7 @@ from engine.evaluating.scoring import scoring_crop
 from engine.options.resuming import refuse_edits, run_file
 from engine.options.training_options import TrainingOptions
 from engine.plan import whitening_lines
+from engine.report.page import report_after
 from engine.run_log import RunLog, code_version, create_run_folder
 from engine.training.class_sampling import class_uniform
 from engine.training.covariance_selection import CovarianceSelection
@@ -89,6 +90,8 @@ def train(options: TrainingOptions) -> Path:
         if options.entry.memory and not run.checkpoint and (not run.snapshot or "memory" in run.fresh):
             trainer.write_memory(build.training_batches(options, domains, device, -run.first_memory_batches))
         trainer.run(batches)
+    if rank() == 0:
+        report_after(folder)
     if progress.bad_files:
         log.info(f"bad files that were replaced: {len(progress.bad_files)} ({some(list(progress.bad_files))})")
     return folder

@@ -64,7 +64,7 @@ def small_method(backbone: Callable[[], nn.Module], name: str, *, device: str = 
 
 def evaluate_and_tell(lines: list[list[str]]) -> str:
     """The output of eval.py in one process, for several command lines one after the other."""
-    assert not {"matplotlib", "openTSNE", "sklearn"} & set(sys.modules)  # scores need none of them
+    assert not {"matplotlib", "openTSNE", "sklearn"} & set(sys.modules)  # none is loaded before it is needed
     with contextlib.redirect_stdout(io.StringIO()) as out:
         for argv in lines:
             evaluate(parse_evaluation(argv))
