@@ -1,0 +1,178 @@
+"""Networks for programs without our code: ONNX files and programs of torch.export, compared with the network."""
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from checkpoints.adoption import classes_in, described, short, spaced
+from checkpoints.run_files import load_weights, weights_hash
+from datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
+from engine.build import network_from
+from engine.run_log import code_version
+from network.archs import lookup_arch
+from network.backbones import NO_NORMS
+from network.deeplab import DeepLab
+from utils.errors import UsageError, first_line
+from utils.files import whole_file
+from utils.log import log
+
+INPUT, OUTPUTS = "images", ("logits", "classes")
+CHECKED = ((1, 128, 192), (2, 97, 161), (3, 71, 45))  # N,H,W of the images of the comparison
+MOST_DIFFERENCE, LEAST_EQUAL = 1e-4, 0.999  # of logits, as a share of their range; of pixels
+Answer = Sequence[Tensor]  # logits and classes
+Run = Callable[[Tensor], Answer]
+
+
+class Segmenter(nn.Module):
+    """Maps RGB images (N,3,H,W uint8) to logits (N,K,H,W) and the likeliest classes (N,H,W uint8)."""
+
+    def __init__(self, net: DeepLab, *, image_in: bool) -> None:
+        super().__init__()
+        self.net, self.image_in = net, image_in
+        for name, values in (("mean", IMAGENET_MEAN), ("deviation", IMAGENET_STD)):
+            self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """``datasets.transforms.normalise`` without its operations in place, which torch 2.6 cannot trace."""
+        single = images.float()
+        x = F.instance_norm(single / 255) if self.image_in else (single - self.mean) / self.deviation
+        logits = self.net(x).logits
+        return logits, logits.argmax(1).to(torch.uint8)
+
+
+def export(content: Mapping[str, Any], source: Path, *, onnx: Path | None, program: Path | None) -> None:
+    """Write the network of a checkpoint into the files and compare them with it.
+
+    UsageError if torch cannot export it, or if a file computes something else; such a file stays.
+    """
+    config = content["network"]
+    net = network_from(config).eval().requires_grad_(False)
+    load_weights(net, content["weights"], f"CKPT {source}")
+    image_in = bool(config.get("image_in"))
+    facts = metadata(content)
+    if "classes" not in facts:
+        log.info(f"note: CKPT {source}: the names of its {config['num_classes']} classes are not known")
+    limit = (config["output_stride"] or lookup_arch(config["arch"]).output_stride) + 1
+    axes = {0: Dim("batch"), 2: Dim("height", min=limit), 3: Dim("width", min=limit)}
+    runs: dict[Path, Run] = {}
+    with errors_of_export(config["arch"]):
+        traced = torch.export.export(
+            Segmenter(net, image_in=image_in).eval(), (pictures(2, 97, 131),), dynamic_shapes=(axes,), strict=False
+        )
+        if program:
+            write_program(traced, program, facts)
+            runs[program] = torch.export.load(program).module()
+        if onnx:
+            write_onnx(traced, onnx, axes, facts)
+            runs[onnx] = onnx_run(onnx)
+
+    def reference(images: Tensor) -> Answer:
+        logits = net(normalise(images, image_in=image_in)).logits
+        return logits, logits.argmax(1)
+
+    log.info(f"written to {' and '.join(map(str, runs))}")
+    compare(runs, reference)
+
+
+@contextmanager
+def errors_of_export(arch: str) -> Iterator[None]:
+    """Within this context torch is silent, and its errors, which have many types, become a UsageError."""
+    logging.disable(logging.WARNING)  # ours speaks before and after
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except OSError:
+        raise
+    except Exception as error:
+        causes = re.findall(r"^<class '.*?'>: (.*)", str(error), re.M)  # what torch.onnx sums up
+        cause = causes[0] if causes else first_line(error)
+        raise UsageError(
+            f"{short(arch)}: torch {torch.__version__} cannot export it ({cause}); docs/export.md lists versions that can"
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def write_program(traced: ExportedProgram, path: Path, facts: Mapping[str, str]) -> None:
+    with whole_file(path) as partial, partial.open("wb") as file:
+        torch.export.save(traced, file, extra_files={"metadata.json": json.dumps(facts, indent=1)})
+
+
+def write_onnx(traced: ExportedProgram, path: Path, axes: Mapping[int, Dim], facts: Mapping[str, str]) -> None:
+    names = {"input_names": [INPUT], "output_names": OUTPUTS, "dynamic_shapes": (axes,)}
+    made = torch.onnx.export(traced, dynamo=True, verbose=False, **names)
+    made.model.metadata_props.update(facts)
+    with whole_file(path) as partial:
+        made.save(partial)
+
+
+def onnx_run(path: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: [torch.from_numpy(x) for x in session.run(OUTPUTS, {INPUT: images.numpy()})]
+
+
+def metadata(content: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a user of the file must know, as texts; ``classes`` is JSON."""
+    config, classes = content["network"], classes_in(content["network"])
+    project = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    version = re.search('^version = "(.+)"', project, re.M)[1]
+    facts = {
+        "project": f"Pin the Memory {version} ({code_version()})",
+        "arch": short(config["arch"]),
+        "output_stride": config["output_stride"] or lookup_arch(config["arch"]).output_stride,
+        "norms": spaced(config.get("wt_layer", NO_NORMS)),
+        "memory": described(config["memory"]) if config["memory"] else "none",
+        "weights": weights_hash(content["weights"]),
+        "iteration": content["iteration"],
+        "trained_on": ", ".join(content["flags"].get("dataset") or ()),
+        "normalised_by": "the image itself" if config.get("image_in") else "ImageNet",
+        "input": f"{INPUT}: RGB N,3,H,W uint8; the network normalises them",
+        "output": "logits N,K,H,W; classes N,H,W: the train id of the largest logit",
+    }
+    if classes:
+        rows = [{"train_id": i, "name": classes.names[i], "colour": classes.colours[i]} for i in range(len(classes))]
+        facts["classes"] = json.dumps(rows)
+    return {key: str(value) for key, value in facts.items() if value not in (None, "")}
+
+
+def pictures(*size: int) -> Tensor:
+    """Return images (N,3,H,W uint8) of coloured squares for ``size`` N,H,W."""
+    number, height, width = size
+    colours = torch.randint(256, (number, 3, height // 8 + 1, width // 8 + 1), generator=torch.Generator())
+    squares = colours.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    return squares[..., :height, :width].to(torch.uint8).contiguous()
+
+
+@torch.no_grad()
+def compare(runs: Mapping[Path, Run], reference: Run) -> None:
+    """Print how far the answers of each file are from ``reference``; UsageError if one is too far."""
+    wrong = []
+    log.info("images (N,H,W)   largest difference of logits / range   equal pixels   file")
+    for path, run in runs.items():
+        for size in CHECKED:
+            images = pictures(*size)
+            (logits, classes), (expected, ids) = run(images), reference(images)
+            difference = ((logits - expected).abs().max() / (expected.max() - expected.min())).item()
+            equal = (classes == ids).float().mean().item()
+            log.info(f"{','.join(map(str, size)):14}   {difference:36.1e}   {equal:11.3%}    {path}")
+            if not (difference <= MOST_DIFFERENCE and equal >= LEAST_EQUAL) and path not in wrong:
+                wrong.append(path)
+    if wrong:
+        limits = f"at most {MOST_DIFFERENCE:.0e} and at least {LEAST_EQUAL:.1%} are allowed"
+        raise UsageError(
+            f"{' and '.join(map(str, wrong))}: computes something else than the network ({limits}); the file stays: "
+            "do not use it, but export again with another version of torch"
+        )
