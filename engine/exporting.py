@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from utils.errors import UsageError, first_line
 from utils.files import whole_file
 from utils.log import log
 
-INPUT, OUTPUTS = "images", ("logits", "classes")
+INPUT, OUTPUTS, AXES = "images", ("logits", "classes"), ("batch", "height", "width")
 CHECKED = ((1, 128, 192), (2, 97, 161), (3, 71, 45))  # N,H,W of the images of the comparison
 MOST_DIFFERENCE, LEAST_EQUAL = 1e-4, 0.999  # of logits, as a share of their range; of pixels
 Answer = Sequence[Tensor]  # logits and classes
@@ -43,7 +44,7 @@ class Segmenter(nn.Module):
             self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """``datasets.transforms.normalise`` without its operations in place, which torch 2.6 cannot trace."""
+        """Computes what ``normalise`` computes, without its cache: the tensors of a trace must not get there."""
         single = images.float()
         x = F.instance_norm(single / 255) if self.image_in else (single - self.mean) / self.deviation
         logits = self.net(x).logits
@@ -63,24 +64,22 @@ def export(content: Mapping[str, Any], source: Path, *, onnx: Path | None, progr
     if "classes" not in facts:
         log.info(f"note: CKPT {source}: the names of its {config['num_classes']} classes are not known")
     limit = (config["output_stride"] or lookup_arch(config["arch"]).output_stride) + 1
-    axes = {0: Dim("batch"), 2: Dim("height", min=limit), 3: Dim("width", min=limit)}
-    runs: dict[Path, Run] = {}
+    height, width = (Dim(name, min=limit) for name in AXES[1:])
+    shapes = ({0: Dim(AXES[0]), 2: height, 3: width},)
+    segmenter = Segmenter(net, image_in=image_in).eval()
     with errors_of_export(config["arch"]):
-        traced = torch.export.export(
-            Segmenter(net, image_in=image_in).eval(), (pictures(2, 97, 131),), dynamic_shapes=(axes,), strict=False
-        )
-        if program:
-            write_program(traced, program, facts)
-            runs[program] = torch.export.load(program).module()
-        if onnx:
-            write_onnx(traced, onnx, axes, facts)
-            runs[onnx] = onnx_run(onnx)
+        traced = torch.export.export(segmenter, (pictures(2, 97, 131),), dynamic_shapes=shapes, strict=False)
+    runs: dict[Path, Run] = {}
+    for path, write in ((program, write_program), (onnx, write_onnx)):
+        if path:
+            with errors_of_export(config["arch"]):
+                runs[path] = write(traced, path, facts)
+            log.info(f"written to {path}")
 
     def reference(images: Tensor) -> Answer:
         logits = net(normalise(images, image_in=image_in)).logits
         return logits, logits.argmax(1)
 
-    log.info(f"written to {' and '.join(map(str, runs))}")
     compare(runs, reference)
 
 
@@ -98,28 +97,31 @@ def errors_of_export(arch: str) -> Iterator[None]:
         causes = re.findall(r"^<class '.*?'>: (.*)", str(error), re.M)  # what torch.onnx sums up
         cause = causes[0] if causes else first_line(error)
         raise UsageError(
-            f"{short(arch)}: torch {torch.__version__} cannot export it ({cause}); docs/export.md lists versions that can"
+            f"{short(arch)}: torch {torch.__version__} cannot export it ({cause}); docs/export.md names those that can"
         ) from error
     finally:
         logging.disable(logging.NOTSET)
 
 
-def write_program(traced: ExportedProgram, path: Path, facts: Mapping[str, str]) -> None:
-    with whole_file(path) as partial, partial.open("wb") as file:
-        torch.export.save(traced, file, extra_files={"metadata.json": json.dumps(facts, indent=1)})
+def write_program(traced: ExportedProgram, path: Path, facts: Mapping[str, str]) -> Run:
+    """Write a file of ``torch.export`` and return what it computes."""
+    buffer = BytesIO()  # torch itself would crash on a full disk
+    torch.export.save(traced, buffer, extra_files={"metadata.json": json.dumps(facts, indent=1)})
+    with whole_file(path) as partial:
+        partial.write_bytes(buffer.getbuffer())
+    return torch.export.load(path).module()
 
 
-def write_onnx(traced: ExportedProgram, path: Path, axes: Mapping[int, Dim], facts: Mapping[str, str]) -> None:
+def write_onnx(traced: ExportedProgram, path: Path, facts: Mapping[str, str]) -> Run:
+    """Write an ONNX file and return what it computes."""
+    import onnxruntime
+
+    axes = dict(zip((0, 2, 3), AXES, strict=True))
     names = {"input_names": [INPUT], "output_names": OUTPUTS, "dynamic_shapes": (axes,)}
     made = torch.onnx.export(traced, dynamo=True, verbose=False, **names)
     made.model.metadata_props.update(facts)
     with whole_file(path) as partial:
         made.save(partial)
-
-
-def onnx_run(path: Path) -> Run:
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: [torch.from_numpy(x) for x in session.run(OUTPUTS, {INPUT: images.numpy()})]
 

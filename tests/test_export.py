@@ -102,6 +102,7 @@ def test_a_file_that_computes_something_else(factor: float) -> None:
         ("{home}/ours.pth x.onnx", "OUT x.onnx: the package onnxscript cannot be loaded .*pip install onnx onnxscript"),
     ],
 )
+@pytest.mark.usefixtures("thin_resnet")
 def test_exports_that_are_refused(
     line: str, message: str, checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
