@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.options import user_path
 from engine.options.parser import Parser
-from network.options import NORM_FLAG, NORM_HELP
+from tools.convert import add_facts
 from utils.errors import UsageError
 from utils.packages import need
 from utils.program import run_program
@@ -39,11 +39,7 @@ def export_parser() -> argparse.ArgumentParser:
     parser.add_argument("onnx", type=user_path, nargs="?", metavar="OUT.onnx", help="the ONNX file to write")
     parser.add_argument("--program", type=user_path, metavar="OUT.pt2", help="the program of torch.export to write")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
-    group = parser.add_argument_group("facts that the authors' files do not hold")
-    group.add_argument("--arch", metavar="NAME", help="the release's name of the network (default: as recognised)")
-    group.add_argument("--output_stride", type=int, choices=(8, 16, 32), help="overrides the network's own")
-    group.add_argument("--wt_layer", **NORM_FLAG, help=f"{NORM_HELP}; only 4 and 5 leave entries in a file")
-    group.add_argument("--image_in", action="store_true", help="each image was normalised by its own statistics")
+    add_facts(parser)
     return parser
 
 
