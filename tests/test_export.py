@@ -85,9 +85,7 @@ def test_a_file_that_computes_something_else(factor: float) -> None:
         return images.float(), images.argmax(1)
 
     exporting.compare({Path("net.pt2"): run}, lambda images: images.float())
-    with pytest.raises(
-        UsageError, match=r"^net.onnx: computes something else than the network, see the table; the file stays"
-    ):
+    with pytest.raises(UsageError, match=r"^net.onnx: computes something else .* the file stays"):
         exporting.compare({Path("net.onnx"): run}, lambda images: factor * images.float())
 
 
