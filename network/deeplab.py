@@ -47,7 +47,8 @@ class Encoding(NamedTuple):
 
 def resize(x: Tensor, size: torch.Size) -> Tensor:
     """``x`` (N,C,h,w) resized to ``size``, bilinearly with aligned corners; ``x`` itself if it has that size."""
-    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True)
+    same = not torch.compiler.is_compiling() and x.shape[-2:] == size  # a graph for all sizes cannot depend on it
+    return x if same else F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
 def conv_norm(cin: int, cout: int, kernel: int = 1, *, dilation: int = 1) -> nn.Sequential:

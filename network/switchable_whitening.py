@@ -32,7 +32,7 @@ class SwitchableWhitening2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x.device):
             wide = at_least_single(x)
-            grouped = wide.reshape(len(x), -1, self.group, x.shape[2] * x.shape[3])  # N,G,c,HW
+            grouped = wide.reshape(x.shape[0], -1, self.group, x.shape[2] * x.shape[3])  # N,G,c,HW
             mean, covariance = self.statistics(grouped)
             whitened = inverse_root(covariance + self.eps * identity(covariance)) @ (grouped - mean)
             y = whitened.reshape(wide.shape) * self.weight[:, None, None] + self.bias[:, None, None]

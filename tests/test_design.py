@@ -93,9 +93,12 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
 TORCHLESS = """
     engine.options.training_command engine.options.evaluation_options engine.plan methods network.archs tools.convert
     optimizer.schedules datasets.labels datasets.registry datasets.disk.polygons datasets.demo.__main__
-    datasets.prepare.__main__ datasets.check.__main__
+    datasets.prepare.__main__ datasets.check.__main__ tools.export
 """
-TOOLS = "datasets.demo", "datasets.check", "datasets.prepare", "tools.compare", "tools.convert", "tools.report"
+TOOLS = (
+    *("datasets.demo", "datasets.check", "datasets.prepare"),
+    *("tools.compare", "tools.convert", "tools.export", "tools.report"),
+)
 PROGRAMS = [["train.py"], ["eval.py"], ["ablation.py"], *(["-m", name] for name in TOOLS)]
 
 

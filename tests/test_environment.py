@@ -30,10 +30,13 @@ def modules(requirements: list[str]) -> set[str]:
     return {IMPORTED_AS.get(name, name) for name in names}
 
 
+INSTALLED = "figures", "whitening", "video", "export"  # extras
+
+
 def test_environment_is_that_of_the_project() -> None:
     *conda, pip = ENVIRONMENT["dependencies"]
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + extras["figures"] + extras["whitening"] + extras["video"]
+    wanted = [*PROJECT["dependencies"], *(line for name in INSTALLED for line in extras[name])]
     assert ENVIRONMENT["name"] == "pinmem" and pip == {"pip": wanted}
     python, installer = (Requirement(line) for line in conda)
     assert installer.name == "pip" and python.name == "python"

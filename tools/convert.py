@@ -59,6 +59,11 @@ def converter_parser() -> argparse.ArgumentParser:
         "--to", choices=("ours", "release", "hub"), default="ours", help="the format of OUT (default: ours)"
     )
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    add_facts(parser)
+    return parser
+
+
+def add_facts(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("facts that the authors' files do not hold")
     group.add_argument("--arch", metavar="NAME", help="the release's name of the network (default: as recognised)")
     group.add_argument("--output_stride", type=int, choices=(8, 16, 32), help="overrides the network's own")
@@ -68,7 +73,6 @@ def converter_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="each image was normalised by its own mean and deviation, not by ImageNet's; stored in OUT",
     )
-    return parser
 
 
 def released(content: Mapping[str, Any]) -> dict[str, Any]:
