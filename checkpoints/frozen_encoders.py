@@ -17,11 +17,12 @@ Content = Mapping[str, Any]  # of a checkpoint
 
 def frozen_facts(net: nn.Module, source: str) -> dict[str, str] | None:
     """Where the frozen weights come from, and their hash; None if all train.  ``source`` is 'imagenet' or a file."""
-    weights, names = net.state_dict(), list(frozen_entries(net))
+    names = {*frozen_entries(net)}
     if not names:
         return None
+    weights = {name: value for name, value in net.state_dict().items() if name in names}
     source = source if source == "imagenet" else str(Path(source).absolute())
-    return {"source": source, "hash": weights_hash({name: weights[name] for name in names})}
+    return {"source": source, "hash": weights_hash(weights)}
 
 
 def trained_weights(net: nn.Module, frozen: object) -> dict[str, Tensor]:

@@ -108,11 +108,15 @@ def load_timm_weights(
     try:
         converted = convert(dict(weights), whole)
     except Exception as error:  # of any kind
-        raise UsageError(
-            f"{FLAG} {source}: is not of timm's {name} ({first_line(error)}); give a file of it"
-        ) from error
-    flat = {key.replace(".", "_"): value for key, value in converted.items()}  # some parts have '_' in their names
-    used = {key: flat[key.replace(".", "_")] for key in net.state_dict() if key.replace(".", "_") in flat}
-    known = {key.replace(".", "_") for key in whole.state_dict()}
-    unknown = {key: value for key, value in converted.items() if key.replace(".", "_") not in known}
+        problem = f"is not of timm's {name} ({first_line(error)})"
+        raise UsageError(f"{FLAG} {source}: {problem}; give a file of it") from error
+    by_name = {flat(key): value for key, value in converted.items()}
+    used = {key: by_name[flat(key)] for key in net.state_dict() if flat(key) in by_name}
+    known = {flat(key) for key in whole.state_dict()}
+    unknown = {key: value for key, value in converted.items() if flat(key) not in known}
     load_backbone(net, used | unknown, source)
+
+
+def flat(key: str) -> str:
+    """A name that is the same in a model of timm and in its parts, which write 'stages_0' for 'stages.0'."""
+    return key.replace(".", "_")

@@ -41,13 +41,11 @@ class Facts(NamedTuple):
 
 def check_name(name: str) -> None:
     """UsageError if timm has no model ``name``, such as 'resnet50' or 'resnet50.tv_in1k'."""
-    tagged = "." in name
-    if name in timm.list_pretrained() if tagged else timm.is_model(name):
+    known = timm.list_pretrained() if "." in name else timm.list_models()
+    if name in known:
         return
-    close = difflib.get_close_matches(name, timm.list_pretrained() if tagged else timm.list_models(), n=4)
-    hint = (
-        f"close names: {', '.join(close)}" if close else "python -c 'import timm; print(timm.list_models())' lists all"
-    )
+    close = difflib.get_close_matches(name, known, n=4)
+    hint = f"close names: {', '.join(close)}" if close else "timm.list_models() lists all names"
     raise UsageError(f"--arch {TIMM}{name}: timm {timm.__version__} has no such model; {hint}")
 
 
@@ -120,9 +118,8 @@ def dilates(name: str, factor: int, settings: dict[str, object]) -> bool:
                 net.set_submodule(path, nn.Identity())
     generator = torch.Generator().manual_seed(0)
     with torch.device("cpu"):
-        state = {
-            key: random_like(key, x, generator) for key, x in (*nets[0].named_parameters(), *nets[0].named_buffers())
-        }
+        entries = (*nets[0].named_parameters(), *nets[0].named_buffers())
+        state = {key: random_like(key, x, generator) for key, x in entries}
         images = torch.randn(1, 3, 128, 128, generator=generator)
         dilated, own = (functional_call(net, state, (images,))[-1] for net in nets)
     if dilated.shape[-1] != factor * own.shape[-1]:
@@ -152,12 +149,8 @@ class TimmEncoder(nn.Module):
     def __init__(self, name: str, output_stride: int, *, pretrained: str = "none", image_in: bool = False) -> None:
         super().__init__()
         facts = facts_of(name, output_stride)
-        self.strides, self.channels, self.multiple, self.note = (
-            facts.strides,
-            facts.channels,
-            facts.multiple,
-            facts.note,
-        )
+        self.strides, self.channels = facts.strides, facts.channels
+        self.multiple, self.note = facts.multiple, facts.note
         self.low_scale = LOW_SCALE if facts.plain else 1
         self.indices = list(facts.indices) if facts.plain else None
         settings = facts.settings
@@ -172,9 +165,8 @@ class TimmEncoder(nn.Module):
             load_timm_weights(self.net, weights_of_file(pretrained), pretrained, name=name, settings=whole)
         own = self.net.pretrained_cfg["mean"], self.net.pretrained_cfg["std"]
         self.normalised_by = "ImageNet" if own == IMAGENET else f"mean {own[0]}, deviation {own[1]}"
-        (mean, std), (own_mean, own_std) = (
-            (torch.tensor(x).view(2, 3, 1, 1)) for x in (IMAGENET, IMAGENET if image_in else own)
-        )
+        target = IMAGENET if image_in else own
+        (mean, std), (own_mean, own_std) = (torch.tensor(x).view(2, 3, 1, 1) for x in (IMAGENET, target))
         self.register_buffer("scale", std / own_std)
         self.register_buffer("shift", (mean - own_mean) / own_std)
 

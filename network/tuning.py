@@ -54,7 +54,8 @@ def choose_trained(backbone: nn.Module, tune: str, norms: str) -> None:
         raise UsageError(f"--tune {tune}: the encoder has {depth} blocks; give last:{depth} or less, or all")
     first = {"all": 0, "last": depth + 1 - int(number or 0)}.get(kind, depth + 1)
     for name, param in backbone.named_parameters():
-        param.requires_grad_(layers[name] >= first)
+        if layers[name] < first:
+            param.requires_grad_(False)
     for norm in (module for module in backbone.modules() if "Norm" in type(module).__name__):
         for param in norm.parameters(recurse=False) if norms != "rest" else ():
             param.requires_grad_(norms == "train")
@@ -82,9 +83,7 @@ def add_low_rank_updates(backbone: nn.Module, rank: int) -> None:
         if hasattr(parent, "qkv_bias_separate"):  # timm's EVA would use the weight of ``qkv`` without calling it
             parent.qkv_bias_separate = True
     if not added:
-        raise UsageError(
-            f"--tune lora:{rank}: the encoder has no linear layers in its blocks; give last:N, head or all"
-        )
+        raise UsageError(f"--tune lora:{rank}: its blocks have no linear layers; give last:N, head or all")
 
 
 def frozen_entries(net: nn.Module) -> Iterator[str]:

@@ -33,7 +33,7 @@ def modules(requirements: list[str]) -> set[str]:
 def test_environment_is_that_of_the_project() -> None:
     *conda, pip = ENVIRONMENT["dependencies"]
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + extras["figures"] + extras["whitening"]
+    wanted = PROJECT["dependencies"] + extras["figures"] + extras["whitening"] + extras["encoders"]
     assert ENVIRONMENT["name"] == "pinmem" and pip == {"pip": wanted}
     python, installer = (Requirement(line) for line in conda)
     assert installer.name == "pip" and python.name == "python"
