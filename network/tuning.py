@@ -1,10 +1,12 @@
 """Which weights of an encoder train: all, none, the last blocks, or low-rank updates (``--tune`` and ``--norms``)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from utils.errors import UsageError
@@ -27,7 +29,37 @@ class LowRankLinear(nn.Linear):
         nn.init.normal_(self.down, std=base.in_features**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + F.linear(F.linear(x, self.down), self.up)
+        if torch.is_grad_enabled():
+            return _UpdatedLinear.apply(x, self.weight, self.bias, self.down, self.up)
+        return F.linear(x, self.merged(), self.bias)
+
+    def merged(self) -> Tensor:
+        return torch.addmm(self.weight, self.up, self.down)
+
+
+class _UpdatedLinear(torch.autograd.Function):
+    """y = (W + up down) x + b with W and b frozen.
+
+    Adding the update to W costs less than applying it to all tokens, and no gradient of W is computed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight, down, up)
+        return F.linear(x, torch.addmm(weight, up, down), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients g (W + up down) of x, (up' g') x of down and ((down x') g)' of up, summed over tokens.
+
+        Products of R rows take a third of the time of those of R columns.
+        """
+        x, weight, down, up = ctx.saved_tensors
+        x, down, up = (tensor.to(grad.dtype) for tensor in (x, down, up))
+        of_x = grad @ torch.addmm(weight.to(grad.dtype), up, down) if ctx.needs_input_grad[0] else None
+        grad, x = grad.flatten(0, -2), x.flatten(0, -2)
+        return of_x, None, None, (up.T @ grad.T) @ x, ((down @ x.T) @ grad).T
 
 
 @torch.no_grad()
@@ -36,7 +68,7 @@ def plain_weights(net: nn.Module) -> dict[str, Tensor]:
     state = net.state_dict()
     for name, module in net.named_modules():
         if isinstance(module, LowRankLinear):
-            state[f"{name}.weight"] = module.weight + module.up @ module.down
+            state[f"{name}.weight"] = module.merged()
             del state[f"{name}.up"], state[f"{name}.down"]
     return state
 
