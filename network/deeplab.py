@@ -103,7 +103,6 @@ class Encoder(nn.Module):
         else:
             rates = tuple(rate * 16 // output_stride for rate in (6, 12, 18))
             self.aspp, self.project = ASPP(backbone.channels[3], WIDTH, rates), conv_norm(5 * WIDTH, dim)
-        self.multiple = backbone.multiple
         self.whitening = [module for module in backbone.modules() if isinstance(module, WhiteningNorm)]
 
     def forward(self, images: Tensor) -> Encoding:
@@ -145,7 +144,7 @@ class DeepLab(nn.Module):
             self.shallow, self.decoder = None, conv_norm(dim, width, 3)
         self.classifier = nn.Conv2d(width, num_classes, 1)
         self.aux = auxiliary_head(backbone.channels[2], num_classes) if aux else None
-        self.low_scale = backbone.low_scale
+        self.low_scale, self.multiple = backbone.low_scale, backbone.multiple
         self.memory = memory
         self.initialise()
 
@@ -169,8 +168,7 @@ class DeepLab(nn.Module):
         del low  # frees it when no gradients are needed; the decoder has the highest use of memory
         x = self.decoder(x)
         aux = self.aux(mid) if self.training and self.aux is not None else None
-        multiple = self.encoder.multiple
-        return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened), multiple)
+        return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened), self.multiple)
 
     def refine(
         self, features: Tensor, low: Tensor, *, items: Tensor | None = None, gumbel: bool = False

@@ -116,7 +116,7 @@ def prediction(predict: Predictor, encoding: Encoding, items: Tensor, size: torc
     with autocast(predict.precision, predict.device):
         x, _ = net.refine(encoding.features, encoding.low, items=items)
         coarse = net.classifier(net.decoder(x))
-    return likeliest(full_size(coarse, size, net.encoder.multiple)[0], dim=0)
+    return likeliest(full_size(coarse, size, net.multiple)[0], dim=0)
 
 
 def domain_report(

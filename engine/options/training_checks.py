@@ -103,7 +103,7 @@ def check_encoder(options: TrainingOptions) -> None:
     refuse_if(frozen, "--wt_layer: added norms must train; give --tune all, and not --backbone_norms freeze")
     from engine.build import outline
 
-    multiple = outline(options).encoder.multiple
+    multiple = outline(options).multiple
     remedy = f"give a multiple of {multiple}, such as {max(1, round(side / multiple)) * multiple}"
     refuse_if(side % multiple, f"--crop_size {side}: {network.arch} has cells of {multiple} pixels; {remedy}")
 
