@@ -26,8 +26,8 @@ from engine.options.training_command import parse_training
 from engine.training.run import train
 from methods import METHODS
 from network.deeplab import DeepLab
+from optimizer.optimizers import build_optimizer
 from optimizer.schedules import OptimizerOptions
-from optimizer.sgd import build_optimizer
 from utils.errors import UsageError
 from utils.program import run_program
 

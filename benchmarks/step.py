@@ -22,8 +22,8 @@ from methods.baseline import Baseline
 from methods.objective import Objective
 from methods.whitening_term import Whitening
 from network.deeplab import Encoder
+from optimizer.optimizers import build_optimizer
 from optimizer.schedules import OptimizerOptions
-from optimizer.sgd import build_optimizer
 from utils.options import COUNT, number, option
 
 ISW = "ISW"  # RobustNet: the baseline with selective whitening

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints.frameworks import SMP, SMP_STRIDE
+from checkpoints.frozen_encoders import completed, merged
 from checkpoints.recognition import recognise
 from checkpoints.release_format import parse_release
 from checkpoints.run_files import is_ours, load_weights, read_checkpoint
 from datasets.labels import STANDARD, ClassSet
-from network.archs import lookup_arch
+from network.archs import lookup_arch, short_name
 from network.backbones import NO_NORMS
 from network.deeplab import DeepLab
 from utils.errors import UsageError
@@ -29,11 +30,13 @@ def as_ours(
     output_stride: int | None = None,
     wt_layer: Sequence[int] | None = None,
     image_in: bool | None = None,
+    pretrained_backbone: str | None = None,
 ) -> dict[str, Any]:
     """Return the ``content`` of the checkpoint ``path`` as ``train.py`` would have written it.
 
     Foreign files do not hold all facts about their network.  The arguments supply the rest, else usual values do; a
     note names those.  The output stride may differ from the stored one.  UsageError if another argument does.
+    Low-rank updates are added to the weights; ``pretrained_backbone`` is where those of a frozen encoder are now.
     """
     ours = content if is_ours(content) else adopted(content, path, wt_layer=wt_layer)
     facts = {"arch": arch, "output_stride": output_stride, "wt_layer": wt_layer, "image_in": image_in}
@@ -41,7 +44,7 @@ def as_ours(
         key: list(value) if key == "wt_layer" else value for key, value in facts.items() if value is not None
     }
     check_fits(ours["network"], config, f"--snapshot {path}")
-    return ours | {"network": config}
+    return merged(completed(ours | {"network": config}, f"--snapshot {path}", pretrained=pretrained_backbone))
 
 
 def adopted(content: Any, path: Path, *, wt_layer: Sequence[int] | None) -> dict[str, Any]:
@@ -67,7 +70,7 @@ def adopted(content: Any, path: Path, *, wt_layer: Sequence[int] | None) -> dict
     }
     parts = " and ".join(title for part, title in PARTS.items() if config[part]) or "no memory"
     log.info(
-        f"note: {path}: {short(config['arch'])} with {parts}, {config['num_classes']} classes and --wt_layer "
+        f"note: {path}: {short_name(config['arch'])} with {parts}, {config['num_classes']} classes and --wt_layer "
         f"{spaced(config['wt_layer'])}; the norms 1, 2 and 3 and the output stride leave no trace in such a file: give "
         "--wt_layer or --output_stride if its training had others"
     )
@@ -89,6 +92,7 @@ def load_start(net: DeepLab, path: Path, config: Config, *, fresh: Sequence[str]
     stored = ours["network"] | {key: config[key] for key in anew}
     remedy = f"{REMEDY}; for other classes or a new memory: --fresh classifier memory"
     check_fits(stored, config, f"--snapshot {path}", remedy=remedy)
+    ours = completed(ours, f"--snapshot {path}")
     unused = {part: title for part, title in PARTS.items() if stored[part] and not config[part]}
     left_out = (*(f"{part}." for part in unused), *(prefix for part in fresh for prefix in FRESH[part]))
     used = {key: value for key, value in ours["weights"].items() if not key.startswith(left_out)}
@@ -115,10 +119,11 @@ def facts(config: Config) -> dict[str, str]:
     """Return what identifies a network, apart from its output stride; '' for a part that it lacks."""
     memory, classes = config["memory"], classes_in(config)
     return {
-        "network (--arch)": short(config["arch"]).partition("_OS")[0],
+        "network (--arch)": short_name(config["arch"]).partition("_OS")[0],
         "list of norms (--wt_layer)": spaced(config.get("wt_layer", NO_NORMS)),
         "normalisation (--image_in)": "each image by itself" if config.get("image_in") else "by ImageNet",
         "list of classes": ", ".join(classes.names) if classes else f"{config['num_classes']}",
+        "low-rank update (--tune)": tune if (tune := config.get("tune", "")).startswith("lora") else "none",
         "width (--mem_dim)": f"{config['dim']}",
         "memory (--memory, --mem_slot, --mem_centred, --mem_residual)": described(memory) if memory else "",
         "auxiliary head (without one: --no_aux_loss)": "one" if config["aux"] else "",
@@ -134,10 +139,6 @@ def classes_in(config: Config) -> ClassSet | None:
     if stored := config.get("classes"):
         return ClassSet.from_config(stored)
     return STANDARD if config["num_classes"] == len(STANDARD) else None
-
-
-def short(arch: str) -> str:
-    return arch.rpartition(".")[2]
 
 
 def spaced(numbers: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from checkpoints.release_format import ITEMS, to_release
-from network.archs import ARCHS, DEEP_STEMS
+from network.archs import ARCHS, DEEP_STEMS, short_name
 from network.backbones import BACKBONES
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import build_network
@@ -52,7 +52,7 @@ def recognise(weights: Mapping[str, Tensor], source: object) -> Recognised:
         differing = sorted({key for key, _ in shapes.items() ^ expected.items()})
         if not differing:
             return options._replace(archs=archs)
-        misfits[archs[0].rpartition(".")[2]] = differing
+        misfits[short_name(archs[0])] = differing
     nearest = min(misfits, key=lambda arch: len(misfits[arch]))
     names = ["memory" if key == ITEMS else to_release(key) for key in misfits[nearest]]
     raise UsageError(

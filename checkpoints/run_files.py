@@ -33,6 +33,9 @@ NETWORK = {
     "decoder_dim": (..., None, WIDTH),
     "memory": (None, MEMORY),
     "image_in": SWITCH,
+    "tune": (..., str),
+    "norms": (..., str),
+    "frozen": (..., None, {"source": str, "hash": str}),
 }
 FLAGS = {"dataset": (..., None, [str]), str: object}
 OURS = {"network": NETWORK, "weights": {str: Tensor}, "flags": FLAGS, "iteration": object, "code": object, str: object}
@@ -133,5 +136,5 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
     """Return a short hash of all weights, which identifies a network whatever its file is called."""
     digest = hashlib.sha256()
     for tensor in weights.values():
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]

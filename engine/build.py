@@ -10,6 +10,7 @@ from datasets import packed
 from datasets.labels import ClassSet
 from datasets.options import BOOSTED
 from datasets.sampling.loaders import Domains, train_loader
+from datasets.shared_classes import shared_classes
 from datasets.transforms import Augmentation
 from engine.data_report import coarse_pairs
 from engine.options.training_options import TrainingOptions
@@ -19,7 +20,7 @@ from methods.whitening_term import whitening_term
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, build_network
 from network.options import NetworkOptions
-from optimizer.sgd import build_optimizer
+from optimizer.optimizers import build_optimizer
 from utils.processes import rank
 
 
@@ -39,12 +40,14 @@ def network_config(options: NetworkOptions, classes: ClassSet, *, memory: bool) 
         "decoder_dim": options.decoder_dim,
         "memory": items if memory else None,
         "image_in": options.image_in,
+        "tune": options.tune,
+        "norms": options.norms,
     }
 
 
 def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLab:
     """The network of a description, on the CPU."""
-    settings = {key: value for key, value in config.items() if key not in ("image_in", "classes", "memory")}
+    settings = {key: value for key, value in config.items() if key not in ("classes", "memory", "frozen")}
     memory = None
     if config["memory"]:
         with torch.random.fork_rng(devices=[]):  # networks with and without memory start from the same weights
@@ -53,11 +56,19 @@ def network_from(config: dict[str, Any], *, pretrained: str = "none") -> DeepLab
     return net.to(memory_format=torch.channels_last)  # the faster layout for convolutions
 
 
+def outline(options: TrainingOptions) -> DeepLab:
+    """The network of a run without values, on torch's "meta" device."""
+    classes = shared_classes([*options.run.sources, *options.run.targets])
+    with torch.device("meta"):
+        return network_from(network_config(options.network, classes, memory=options.entry.memory))
+
+
 def build_method(options: TrainingOptions, net: DeepLab) -> Method:
     optimizer, scheduler = build_optimizer(net, options.optimizer)
     objective = Objective(options.segmentation, whitening=whitening_term(options.whitening), scheduler=scheduler)
     method = options.entry.load()
-    return method(net, optimizer, scheduler, options=options.method, objective=objective, parts=options.step.parts)
+    settings = {"options": options.method, "parts": options.step.parts, "clip": options.optimizer.clip}
+    return method(net, optimizer, scheduler, objective=objective, **settings)
 
 
 def training_domains(options: TrainingOptions) -> Domains:

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from checkpoints.adoption import classes_in, short
+from checkpoints.adoption import classes_in
 from checkpoints.run_files import load_weights, weights_hash
 from datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 from engine.build import network_from
 from engine.run_log import code_version
-from network.archs import lookup_arch
+from network.archs import lookup_arch, short_name
 from network.deeplab import DeepLab
 from utils.errors import UsageError, first_line
 from utils.files import whole_file
@@ -91,7 +91,7 @@ def errors_of_export(arch: str) -> Iterator[None]:
         causes = re.findall(r"^<class '.*?'>: (.*)", str(error), re.M)  # what torch.onnx sums up
         cause = causes[0] if causes else first_line(error)
         raise UsageError(
-            f"{short(arch)}: torch {torch.__version__} cannot export it ({cause}); docs/export.md names those that can"
+            f"{short_name(arch)}: torch {torch.__version__} cannot export it ({cause}); see docs/export.md"
         ) from error
     finally:
         logging.disable(logging.NOTSET)
@@ -127,7 +127,7 @@ def metadata(content: Mapping[str, Any]) -> dict[str, str]:
     version = re.search('^version = "(.+)"', project, re.M)[1]
     facts = {
         "project": f"Pin the Memory {version} ({code_version()})",
-        "arch": short(config["arch"]),
+        "arch": short_name(config["arch"]),
         "network": json.dumps({key: value for key, value in config.items() if key != "classes"}),
         "weights": weights_hash(content["weights"]),
         "iteration": content["iteration"],

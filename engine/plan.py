@@ -6,11 +6,13 @@ from datasets.labels import STANDARD
 from datasets.options import BOOSTED
 from datasets.shared_classes import shared_classes
 from engine.data_report import coarse_pairs, count, joined, validation_sets, whereabouts
+from engine.encoder_report import encoder_lines, special_encoder
 from engine.loading_cost import loading_line
 from engine.options.recipes import RECIPES
 from engine.options.training_options import TrainingOptions
 from engine.timetable import timetable_of
 from loss.options import SELECTIVE_KIND, WHITENED_KINDS
+from network.archs import short_name
 from utils.processes import world_size
 
 PRECISIONS = {  # --amp
@@ -24,15 +26,15 @@ PRECISIONS = {  # --amp
 def plan(options: TrainingOptions) -> str:
     """The plan.  It counts the images, so missing data is an error here already."""
     paragraphs = (
-        method_lines, data_lines, step_lines, sampling_lines, loss_lines, whitening_lines, schedule_lines,
-        number_lines, validation_lines, output_lines, recipe_lines,
+        method_lines, trained_lines, data_lines, step_lines, sampling_lines, loss_lines, whitening_lines,
+        schedule_lines, number_lines, validation_lines, output_lines, recipe_lines,
     )  # fmt: skip
     return joined(line for paragraph in paragraphs for line in paragraph(options))
 
 
 def method_lines(options: TrainingOptions) -> Iterator[str]:
     run, entry = options.run, options.entry
-    yield f"method      {entry.title}, {options.network.arch.rpartition('.')[2]}, seed {run.seed}"
+    yield f"method      {entry.title}, {short_name(options.network.arch)}, seed {run.seed}"
     if run.checkpoint:
         yield f"continues   from {run.checkpoint}"
     elif run.snapshot:
@@ -41,6 +43,14 @@ def method_lines(options: TrainingOptions) -> Iterator[str]:
         yield f"starts      from the weights{' and the memory' if memory else ''} of {run.snapshot}{fresh}"
     elif entry.memory:
         yield f"memory      first written from {run.first_memory_batches:,} batches that training does not see"
+
+
+def trained_lines(options: TrainingOptions) -> Iterator[str]:
+    """What is known of an encoder of timm, or of one that does not train as a whole.  Only this needs torch."""
+    if special_encoder(options.network):
+        from engine.build import outline
+
+        yield from encoder_lines(outline(options), options.network)
 
 
 def data_lines(options: TrainingOptions) -> Iterator[str]:
@@ -144,6 +154,14 @@ def schedule_lines(options: TrainingOptions) -> Iterator[str]:
     yield f"iterations  {end:,}"
     rates = f"{start:.3g} at the start, {half:.3g} half way, {last:.3g} at the end"
     yield f"lr          {rates} ({options.optimizer.schedule})"
+    special = {
+        "AdamW": options.optimizer.optimizer == "adamw",
+        f"warm-up of {options.optimizer.warmup:,} iterations": options.optimizer.warmup,
+        f"times {options.optimizer.layer_decay:g} for each block below the heads": options.optimizer.layer_decay < 1,
+        f"gradients of norm {options.optimizer.clip:g} at most": options.optimizer.clip,
+    }
+    if any(special.values()):
+        yield f"optimizer   {', '.join(text for text, used in special.items() if used)}"
 
 
 def number_lines(options: TrainingOptions) -> Iterator[str]:

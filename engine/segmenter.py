@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from checkpoints.adoption import as_ours, classes_in, short
+from checkpoints.adoption import as_ours, classes_in
 from checkpoints.run_files import load_weights, read_checkpoint
 from datasets.decoding import ScaleError, as_rgb, read_image
 from datasets.transforms import to_tensor
 from engine.build import network_from
 from engine.evaluating.prediction import Inference, Predictor, likeliest
 from engine.machine import choose_device, precision_of
+from network.archs import short_name
 from utils.errors import UsageError, first_line
 
 Picture = str | os.PathLike | Image.Image | np.ndarray
@@ -73,7 +74,7 @@ class Segmenter:
     def __repr__(self) -> str:
         memory = self.config["memory"]
         items = f"a memory of {memory['slots']} items" if memory else "no memory"
-        return f"Segmenter({short(self.config['arch'])}, {len(self.classes)} classes, {items}, {self.device})"
+        return f"Segmenter({short_name(self.config['arch'])}, {len(self.classes)} classes, {items}, {self.device})"
 
     def predict(self, images: Picture | Sequence[Picture]) -> np.ndarray | list[np.ndarray]:
         """Return the train ids of an image, H,W uint8 in the size of the image; a list of them for several.

@@ -24,7 +24,7 @@ class Method:
 
     ``options`` is the method's dataclass in ``METHODS``.  ``objective`` is the loss of a network's output.  ``parts``
     splits each pass over a batch into smaller passes, which need less memory.  The gradients are those of the whole
-    batch, except that batch norm sees one part at a time.
+    batch, except that batch norm sees one part at a time.  ``clip`` is the largest norm of a step's gradient, 0 any.
     """
 
     def __init__(
@@ -36,9 +36,10 @@ class Method:
         options: Any,
         objective: Objective | None = None,
         parts: int = 1,
+        clip: float = 0.0,
     ):
         self.net, self.optimizer, self.scheduler = net, optimizer, scheduler
-        self.options, self.objective, self.parts = options, objective or Objective(), parts
+        self.options, self.objective, self.parts, self.clip = options, objective or Objective(), parts, clip
         self.params = {name: param for name, param in net.named_parameters() if param.requires_grad}
 
     def step(self, batch: Batch) -> Terms:
@@ -79,6 +80,9 @@ class Method:
             torch._foreach_add_(total, more)
         if mean:
             torch._foreach_div_(total, len(gradients))
+        if self.clip:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(total)))
+            torch._foreach_mul_(total, (self.clip / (norm + 1e-6)).clamp_max(1))
         for param, grad in zip(self.params.values(), total, strict=True):
             param.grad = grad
         self.optimizer.step()

@@ -1,4 +1,4 @@
-"""The networks that ``--arch`` can name, by the release's names.  Imports no torch."""
+"""The networks that ``--arch`` can name: by the release's names, or ``timm:NAME``.  Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,6 +12,8 @@ class Arch(NamedTuple):
     output_stride: int
 
 
+TIMM = "timm:"  # begins the name of an encoder of timm, see network/timm_encoders.py
+TIMM_STRIDE = 16  # of the last map, where the encoder can
 BACKBONES_OF_RELEASE = {  # the release's name: our backbone and its output stride
     "R18": ("resnet18", 32),
     "R50": ("resnet50", 16),
@@ -54,13 +56,20 @@ ARCHS: Mapping[str, Arch] = {
 }
 
 
+def short_name(arch: str) -> str:
+    """``arch`` without the release's prefix, e.g. ``network.deepv3plus.``."""
+    return arch if arch.startswith(TIMM) else arch.rpartition(".")[2]
+
+
 def lookup_arch(name: str) -> Arch:
-    """The network called ``name``, with or without the release's prefix, e.g. ``network.deepv3plus.``."""
+    """The network called ``name``, with or without the release's prefix.  It does not ask timm whether it knows it."""
+    if name.startswith(TIMM):
+        return Arch("v3plus", name, TIMM_STRIDE)
     for known, arch in ARCHS.items():
-        if name in (known, known.rpartition(".")[2]):
+        if name in (known, short_name(known)):
             return arch
-    bare = ", ".join(known.rpartition(".")[2] for known in ARCHS)
-    raise UsageError(f"--arch {name}: no such network; known are {bare}")
+    bare = ", ".join(map(short_name, ARCHS))
+    raise UsageError(f"--arch {name}: no such network; known are {bare}, and timm:NAME for the encoders of timm")
 
 
 def undilated_strides(backbone: str) -> tuple[int, int, int, int]:
@@ -76,9 +85,13 @@ def check_norms(
     Only a deep stem has the first two places.  With crops of ``side`` pixels, no norm may get a map of a single pixel.
     """
     arch = lookup_arch(name)
+    if name.startswith(TIMM):
+        if any(wt_layer):
+            raise UsageError(f"--wt_layer: {name} has no place for added norms; drop it, or take another --arch")
+        return
     if any(wt_layer[:2]) and arch.backbone not in DEEP_STEMS:
         raise UsageError(
-            f"--wt_layer {' '.join(map(str, wt_layer))}: the stem of {name.rpartition('.')[2]} has one place for a "
+            f"--wt_layer {' '.join(map(str, wt_layer))}: the stem of {short_name(name)} has one place for a "
             "norm, the third; give 0 for the first two"
         )
     if side is None:

@@ -8,10 +8,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from network.archs import SMALL, undilated_strides
+from network.archs import SMALL, TIMM, check_norms, lookup_arch, undilated_strides
 from network.instance_norms import NAME, add_norm, add_stem_norms
 from network.pretrained import load_backbone, pretrained_weights
 from network.recomputing import recomputed
+from utils.packages import need
 
 BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
 NO_NORMS = (0,) * 7  # --wt_layer
@@ -144,7 +145,13 @@ class Backbone(nn.Module):
             add_norm(stage, kind, channels)
         self.stem, self.stages = parts.stem, nn.ModuleList(parts.stages)
         self.channels = spec.channels
+        self.strides = tuple(min(stride, output_stride) for stride in undilated_strides(name))
+        self.low_scale, self.multiple, self.note, self.normalised_by = 1, 1, "", "ImageNet"
         self.recompute = False
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        return list(self.stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x, maps = self.stem(images), []
@@ -165,3 +172,26 @@ def dilate(stage: nn.Module, rate: int, *, everywhere: bool) -> None:
             conv.stride = 1, 1
             conv.dilation = rate, rate
             conv.padding = tuple(rate * (side // 2) for side in conv.kernel_size)
+
+
+def build_backbone(
+    arch: str,
+    output_stride: int | None = None,
+    *,
+    pretrained: str = "none",
+    wt_layer: Sequence[int] = NO_NORMS,
+    image_in: bool = False,
+) -> nn.Module:
+    """The backbone of the network ``arch``; ``output_stride`` overrides the one in its name.
+
+    Its contract is in ``network/timm_encoders.py``.
+    """
+    spec = lookup_arch(arch)
+    check_norms(arch, wt_layer)
+    stride = output_stride or spec.output_stride
+    if not arch.startswith(TIMM):
+        return Backbone(spec.backbone, stride, pretrained=pretrained, wt_layer=wt_layer)
+    need("timm", f"--arch {arch}", remedy="install it with `pip install timm`")
+    from network.timm_encoders import TimmEncoder
+
+    return TimmEncoder(arch.removeprefix(TIMM), stride, pretrained=pretrained, image_in=image_in)

@@ -75,9 +75,7 @@ class _JointNormalisation(torch.autograd.Function):
 
 def join_batch_norms(net: nn.Module, device: torch.device) -> nn.Module:
     """``net`` with batch norms over all processes; parameters, statistics and names stay."""
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    return exchange_batch_norms(net, JointBatchNorm2d)
+    return exchange_batch_norms(net, nn.SyncBatchNorm if device.type == "cuda" else JointBatchNorm2d)
 
 
 class TargetBatchNorm2d(nn.BatchNorm2d):
@@ -99,11 +97,22 @@ def target_normalised(net: nn.Module) -> nn.Module:
     return exchange_batch_norms(copy.deepcopy(net), TargetBatchNorm2d).eval()
 
 
-def exchange_batch_norms(net: nn.Module, norm: type[nn.BatchNorm2d]) -> nn.Module:
-    """``net`` with every batch norm replaced by one of the class ``norm``; parameters, statistics and names stay."""
+def exchange_batch_norms(net: nn.Module, norm: type[nn.BatchNorm2d | nn.SyncBatchNorm]) -> nn.Module:
+    """``net`` with every batch norm replaced by one of the class ``norm``; parameters, statistics and names stay.
+
+    A batch norm of timm may have its activation in it (``drop`` and ``act``).
+    """
     for name, old in list(net.named_modules()):
         if isinstance(old, nn.BatchNorm2d):
             new = norm(old.num_features, old.eps, old.momentum).to(old.weight)
             new.load_state_dict(old.state_dict())
+            new.weight, new.bias = old.weight, old.bias  # they may be frozen
+            if hasattr(old, "act"):
+                new.drop, new.act = old.drop, old.act
+                new.register_forward_hook(activate)
             net.set_submodule(name, new.train(old.training))
     return net
+
+
+def activate(norm: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    return norm.act(norm.drop(output))

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from network.archs import check_norms, lookup_arch
-from network.backbones import NO_NORMS, Backbone
+from network.archs import lookup_arch
+from network.backbones import NO_NORMS, Backbone, build_backbone
 from network.categorical_memory import CategoricalMemory, Reading
 from network.instance_norms import WhiteningNorm
+from network.tuning import choose_trained
 from utils.precision import at_least_single
 
 WIDTH = 256  # channels of a branch of the pyramid, and of the decoder
@@ -28,6 +30,7 @@ class SegOutput:
     features: Tensor  # N,C,h,w  the encoder's output before the memory
     reading: Reading | None = None
     whitened: list[Tensor] = field(default_factory=list)  # N,c,y,x each: normalised maps for the whitening loss
+    multiple: int = 1  # the images were padded to sides that are multiples of it
 
     @cached_property
     def logits(self) -> Tensor:
@@ -35,7 +38,7 @@ class SegOutput:
 
         The losses use ``coarse``: these would be the largest tensor.
         """
-        return resize(at_least_single(self.coarse), self.size)
+        return full_size(self.coarse, self.size, self.multiple)
 
 
 class Encoding(NamedTuple):
@@ -45,10 +48,16 @@ class Encoding(NamedTuple):
     whitened: Sequence[Tensor] = ()  # N,c,y,x each
 
 
-def resize(x: Tensor, size: torch.Size) -> Tensor:
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """``x`` (N,C,h,w) resized to ``size``, bilinearly with aligned corners; ``x`` itself if it has that size."""
     same = not torch.compiler.is_compiling() and x.shape[-2:] == size  # a graph for all sizes cannot depend on it
     return x if same else F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+def full_size(coarse: Tensor, size: torch.Size, multiple: int) -> Tensor:
+    """Logits at the ``size`` of images that were padded to multiples of ``multiple``, in single precision at least."""
+    padded = tuple(-(-side // multiple) * multiple for side in size)
+    return resize(at_least_single(coarse), padded)[..., : size[0], : size[1]]
 
 
 def conv_norm(cin: int, cout: int, kernel: int = 1, *, dilation: int = 1) -> nn.Sequential:
@@ -102,6 +111,14 @@ class Encoder(nn.Module):
         features = self.project(self.aspp(high))
         return Encoding(low, mid, features, [norm.take() for norm in self.whitening])
 
+    def train(self, mode: bool = True) -> "Encoder":
+        """As ever, but batch norms with frozen weights keep their statistics, too."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            if isinstance(module, _BatchNorm) and not module.weight.requires_grad:
+                module.eval()
+        return self
+
 
 class DeepLab(nn.Module):
     """The networks of the three papers: ``head`` is "v3plus", "v3" (no skip connection) or "v2" (summed pyramid)."""
@@ -128,6 +145,7 @@ class DeepLab(nn.Module):
             self.shallow, self.decoder = None, conv_norm(dim, width, 3)
         self.classifier = nn.Conv2d(width, num_classes, 1)
         self.aux = auxiliary_head(backbone.channels[2], num_classes) if aux else None
+        self.low_scale, self.multiple = backbone.low_scale, backbone.multiple
         self.memory = memory
         self.initialise()
 
@@ -151,21 +169,22 @@ class DeepLab(nn.Module):
         del low  # frees it when no gradients are needed; the decoder has the highest use of memory
         x = self.decoder(x)
         aux = self.aux(mid) if self.training and self.aux is not None else None
-        return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened))
+        return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened), self.multiple)
 
     def refine(
         self, features: Tensor, low: Tensor, *, items: Tensor | None = None, gumbel: bool = False
     ) -> tuple[Tensor, Reading | None]:
         """What the decoder sees of an ``Encoding`` with ``features`` and ``low``, and how the memory was read.
 
-        With a skip connection N,C+48,H/4,W/4: refined features and first stage.  Otherwise N,C,h,w.
+        With a skip connection N,C+48,H/4,W/4 (H/8,W/8 of a ViT): refined features and first stage.  Otherwise N,C,h,w.
         """
         reading = None
         if self.memory is not None:
             reading = self.memory.read(features, self.memory.items if items is None else items, gumbel=gumbel)
         x = features if reading is None else reading.features
         if self.shallow is not None:
-            x = torch.cat([self.shallow(low), resize(x, low.shape[-2:])], dim=1)
+            size = tuple(self.low_scale * side for side in low.shape[-2:])
+            x = torch.cat([resize(self.shallow(low), size), resize(x, size)], dim=1)
         return x, reading
 
 
@@ -185,11 +204,17 @@ def build_network(
     wt_layer: Sequence[int] = NO_NORMS,
     pretrained: str = "none",
     aux: bool = True,
+    image_in: bool = False,
+    tune: str = "all",
+    norms: str = "rest",
 ) -> DeepLab:
-    """The network that ``arch`` names; ``output_stride`` (8, 16, 32) overrides the one in its name."""
-    spec = lookup_arch(arch)
-    check_norms(arch, wt_layer)
-    stride = output_stride or spec.output_stride
-    backbone = Backbone(spec.backbone, stride, pretrained=pretrained, wt_layer=wt_layer)
-    widths = {"dim": dim, "decoder_dim": decoder_dim}
-    return DeepLab(backbone, num_classes, head=spec.head, output_stride=stride, memory=memory, aux=aux, **widths)
+    """The network that ``arch`` names; ``output_stride`` (8, 16, 32) overrides the one in its name.
+
+    ``tune`` and ``norms`` say what of the encoder trains, see ``network/tuning.py``.
+    """
+    settings = {"pretrained": pretrained, "wt_layer": wt_layer, "image_in": image_in}
+    backbone = build_backbone(arch, output_stride, **settings)
+    widths = {"dim": dim, "decoder_dim": decoder_dim, "output_stride": backbone.strides[-1]}
+    net = DeepLab(backbone, num_classes, head=lookup_arch(arch).head, memory=memory, aux=aux, **widths)
+    choose_trained(backbone, tune, norms)
+    return net

@@ -1,5 +1,7 @@
 """Options of the network.  Imports no torch."""
 
+import argparse
+import re
 from dataclasses import dataclass
 
 from utils.options import COUNT, FACTOR, IGNORE, SHARE, number, option
@@ -13,11 +15,18 @@ NORM_HELP = (
 NORM_FLAG = {"type": number(int, 0, 5), "nargs": NORMS}
 
 
+def tuning(text: str) -> str:
+    """An argparse type: all, head, last:N or lora:R."""
+    if not re.fullmatch(r"all|head|(last|lora):[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"{text}: give all, head, last:N or lora:R, with a number from 1")
+    return text
+
+
 @dataclass(frozen=True)
 class NetworkOptions:
     """What decides the network, besides the classes of the data."""
 
-    arch: str = option(ARCH, "the release's name of a network; a wrong name lists them all")
+    arch: str = option(ARCH, "the release's name of a network, or timm:NAME; a wrong name lists them all")
     output_stride: int | None = option(None, "overrides the network's own", type=int, choices=(8, 16, 32))
     wt_layer: tuple[int, ...] = option((0,) * NORMS, NORM_HELP, **NORM_FLAG)
     aux: bool = option(True, "no auxiliary head", flag="no_aux_loss")
@@ -36,3 +45,14 @@ class NetworkOptions:
     )
     image_in: bool = option(False, "normalise each image by its own mean and deviation, not by ImageNet's")
     pretrained_backbone: str = option("imagenet", "weights of the backbone: imagenet, none or a file")
+    tune: str = option(
+        "all",
+        "what of the backbone trains: all, head (none of it), last:N (blocks), lora:R (updates of rank R)",
+        type=tuning,
+    )
+    norms: str = option(
+        "rest",
+        "whether the backbone's norms train: like the rest of it, always, or never",
+        flag="backbone_norms",
+        choices=("rest", "train", "freeze"),
+    )

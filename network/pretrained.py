@@ -1,8 +1,10 @@
-"""The weights that a backbone starts from: torchvision's ImageNet weights, a file, or none."""
+"""The weights that a backbone starts from: those of torchvision or timm, a file, or none."""
 
+import sys
 from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -15,6 +17,7 @@ from utils.safe_loading import Unreadable, load_safely
 NOT_NEEDED = "fc.", "classifier."  # torchvision's names of the classifier, which a backbone does not have
 WITHIN = "backbone.", "encoder."  # of torchvision and mmsegmentation, of segmentation_models_pytorch
 FLAG = "--pretrained_backbone"
+REMEDY = "give the path of a file instead, or 'none' to start from random weights"
 
 
 @torch.no_grad()
@@ -56,13 +59,12 @@ def pretrained_weights(source: str, model: str | None) -> Mapping[str, Tensor] |
         return None
     if source != "imagenet":
         return weights_of_file(source)
-    remedy = "give the path of a file instead, or 'none' to start from random weights"
     if model is None:
-        raise UsageError(f"{FLAG} imagenet: there is no download for this backbone; {remedy}")
+        raise UsageError(f"{FLAG} imagenet: there is no download for this backbone; {REMEDY}")
     try:
         return torchvision.models.get_model_weights(model)["IMAGENET1K_V1"].get_state_dict(progress=True)
     except (OSError, RuntimeError, HTTPException) as error:
-        raise UsageError(f"{FLAG} imagenet: {model} cannot be downloaded ({first_line(error)}); {remedy}") from error
+        raise UsageError(f"{FLAG} imagenet: {model} cannot be downloaded ({first_line(error)}); {REMEDY}") from error
 
 
 def weights_of_file(source: str) -> Mapping[str, Tensor]:
@@ -76,6 +78,48 @@ def weights_of_file(source: str) -> Mapping[str, Tensor]:
     if problem:
         raise UsageError(
             f"{FLAG} {source}: not a readable file of weights ({problem}); give one that torch.save wrote of a "
-            "state_dict, with torchvision's key names"
+            "state_dict, with the key names of torchvision or timm, or a .safetensors file"
         )
     return backbone_entries(weights)
+
+
+def timm_download(name: str, settings: Mapping[str, Any]) -> nn.Module:
+    """timm's model with its default weights, downloaded once."""
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=True, **settings)
+    except Exception as error:  # of timm, of its hub or of the network: many types
+        raise UsageError(
+            f"{FLAG} imagenet: timm's {name} cannot be downloaded ({first_line(error)}); {REMEDY}"
+        ) from error
+
+
+def load_timm_weights(
+    net: nn.Module, weights: Mapping[str, Tensor], source: str, *, name: str, settings: Mapping[str, Any]
+) -> None:
+    """Copy ``weights``, with the names of timm's model ``name``, into ``net``, which is made of its parts.
+
+    timm converts other names, patches and positions to those of the model with these ``settings``.  Weights of parts
+    that ``net`` does not have are left out.
+    """
+    import timm
+
+    with torch.device("meta"):
+        whole = timm.create_model(name, **settings)
+    convert = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", lambda weights, _: weights)
+    try:
+        converted = convert(dict(weights), whole)
+    except Exception as error:  # of any kind
+        problem = f"is not of timm's {name} ({first_line(error)})"
+        raise UsageError(f"{FLAG} {source}: {problem}; give a file of it") from error
+    by_name = {flat(key): value for key, value in converted.items()}
+    used = {key: by_name[flat(key)] for key in net.state_dict() if flat(key) in by_name}
+    known = {flat(key) for key in whole.state_dict()}
+    unknown = {key: value for key, value in converted.items() if flat(key) not in known}
+    load_backbone(net, used | unknown, source)
+
+
+def flat(key: str) -> str:
+    """A name that is the same in a model of timm and in its parts, which write 'stages_0' for 'stages.0'."""
+    return key.replace(".", "_")

@@ -1,1 +1,1 @@
-"""SGD and the learning-rate schedules."""
+"""SGD and AdamW, and the learning-rate schedules."""

@@ -3,16 +3,25 @@
 import math
 from dataclasses import dataclass
 
-from utils.options import COUNT, FACTOR, SHARE, WEIGHT, option
+from utils.options import ANY, COUNT, FACTOR, SHARE, WEIGHT, number, option
+
+FRACTION = number(float, 0.01, 1)
+RATES = {"sgd": {"lr": 0.01, "weight_decay": 5e-4}, "adamw": {"lr": 1e-4, "weight_decay": 0.05}}  # where none is given
 
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """SGD and its learning-rate schedule."""
+    """The optimizer and its learning-rate schedule."""
 
-    lr: float = option(0.01, "learning rate at the start", type=FACTOR)
+    optimizer: str = option("sgd", "how the weights are updated", choices=("sgd", "adamw"))
+    lr: float = option(0.01, "learning rate at the start: 0.01, or 1e-4 of adamw", by_recipe=True, type=FACTOR)
     momentum: float = option(0.9, "momentum of SGD", type=SHARE)
-    weight_decay: float = option(5e-4, "weight decay of all parameters", type=WEIGHT)
+    weight_decay: float = option(
+        5e-4, "weight decay of all parameters: 5e-4, or 0.05 of adamw", by_recipe=True, type=WEIGHT
+    )
+    layer_decay: float = option(1.0, "learning rate of each block of the encoder as a share of the next", type=FRACTION)
+    warmup: int = option(0, "iterations in which the learning rate rises from 0", type=ANY)
+    clip: float = option(0.0, "largest norm of a step's gradient; 0: any", flag="clip_grad", type=WEIGHT)
     schedule: str = option("exp", "see optimizer/schedules.py", flag="lr_schedule", choices=("exp", "poly"))
     exponent: float | None = option(
         None, "the schedule's exponent (default: 9 for exp, 0.9 for poly)", flag="poly_exp", type=WEIGHT
@@ -23,7 +32,12 @@ class OptimizerOptions:
 
     def rate(self, iteration: int) -> float:
         """The learning rate at ``iteration``."""
-        return self.lr * decay_factor(iteration, schedule=self.schedule, exponent=self.exponent, horizon=self.horizon)
+        return self.lr * self.factor(iteration)
+
+    def factor(self, iteration: int) -> float:
+        """The learning rate at ``iteration`` as a share of the first one."""
+        decay = decay_factor(iteration, schedule=self.schedule, exponent=self.exponent, horizon=self.horizon)
+        return decay * min(1, (iteration + 1) / self.warmup) if self.warmup else decay
 
 
 def decay_factor(iteration: int, *, schedule: str, exponent: float, horizon: int) -> float:

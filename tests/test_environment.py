@@ -30,7 +30,7 @@ def modules(requirements: list[str]) -> set[str]:
     return {IMPORTED_AS.get(name, name) for name in names}
 
 
-INSTALLED = "figures", "whitening", "video", "export"  # extras
+INSTALLED = "figures", "whitening", "video", "export", "encoders"  # extras
 
 
 def test_environment_is_that_of_the_project() -> None:

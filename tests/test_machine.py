@@ -24,8 +24,8 @@ from engine.build import network_config
 from engine.machine import choose_precision
 from engine.options.training_command import parse_training
 from engine.training import run as training
+from optimizer.optimizers import build_optimizer
 from optimizer.schedules import OptimizerOptions
-from optimizer.sgd import build_optimizer
 from support.methods import NAMES
 from support.tiny_network import tiny_method
 from utils.errors import CommonError, UsageError

@@ -39,7 +39,7 @@ FILES = ("report.json", "similarity.png", "patches.png")
 class ByColour(nn.Module):
     """The feature of a red, green or blue pixel is item 0, 1 or 2.  The classifier sees only what is recalled."""
 
-    refine = DeepLab.refine
+    refine, low_scale, multiple = DeepLab.refine, 1, 1
 
     def __init__(self, items: Tensor) -> None:
         super().__init__()

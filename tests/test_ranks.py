@@ -73,7 +73,7 @@ def joint_batch(iteration: int, per_rank: int) -> Batch:
 class FourStages(nn.Module):
     """A backbone that trains in double precision within a second."""
 
-    channels = (8, 8, 16, 16)
+    channels, low_scale, multiple = (8, 8, 16, 16), 1, 1
 
     def __init__(self) -> None:
         super().__init__()

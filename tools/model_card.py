@@ -10,6 +10,7 @@ import yaml
 
 from datasets.registry import SPECS
 from methods import METHODS
+from network.archs import short_name
 from tools.compare import FORM, MEASURES, domains_by_role
 from utils.forms import misfit
 
@@ -33,7 +34,7 @@ def model_card(content: Mapping[str, Any], source: Path, title: str) -> str:
     ``flags.json`` of the run says how many images it used.  Scores are those of ``results.json`` that ``eval.py`` wrote
     beside the checkpoint for the same iteration.
     """
-    from checkpoints.adoption import classes_in, short
+    from checkpoints.adoption import classes_in
 
     network, flags = content["network"], content["flags"]
     memory, classes, entry = network["memory"], classes_in(network), METHODS.get(flags.get("method"))
@@ -50,7 +51,7 @@ def model_card(content: Mapping[str, Any], source: Path, title: str) -> str:
         "header": yaml.safe_dump({key: value for key, value in header.items() if value}, sort_keys=False),
         "title": title,
         "method": entry.title if entry else "not known",
-        "arch": short(network["arch"]),
+        "arch": short_name(network["arch"]),
         "memory": f"with a memory of {memory['slots']} items" if memory else "without a memory",
         "count": network["num_classes"],
         "classes": ", ".join(classes.names) if classes else "not named",

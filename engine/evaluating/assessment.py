@@ -100,7 +100,8 @@ def read_snapshot(options: SnapshotOptions) -> dict[str, Any]:
     """The checkpoint, as ``train.py`` would have written it; UsageError where it contradicts the options."""
     path = options.snapshot
     facts = {"arch": options.arch, "output_stride": options.output_stride, "wt_layer": options.wt_layer}
-    content = as_ours(read_checkpoint(path, "--snapshot"), path, **facts, image_in=options.image_in or None)
+    others = {"image_in": options.image_in or None, "pretrained_backbone": options.pretrained_backbone}
+    content = as_ours(read_checkpoint(path, "--snapshot"), path, **facts, **others)
     if options.memory and not content["network"]["memory"]:
         raise UsageError(f"--memory: {path} holds none; drop --memory or name a checkpoint trained with it")
     return content

@@ -142,7 +142,7 @@ class Predictor:
             "memory_read": "none" if self.net.memory is None else "gumbel" if self.noisy else "softmax",
             "precision": self.precision,
             "device": self.device.type,
-            "normalised_by": "the image itself" if self.image_in else "ImageNet",
+            "normalised_by": "the image itself" if self.image_in else self.net.encoder.backbone.normalised_by,
         }
 
 

@@ -20,12 +20,11 @@ from engine.machine import autocast
 from engine.options.evaluation_options import EvaluationOptions
 from methods.memory_health import ReadSums, health_of, read_sums
 from network.categorical_memory import CategoricalMemory
-from network.deeplab import Encoding, resize
+from network.deeplab import Encoding, full_size
 from utils.distributed import gather
 from utils.files import write_json
 from utils.log import log
 from utils.metrics import ConfusionMatrix, Scores
-from utils.precision import at_least_single
 from utils.processes import rank
 
 
@@ -117,7 +116,7 @@ def prediction(predict: Predictor, encoding: Encoding, items: Tensor, size: torc
     with autocast(predict.precision, predict.device):
         x, _ = net.refine(encoding.features, encoding.low, items=items)
         coarse = net.classifier(net.decoder(x))
-    return likeliest(resize(at_least_single(coarse), size)[0], dim=0)
+    return likeliest(full_size(coarse, size, net.multiple)[0], dim=0)
 
 
 def domain_report(

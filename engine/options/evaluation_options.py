@@ -50,6 +50,9 @@ class SnapshotOptions:
     arch: str | None = option(None, "the network that the checkpoint must hold (default: any)")
     output_stride: int | None = option(None, "overrides the network's own", type=int, choices=(8, 16, 32))
     wt_layer: tuple[int, ...] | None = option(None, f"{NORM_HELP} (default: any)", **NORM_FLAG)
+    pretrained_backbone: str | None = option(
+        None, "where the weights of a frozen encoder are now (default: where training read them)"
+    )
     memory: bool = option(False, "the checkpoint must hold a memory")
     image_in: bool = option(False, "normalise each image by its own mean and deviation, as in training")
 

@@ -3,6 +3,8 @@
 from argparse import Namespace
 from typing import Any
 
+from network.archs import short_name
+from optimizer.schedules import RATES
 from utils.errors import UsageError
 
 HORIZON = 120_000  # the release's decay constant, whatever the length of the run
@@ -49,13 +51,14 @@ def apply_recipe(args: Namespace) -> None:
             defaults |= {"poly_exp": 0.9, "decay_horizon": args.max_iter}
         else:
             defaults = {"poly_exp": 9.0, "decay_horizon": round(RATIO * args.max_iter)} | defaults
+        defaults |= RATES[args.optimizer]
     for name, value in defaults.items():
         if getattr(args, name, value) is None:
             setattr(args, name, value)
 
 
 def published_length(args: Namespace) -> int:
-    key = tuple(args.dataset), args.arch.rpartition(".")[2]
+    key = tuple(args.dataset), short_name(args.arch)
     length = PUBLISHED_LENGTH.get(key)
     if length is None and args.recipe == "published":
         raise UsageError(f"--max_iter: no length was published for {' '.join(key[0])} with {key[1]}; give one")

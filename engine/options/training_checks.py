@@ -8,6 +8,7 @@ from datasets.labels import STANDARD
 from datasets.options import BOOSTED
 from datasets.registry import spec
 from datasets.shared_classes import shared_classes
+from engine.encoder_report import special_encoder
 from engine.options.parser import refuse_idle, refuse_if
 from engine.options.training_options import TrainingOptions
 from engine.tracker import need_tracker
@@ -89,6 +90,8 @@ def check_network(options: TrainingOptions) -> None:
     check_norms(
         network.arch, network.wt_layer, output_stride=network.output_stride, side=options.augmentation.crop_size
     )
+    if special_encoder(network):
+        check_encoder(options)
     if run.checkpoint:
         return
     if run.snapshot:
@@ -97,6 +100,18 @@ def check_network(options: TrainingOptions) -> None:
     elif (backbone := network.pretrained_backbone) not in ("imagenet", "none"):
         problem, remedy = no_file(Path(backbone)), "give imagenet, none or the path of a file"
         refuse_if(problem, f"--pretrained_backbone {backbone}: {problem}; {remedy}")
+
+
+def check_encoder(options: TrainingOptions) -> None:
+    """What can be checked by building the network without values."""
+    network, side = options.network, options.augmentation.crop_size
+    frozen = any(network.wt_layer) and (network.tune != "all" or network.norms == "freeze")
+    refuse_if(frozen, "--wt_layer: added norms must train; give --tune all, and not --backbone_norms freeze")
+    from engine.build import outline
+
+    multiple = outline(options).multiple
+    remedy = f"give a multiple of {multiple}, such as {max(1, round(side / multiple)) * multiple}"
+    refuse_if(side % multiple, f"--crop_size {side}: {network.arch} has cells of {multiple} pixels; {remedy}")
 
 
 def check_classes(options: TrainingOptions) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from checkpoints.adoption import check_fits, load_start
+from checkpoints.frozen_encoders import completed, frozen_facts
 from checkpoints.run_files import check_form, load_checkpoint, load_weights, publish
 from datasets.disk.layouts import Pairs, some
 from datasets.images import LabelledImages
@@ -18,6 +19,7 @@ from datasets.sampling.loaders import Domains, eval_loader
 from datasets.sampling.worker_loader import check_room
 from datasets.shared_classes import shared_classes
 from engine import build, data_report, machine
+from engine.encoder_report import encoder_lines, special_encoder
 from engine.evaluating.scoring import scoring_crop
 from engine.options.resuming import refuse_edits, run_file
 from engine.options.training_options import TrainingOptions
@@ -31,7 +33,7 @@ from engine.training.trainer import Progress, Trainer
 from methods.method import Method
 from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
-from optimizer.sgd import go_on
+from optimizer.optimizers import go_on
 from utils import distributed
 from utils.errors import UsageError
 from utils.files import hold, write_json
@@ -41,7 +43,8 @@ from utils.processes import local_world_size, rank, world_size
 
 # The form (utils/forms.py) of what a checkpoint holds beside the network.
 COUNTS = {"iteration": WHOLE, "validated": WHOLE, "best_iteration": WHOLE}
-OPTIMIZER = {"state": {int: {"momentum_buffer": (..., Tensor), str: object}}, str: object}
+MOMENTS = {name: (..., Tensor) for name in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")}
+OPTIMIZER = {"state": {int: MOMENTS | {str: object}}, str: object}
 WHITENING = {"masks": (None, [Tensor]), "taken": WHOLE}
 OTHERS = {"validation": ANYTHING, "best": float, "bad_files": {str: str}, str: object}
 STATE = {"optimizer": OPTIMIZER, "whitening": (..., WHITENING)} | COUNTS | OTHERS
@@ -66,7 +69,11 @@ def train(options: TrainingOptions) -> Path:
     domains = replace(domains, uniform=class_uniform(options, domains))
     classes = shared_classes([*run.sources, *run.targets])
     config = build.network_config(options.network, classes, memory=options.entry.memory)
-    method = build.build_method(options, start_network(options, config, device))
+    net = start_network(options, config, device)
+    # The weights of a frozen encoder can be read again where they came from; those of a snapshot are kept.
+    read_again = options.network.pretrained_backbone != "none" and not run.snapshot and not run.checkpoint
+    config["frozen"] = frozen_facts(net, options.network.pretrained_backbone) if read_again else None
+    method = build.build_method(options, net)
     facts = {"flags": options.flags, "code": code_version(), "network": config, "processes": world_size()}
 
     progress = restore(run.checkpoint, method, options, facts) if run.checkpoint else Progress()
@@ -125,6 +132,8 @@ def restore(checkpoint: Path, method: Method, options: TrainingOptions, facts: d
     name = f"--resume {checkpoint}"
     content = {"bad_files": {}} | load_checkpoint(checkpoint, "--resume")  # older checkpoints have no bad files
     check_form(content, STATE, name)
+    facts["network"]["frozen"] = content["network"].get("frozen")
+    content = completed(content, name)
     refuse_edits(checkpoint.parent, content["flags"])
     check_fits(content["network"], facts["network"], name)
     progress = Progress(**{field.name: content[field.name] for field in fields(Progress)})
@@ -180,5 +189,7 @@ def announce(options: TrainingOptions, method: Method, folder: Path, sets: Sets,
         log.info(f"packed copies of {copies:,} images are read in their place")
     parameters = sum(param.numel() for param in method.net.parameters())
     log.info(f"{options.network.arch}: {parameters:,} parameters; everything is written to {folder}")
+    for line in encoder_lines(method.net, options.network) if special_encoder(options.network) else ():
+        log.info(line)
     for line in whitening_lines(options):
         log.info(line)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from checkpoints.frozen_encoders import trained_weights
 from checkpoints.run_files import save_numbered
 from datasets.images import LabelledImages
 from datasets.sampling.loaders import Batch
@@ -252,7 +253,7 @@ class Trainer:
         self.run_log.flush()
         content = {
             **self.facts,
-            "weights": self.method.net.state_dict(),
+            "weights": trained_weights(self.method.net, self.facts["network"]["frozen"]),
             "optimizer": self.method.optimizer.state_dict(),
             "scheduler": self.method.scheduler.state_dict(),
             **asdict(self.progress),

@@ -8,8 +8,8 @@ from methods import METHODS
 from methods.method import Method
 from methods.objective import Objective
 from methods.whitening_term import Whitening
+from optimizer.optimizers import build_optimizer
 from optimizer.schedules import OptimizerOptions
-from optimizer.sgd import build_optimizer
 
 NAMES = list(METHODS)
 SGD = OptimizerOptions(exponent=9, horizon=120_000)
