@@ -20,7 +20,7 @@ from checkpoints.run_files import load_weights, weights_hash
 from datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, normalise
 from engine.build import network_from
 from engine.run_log import code_version
-from network.archs import lookup_arch, short_name
+from network.archs import short_name
 from network.deeplab import DeepLab
 from utils.errors import UsageError, first_line
 from utils.files import whole_file
@@ -61,9 +61,7 @@ def export(content: Mapping[str, Any], source: Path, *, onnx: Path | None, progr
     facts = metadata(content)
     if "classes" not in facts:
         log.info(f"note: CKPT {source}: the names of its {config['num_classes']} classes are not known")
-    limit = (config["output_stride"] or lookup_arch(config["arch"]).output_stride) + 1
-    height, width = (Dim(name, min=limit) for name in AXES[1:])
-    shapes = ({0: Dim(AXES[0]), 2: height, 3: width},)
+    shapes = (dict.fromkeys((0, 2, 3), Dim.DYNAMIC),)
     segmenter = Segmenter(net, image_in=image_in).eval()
     with errors_of_export(config["arch"]):
         traced = torch.export.export(segmenter, (pictures(2, 97, 131),), dynamic_shapes=shapes, strict=False)

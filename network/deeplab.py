@@ -56,8 +56,13 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def full_size(coarse: Tensor, size: torch.Size, multiple: int) -> Tensor:
     """Logits at the ``size`` of images that were padded to multiples of ``multiple``, in single precision at least."""
-    padded = tuple(-(-side // multiple) * multiple for side in size)
-    return resize(at_least_single(coarse), padded)[..., : size[0], : size[1]]
+    # ONNX rounds quotients towards zero, so no negative number is divided.
+    padded = tuple((side + multiple - 1) // multiple * multiple for side in size)
+    logits = resize(at_least_single(coarse), padded)
+    for dim, side in ((-2, size[0]), (-1, size[1])) if multiple > 1 else ():
+        # Not a slice: whether that is contiguous depends on the size, which a graph for all sizes must not.
+        logits = logits.index_select(dim, torch.arange(side, device=logits.device))
+    return logits
 
 
 def conv_norm(cin: int, cout: int, kernel: int = 1, *, dilation: int = 1) -> nn.Sequential:

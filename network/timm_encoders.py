@@ -174,7 +174,8 @@ class TimmEncoder(nn.Module):
         x = images * self.scale + self.shift
         if self.multiple > 1:
             height, width = x.shape[-2:]
-            x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+            rest = self.multiple - 1  # ``network.deeplab.full_size`` says why not -width % self.multiple
+            x = F.pad(x, (0, rest - (width + rest) % self.multiple, 0, rest - (height + rest) % self.multiple))
         if self.indices is None:
             return list(self.net(x))
         return list(self.net.forward_intermediates(x, indices=self.indices, norm=True, intermediates_only=True))

@@ -136,6 +136,7 @@ WITHOUT, OTHERS = {"memory": None}, {"memory": MEMORY | {"centred": True, "resid
         ("DeepShuffleNetV3PlusD", {"wt_layer": [0, 0, 4, 4, 4, 0, 0]}),
         ("DeepMNASNet05V3PlusD", OTHERS),
         ("DeepR18V3D", {"image_in": True, "num_classes": 7}),
+        *((f"timm:test_{name}", {}) for name in ("resnet", "convnext", "efficientnet", "vit", "vit2")),
     ],
 )
 def test_networks(arch: str, facts: dict[str, Any], tmp_path: Path) -> None:
