@@ -35,6 +35,8 @@ def as_ours(
     Foreign files do not hold all facts about their network.  The arguments supply the rest, else usual values do; a
     note names those.  The output stride may differ from the stored one.  UsageError if another argument does.
     """
+    if output_stride not in (None, 8, 16, 32):  # a program gives any number
+        raise UsageError(f"output_stride {output_stride}: give 8, 16 or 32")
     ours = content if is_ours(content) else adopted(content, path, wt_layer=wt_layer)
     facts = {"arch": arch, "output_stride": output_stride, "wt_layer": wt_layer, "image_in": image_in}
     config = ours["network"] | {
