@@ -47,7 +47,7 @@ addEventListener("load", () => {
       layer: document.querySelector(".over-layer img").src === document.querySelectorAll(".example button img")[1].src,
       requests: performance.getEntriesByType("resource").filter((entry) => !entry.name.startsWith("data:")).length,
       wide: document.documentElement.scrollWidth - innerWidth,
-      hidden: all(".scores .bar span", (each) => each.getBoundingClientRect().right - innerWidth).filter((x) => x > 0),
+      hidden: all(".bar span", (each) => each.getBoundingClientRect().right - innerWidth).filter((x) => x > 0),
       charts: all("svg.chart", (svg) => svg.getAttribute("aria-label")),
       scores: all("tr[data-domain]", cells),
       classes: Object.fromEntries(all("[data-classes]", (each) => [each.dataset.classes, [...each.rows].map(cells)])),
@@ -151,7 +151,8 @@ def test_long_names_hide_no_numbers(run: Path, tmp_path: Path) -> None:
     record = replace(read_record(run / "last/whole/results.json"), name="name_" * 40)
     training = replace(record, evaluation=None, results={}, details={})
     domains = {"gtav": record.results["domains"]["gtav"]}
-    page.write_report([replace(record, results={**record.results, "domains": domains}), training], tmp_path / "a.html")
+    results = json.loads(json.dumps({**record.results, "domains": domains}).replace('"traffic light"', f'"{"x" * 90}"'))
+    page.write_report([replace(record, results=results), training], tmp_path / "a.html")
     seen = look_at(tmp_path / "a.html", tmp_path)
     assert seen["hidden"] == [] and seen["wide"] <= 0 and list(seen["classes"]) == ["gtav"]
 
