@@ -38,6 +38,8 @@ def as_ours(
     note names those.  The output stride may differ from the stored one.  UsageError if another argument does.
     Low-rank updates are added to the weights; ``pretrained_backbone`` is where those of a frozen encoder are now.
     """
+    if output_stride not in (None, 8, 16, 32):  # a program gives any number
+        raise UsageError(f"output_stride {output_stride}: give 8, 16 or 32")
     ours = content if is_ours(content) else adopted(content, path, wt_layer=wt_layer)
     facts = {"arch": arch, "output_stride": output_stride, "wt_layer": wt_layer, "image_in": image_in}
     config = ours["network"] | {

@@ -12,7 +12,7 @@ from datasets.own.custom import PREFIX, custom_spec, folder_of, is_custom
 from datasets.spec import DatasetSpec
 from utils.errors import UsageError
 
-__all__ = ["NAMES", "SPECS", "DatasetSpec", "Sample", "check_name", "spec", "titles"]
+__all__ = ["NAMES", "SPECS", "DatasetSpec", "Sample", "check_name", "related", "spec", "titles"]
 
 SPECS: dict[str, DatasetSpec] = {entry.name: entry for entry in ENTRIES}
 NAMES = f"{', '.join(SPECS)}, a part like acdc_night, or {PREFIX}PATH"  # what the flags accept
@@ -53,6 +53,13 @@ def _entry(name: str) -> DatasetSpec:
         if entry.conditions and name.startswith(f"{entry.name}_"):
             return entry.under(name.removeprefix(f"{entry.name}_").split("_"))
     raise UsageError(f"no data set is called {name}: choose from {NAMES} for your own")
+
+
+def related(*names: str) -> bool:
+    """Whether two data sets are the same, or one is a part of the other under a condition, as acdc_fog of acdc."""
+    fewer, more = sorted((name.split("_") for name in names), key=len)
+    conditions = SPECS[more[0]].conditions if more[0] in SPECS else ()
+    return fewer == more or (fewer[0] == more[0] and {*fewer[1:]} <= {*more[1:]} <= {*conditions})
 
 
 def titles(names: Iterable[str]) -> dict[str, str]:

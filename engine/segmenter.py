@@ -65,11 +65,10 @@ class Segmenter:
         self.device = choose_device(str(device))
         net = network_from(self.config)
         load_weights(net, content["weights"], f"snapshot {path}")
-        self.net = net.to(self.device).eval()
         image_in, precision = bool(self.config.get("image_in")), precision_of("auto", self.device)
-        self._predictor = Predictor(
-            self.net, device=self.device, inference=Inference(), image_in=image_in, precision=precision
-        )
+        where = {"device": self.device, "precision": precision}
+        self._predictor = Predictor(net.to(self.device), inference=Inference(), image_in=image_in, **where)
+        self.net = self._predictor.net
 
     def __repr__(self) -> str:
         memory = self.config["memory"]

@@ -160,7 +160,9 @@ def test_names() -> None:
     assert titles([f"{PREFIX}/a/acdc_fog"]) == {f"{PREFIX}/a/acdc_fog": "a_acdc_fog"}
 
 
-@pytest.mark.parametrize(("source", "target"), [("acdc", "acdc_fog"), ("acdc_fog", "acdc")])
+@pytest.mark.parametrize(
+    ("source", "target"), [("acdc", "acdc_fog"), ("acdc_fog", "acdc"), ("muses_fog", "muses_night_fog")]
+)
 def test_a_part_of_a_source_is_not_unseen(source: str, target: str) -> None:
     with pytest.raises(CommonError, match=rf"--val_dataset {target}: belongs with the source {source}, .*eval\.py"):
         parse_training(["--dataset", source, "--val_dataset", target])

@@ -121,6 +121,7 @@ def test_images_that_are_refused(image: object, message: str, shared: Path) -> N
     [
         ("absent.pth", {}, "snapshot absent.pth: no such file"),
         (".", {}, "snapshot .: a folder without model.safetensors and config.json"),
+        ("{shared}", {"output_stride": 7}, "output_stride 7: give 8, 16 or 32"),
         ("{shared}", {"wt_layer": [0, 0, 4, 4, 4, 0, 0]}, r"another list of norms \(--wt_layer\)"),
     ],
 )

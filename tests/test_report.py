@@ -21,7 +21,7 @@ from engine.evaluating.image_scores import ImageScore, details
 from engine.report import page
 from engine.report.charts import Series, lines
 from engine.report.comparing import PAPER, paper_scores
-from engine.report.records import Record, log_rows, read_record
+from engine.report.records import Record, log_rows, read_record, role_of
 from support.programs import exit_code
 from tools import report
 from utils.errors import UsageError
@@ -47,6 +47,7 @@ addEventListener("load", () => {
       layer: document.querySelector(".over-layer img").src === document.querySelectorAll(".example button img")[1].src,
       requests: performance.getEntriesByType("resource").filter((entry) => !entry.name.startsWith("data:")).length,
       wide: document.documentElement.scrollWidth - innerWidth,
+      hidden: all(".bar span", (each) => each.getBoundingClientRect().right - innerWidth).filter((x) => x > 0),
       charts: all("svg.chart", (svg) => svg.getAttribute("aria-label")),
       scores: all("tr[data-domain]", cells),
       classes: Object.fromEntries(all("[data-classes]", (each) => [each.dataset.classes, [...each.rows].map(cells)])),
@@ -143,6 +144,42 @@ def test_side_by_side(run: Path, data: Path, tmp_path: Path) -> None:
     text = (tmp_path / "page.html").read_text()
     assert "These scores are not comparable" in text and "gtav: images" in text and "gtav: scales" not in text
     assert len(text) < page.LIMIT
+
+
+def test_long_names_hide_no_numbers(run: Path, tmp_path: Path) -> None:
+    """Nor is there a table of classes for a domain that was only validated."""
+    record = replace(read_record(run / "last/whole/results.json"), name="name_" * 40)
+    training = replace(record, evaluation=None, results={}, details={})
+    domains = {"gtav": record.results["domains"]["gtav"]}
+    results = json.loads(json.dumps({**record.results, "domains": domains}).replace('"traffic light"', f'"{"x" * 90}"'))
+    page.write_report([replace(record, results=results), training], tmp_path / "a.html")
+    seen = look_at(tmp_path / "a.html", tmp_path)
+    assert seen["hidden"] == [] and seen["wide"] <= 0 and list(seen["classes"]) == ["gtav"]
+
+
+@pytest.mark.parametrize(
+    ("source", "domain", "data_set", "role"),
+    [
+        ("bdd100k", "bdd100k_night", "bdd100k_night", "seen"),
+        ("bdd100k_rainy_night", "bdd100k_night", "bdd100k_night", "seen"),
+        ("acdc_fog", "acdc_night", "acdc_night", "unseen"),
+        ("cityscapes", "cityscapes_campus", "custom:/a/cityscapes_campus", "unseen"),
+        ("campus", "campus", "custom:/a/campus", "seen"),
+    ],
+)
+def test_seen_in_training(source: str, domain: str, data_set: str, role: str) -> None:
+    scored = {domain: {"protocol": {"data_set": data_set}}}
+    assert role_of({"trained": {"flags": {"dataset": [source]}}, "domains": scored}, domain) == role
+
+
+def test_broken_pictures(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "last/whole", tmp_path / "copy")
+    record, stem = read_record(tmp_path / "copy"), tmp_path / "copy/examples/gtav/best"
+    Path(f"{stem}_prediction.png").write_bytes(Path(f"{stem}_prediction.png").read_bytes()[:60])
+    with pytest.raises(UsageError, match=r"best_prediction\.png: not a readable picture"):
+        page.write_report([record], tmp_path / "page.html")
+    Path(f"{stem}_image.jpg").unlink()
+    page.write_report([record], tmp_path / "page.html")
 
 
 def test_pictures_shrink_to_the_limit(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

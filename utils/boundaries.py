@@ -33,9 +33,9 @@ class BoundaryMatrix(ConfusionMatrix):
 
 
 def on_border(classes: np.ndarray, valid: np.ndarray, reach: int) -> np.ndarray:
-    """Whether another class than that of the pixel (H,W uint8), or the outside, is within ``reach``.
+    """Whether a pixel (H,W uint8) has another class than its own, or the outside, within ``reach``.
 
-    So it is where the largest or the smallest class around the pixel, of those that are ``valid``, is not its own.
+    It has if the largest or the smallest class of the ``valid`` pixels around it is not its own.
     """
     square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     numbers = classes + np.uint8(1)  # 1 to 254

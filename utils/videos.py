@@ -27,8 +27,6 @@ CONSTANT = ("-fps_mode", "cfr")  # frames are repeated or dropped where the rate
 COLOURS = "scale=out_color_matrix=bt709:out_range=tv,setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 # Silence after the end of a shorter sound; the sound ends with the pictures.  A broken sound does not stop the video.
 SOUND = "-map 0:v -map 1:a:0? -c:a aac -af apad -shortest -max_error_rate 1"
-
-
 LEVEL = ("-hide_banner", "-loglevel")
 FAULT = re.compile(r"\[(?:error|fatal)\] (.*)|\[warning\] .*(partial file|corrupt[a-z ]*)")  # in what ffmpeg prints
 

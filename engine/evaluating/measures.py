@@ -42,7 +42,7 @@ class MeasuredMatrix(ConfusionMatrix):
 
     def scores(self) -> Scores:
         calibration = self.calibration.scores() if self.calibration else None
-        boundary_iou = self.borders.scores().iou[:-1] if self.borders else None  # less that of the inside
+        boundary_iou = self.borders.scores().iou[:-1] if self.borders else None  # without the inside
         return replace(super().scores(), calibration=calibration, boundary_iou=boundary_iou)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from checkpoints import no_checkpoint
 from datasets.labels import STANDARD
 from datasets.options import BOOSTED
-from datasets.registry import spec
+from datasets.registry import related
 from datasets.shared_classes import shared_classes
 from engine.encoder_report import special_encoder
 from engine.options.parser import refuse_idle, refuse_if
@@ -133,7 +133,6 @@ def check_classes(options: TrainingOptions) -> None:
 
 def check_domains(options: TrainingOptions) -> None:
     """A data set and its part under a condition, such as acdc and acdc_fog, are no source and unseen domain."""
-    for target, source in product(map(spec, options.run.targets), map(spec, options.run.sources)):
-        within = target.part_of == source.name or source.part_of == target.name
-        problem = f"belongs with the source {source.name}, so it is no unseen domain"
-        refuse_if(within, f"--val_dataset {target.name}: {problem}: leave it out, and score it by eval.py")
+    for target, source in product(options.run.targets, options.run.sources):
+        problem = f"belongs with the source {source}, so it is no unseen domain: leave it out, and score it by eval.py"
+        refuse_if(target != source and related(target, source), f"--val_dataset {target}: {problem}")

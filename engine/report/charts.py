@@ -53,6 +53,7 @@ def lines(series: Sequence[Series], *, title: str, legend: bool = False, percent
                 axes.fill_between(x, low, high, color=SERIES[each.colour % len(SERIES)], alpha=0.15, lw=0)
         axes.margins(x=0.01)
         if percent:
+            axes.axhline(0, lw=0)  # so that the margin above the largest value is a share of the whole axis
             axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))

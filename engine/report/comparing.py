@@ -1,4 +1,4 @@
-"""Which numbers may be compared: those of several records, and those of a record with the paper's."""
+"""Which numbers may be compared: between records, and with the paper."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -10,20 +10,10 @@ from datasets.registry import SPECS
 from engine.report.records import Record
 
 PAPER = json.loads(Path(__file__).with_name("paper.json").read_text())  # in percent; docs/results.md has the sources
-PROTOCOL = (
-    "images_hash",
-    "images",
-    "split",
-    "mode",
-    "scales",
-    "flip",
-    "window",
-    "overlap",
-    "window_counts",
-    "geometry",
-    "gtav_labels",
-    "normalised_by",
-)  # entries that must be equal for scores to be comparable
+PROTOCOL = (  # entries that must be equal for scores to be comparable
+    "images_hash", "images", "split", "mode", "scales", "flip", "window", "overlap", "window_counts", "geometry",
+    "gtav_labels", "normalised_by",
+)  # fmt: skip
 VALIDATION = ("val_images", "mapillary_crop", "mapillary_pad", "gtav_labels")  # the same of scores during training
 
 
@@ -70,8 +60,8 @@ def count(value: Any) -> str:
 
 
 def facts_of(record: Record, domains: Collection[str]) -> dict[str, Any]:
-    """The facts that must be equal for the scores of several records to be comparable on the domains that they share;
-    without such domains, the names of the record's own ones."""
+    """The facts that must be equal in all records for their scores on ``domains`` to be comparable; without such
+    domains, the names of the record's own ones."""
     used = record.facts.get("training data", {})
     facts = {"scored": "by an evaluation" if record.results else "by the validation during training"}
     facts |= {"trained on": ", ".join(record.sources) or "unknown", "classes": ", ".join(record.classes)}

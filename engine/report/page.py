@@ -149,7 +149,7 @@ def examples_of(record: Record) -> dict[str, list[dict[str, Any]]]:
             split = record.results["domains"][domain]["protocol"].get("split")
             files["entropy"] = record.evaluation / f"{domain}_{split}" / "entropy" / f"{example['image']}.png"
             layers = {layer: path for layer, path in files.items() if path.is_file()}
-            if "prediction" in layers:
-                own = {"kind": kind, **example, "photo": f"{stem}_image.jpg", "layers": layers}
-                shown.setdefault(domain, []).append(own)
+            photo = Path(f"{stem}_image.jpg")
+            if "prediction" in layers and photo.is_file():
+                shown.setdefault(domain, []).append({"kind": kind, **example, "photo": photo, "layers": layers})
     return shown

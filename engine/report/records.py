@@ -4,9 +4,11 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from datasets.registry import related
 from methods import METHODS, method_name
 from utils.errors import UsageError
 from utils.forms import ANYTHING, WHOLE, read_json
@@ -85,10 +87,13 @@ class Record:
 
 
 def role_of(results: Mapping[str, Any], domain: str) -> str:
-    """Whether the network saw the domain in training; the authors' files do not say what it saw."""
+    """Whether the network saw the domain in training.  The authors' files do not say; shared weights name the titles
+    of own data."""
     sources = results["trained"]["flags"].get("dataset")
-    data_set = results["domains"][domain]["protocol"].get("data_set", domain)
-    return "not known" if sources is None else "seen" if data_set in sources else "unseen"
+    if sources is None:
+        return "not known"
+    names = domain, results["domains"][domain]["protocol"].get("data_set", domain)
+    return "seen" if any(related(*pair) for pair in product(names, sources)) else "unseen"
 
 
 def read_record(path: Path) -> Record:
