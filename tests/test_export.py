@@ -136,7 +136,7 @@ WITHOUT, OTHERS = {"memory": None}, {"memory": MEMORY | {"centred": True, "resid
         ("DeepShuffleNetV3PlusD", {"wt_layer": [0, 0, 4, 4, 4, 0, 0]}),
         ("DeepMNASNet05V3PlusD", OTHERS),
         ("DeepR18V3D", {"image_in": True, "num_classes": 7}),
-        *((f"timm:test_{name}", {}) for name in ("resnet", "convnext", "efficientnet", "vit", "vit2")),
+        *((f"timm:test_{name}", {}) for name in ("convnext", "efficientnet", "resnet", "vit")),
     ],
 )
 def test_networks(arch: str, facts: dict[str, Any], tmp_path: Path) -> None:
@@ -153,4 +153,6 @@ def test_networks(arch: str, facts: dict[str, Any], tmp_path: Path) -> None:
     weights = seed_weights(network_from(config)).state_dict()
     content = {"network": config, "weights": weights, "iteration": 0, "flags": {}, "code": ""}
     write_checkpoint(tmp_path / "net.pth", content)
-    main([str(tmp_path / name) for name in ("net.pth", "net.onnx")] + ["--program", str(tmp_path / "net.pt2")])
+    rounds_up = arch in ("timm:test_convnext", "timm:test_resnet")  # by math.ceil, which torch cannot store
+    programs = [] if rounds_up else ["--program", str(tmp_path / "net.pt2")]
+    main([*(str(tmp_path / name) for name in ("net.pth", "net.onnx")), *programs])
