@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ SUFFIXES = IMAGE_SUFFIXES, VIDEO_SUFFIXES
 class LabelledImages:
     """The images of one split with their labels, as stored; ``limit`` > 0 keeps that many, evenly spaced.
 
-    ``found`` holds all of them, and where they come from.
+    ``found`` holds all of them, and where they come from.  ``alter`` changes an image after it was read.
     """
 
     def __init__(self, spec: DatasetSpec, root: Path | str, split: str, *, limit: int = 0) -> None:
@@ -32,6 +32,7 @@ class LabelledImages:
             samples = [samples[index * len(samples) // limit] for index in range(limit)]
         self.spec, self.split, self.samples = spec, split, samples
         self.copies = packed.find(root, spec, samples)
+        self.alter: Callable[[Image.Image, str], Image.Image] | None = None  # takes the image and its name
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -39,7 +40,8 @@ class LabelledImages:
     def __getitem__(self, index: int) -> tuple[Image.Image, np.ndarray, str]:
         """Image (RGB), train ids (H,W uint8) and name."""
         sample = self.samples[index]
-        return *read_pair(self.spec, sample, self.copies), sample.name
+        image, label = read_pair(self.spec, sample, self.copies)
+        return self.alter(image, sample.name) if self.alter else image, label, sample.name
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height of an image."""

@@ -60,7 +60,7 @@ def test_the_same_command_goes_on(family: Path, data: Path, tmp_path: Path, caps
 
 def test_flags_that_change_the_runs_or_name_another_one(family: Path, data: Path) -> None:
     same = flags(data, family.parent, "--exp", "two", "--seeds", "2")
-    with pytest.raises(UsageError, match="--lr: the run .* was started with 0.01, not 0.5"):
+    with pytest.raises(UsageError, match=r"--lr: the run .* was started with 0.01, not 0.5"):
         training.main([*same, "--lr", "0.5"])
     with pytest.raises(UsageError, match="--seeds: every run goes on by itself; drop --resume"):
         training.main([*same, "--resume", str(family)])

@@ -1,0 +1,223 @@
+"""Several checkpoints, ways of inference, domains and runs in one table; an interrupted command goes on."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from checkpoints.run_files import weights_hash
+from datasets.corruptions import SEVERITY, corruption_names, under_corruption
+from datasets.images import LabelledImages
+from engine.evaluating.assessment import (
+    checked_domains,
+    choose_classes,
+    folder_beside,
+    header_of,
+    predictor_of,
+    protocol_of,
+    read_snapshot,
+    score_domain,
+    with_sources,
+)
+from engine.evaluating.image_scores import write_examples
+from engine.evaluating.prediction import Inference, Predictor
+from engine.evaluating.results import keep_older, percent, write_results
+from engine.evaluating.suite_table import FILE, Run, Table, markdown, mean_results, row_of
+from engine.machine import choose_device, keep_memory
+from engine.options.evaluation_options import EvaluationOptions
+from engine.options.resuming import FREE, run_file
+from engine.report.page import report_after
+from engine.report.records import RESULTS
+from utils.distributed import from_first, start
+from utils.errors import CommonError
+from utils.files import hold, write_json, write_text
+from utils.forms import ANYTHING, read_json
+from utils.log import log
+from utils.processes import rank
+
+NOTHING_MORE: Mapping[str, str] = {}
+WHOLE = "whole"
+Sets = dict[str, LabelledImages]
+Domains = dict[str, dict[str, Any]]  # what results.json or details.json holds of each domain
+
+
+def score_suite(options: EvaluationOptions) -> None:
+    """Score the checkpoints of all runs that the options name, and write one table."""
+    check_runs(options.suite.runs)
+    corruptions = corruption_names() if options.suite.corruptions else ()  # raises where the package is missing
+    device = choose_device(options.machine.device)
+    keep_memory(device)
+    start(device)
+    snapshots = [run / "last.pth" for run in options.suite.runs] or [options.snapshot.snapshot]
+    options = with_sources(options, read_snapshot(at(options, snapshots[0]).snapshot))
+    sets = checked_domains(options)
+    runs = [score_run(at(options, snapshot), sets, device) for snapshot in snapshots]
+    if rank() == 0:
+        out = table_folder(options)
+        out.mkdir(parents=True, exist_ok=True)
+        text = markdown(runs)
+        write_json(out / FILE, {"runs": runs})
+        write_text(out / "table.md", text)
+        log.info(f"\n{text}\nwritten to {out}")
+        if options.suite.name and not options.suite.runs:
+            report_after(out, sorted((file.parent for file in out.glob(f"*/{WHOLE}/results.json")), reverse=True))
+
+
+def check_runs(runs: Sequence[Path]) -> None:
+    """CommonError for two runs with one seed; a note on other flags that differ."""
+    flags = [run_file(run)["flags"] for run in runs]
+    seeds = [each.get("seed") for each in flags]
+    if len({*seeds}) < len(seeds):
+        raise CommonError(f"--runs: their seeds are {', '.join(map(str, seeds))}; give runs of different seeds")
+    others = {name for each in flags for name in each} - FREE - {"seed"}
+    if differing := sorted(name for name in others if len({str(each.get(name)) for each in flags}) > 1):
+        log.warning(f"note: --runs: besides their seeds, the runs differ in --{', --'.join(differing)}")
+
+
+def at(options: EvaluationOptions, snapshot: Path) -> EvaluationOptions:
+    """The options for another checkpoint."""
+    return replace(options, snapshot=replace(options.snapshot, snapshot=snapshot))
+
+
+def score_run(options: EvaluationOptions, sets: Sets, device: torch.device) -> Run:
+    """The entry of a run in ``runs.json``: a row for each checkpoint and way."""
+    rows: Table = {}
+    paths = checkpoints_of(options)
+    for path in paths:
+        if path != paths[0] and path.samefile(paths[0]):  # the last checkpoint is the best one
+            rows |= {f"{path.stem}{name.removeprefix(paths[0].stem)}": row for name, row in rows.items()}
+            continue
+        own = at(options, path)
+        content = read_snapshot(own.snapshot)
+        choose_classes(options.subject.datasets, path, content["network"])
+        roles = {name: role_of(images, content["flags"].get("dataset")) for name, images in sets.items()}
+        header = header_of(options, path, content) | {"weights": weights_hash(content["weights"])}
+        rows |= score_checkpoint(predictor_of(content, own, device), own, sets, roles, header)
+    return {"run": str(paths[0].resolve().parent), "seed": content["flags"].get("seed"), "roles": roles, "rows": rows}
+
+
+def checkpoints_of(options: EvaluationOptions) -> list[Path]:
+    """For a suite the last and the best checkpoint of a run, if the snapshot is one of them; else the snapshot."""
+    path = options.snapshot.snapshot
+    both = [path.with_name("last.pth"), path.with_name("best.pth")]
+    return both if options.suite.name and path in both and all(map(Path.is_file, both)) else [path]
+
+
+def role_of(images: LabelledImages, sources: Sequence[str] | None) -> str:
+    """Whether the network saw the domain, or the data set that it is a part of."""
+    names = {images.spec.asked_as, images.spec.part_of}
+    return "not known" if sources is None else "unseen" if names.isdisjoint(sources) else "seen"
+
+
+def score_checkpoint(
+    predict: Predictor, options: EvaluationOptions, sets: Sets, roles: Mapping[str, str], header: dict[str, Any]
+) -> Table:
+    """A row for each way in which the checkpoint is scored."""
+    path, rows, under = options.snapshot.snapshot, {}, []
+    for way, inference in ways_of(options).items():
+        predict.inference = inference
+        label = f"{path.stem}, {way}"
+        named = header | ({"label": label} if options.suite.name else {})
+        rows[label] = row_of(
+            score_way(predict, options, sets, out=place_of(options, inference.tag), header=named), roles
+        )
+    predict.inference = Inference()
+    for corruption in corruption_names() if options.suite.corruptions else ():
+        label, out = f"{path.stem}, {corruption}", place_of(options, f"{WHOLE}_{corruption}")
+        changed = {name: under_corruption(images, corruption) for name, images in sets.items()}
+        more = {"corruption": f"{corruption}, severity {SEVERITY}"}
+        under.append(score_way(predict, options, changed, out=out, header=header | {"label": label}, more=more))
+        rows[label] = row_of(under[-1], roles)
+    if under:
+        rows[f"{path.stem}, mean of {len(under)} corruptions"] = row_of(mean_results(under), roles)
+    return rows
+
+
+def ways_of(options: EvaluationOptions) -> dict[str, Inference]:
+    """How images are looked at, by the name of the way: for a suite its four ways, else that of the options."""
+    given = Inference(**asdict(options.inference))
+    if not options.suite.name:
+        return {given.tag: given}
+    return {
+        WHOLE: Inference(),
+        "half size": Inference("pooling", (0.5,)),
+        "two scales": Inference("pooling", (0.5, 1.0)),
+        "sliding": replace(given, mode="sliding", flip=True),
+    }
+
+
+def place_of(options: EvaluationOptions, tag: str) -> Path:
+    """The folder for the results of a checkpoint in one way."""
+    path = options.snapshot.snapshot
+    return suite_folder(options) / path.stem / tag if options.suite.name else folder_beside(path) / tag
+
+
+def suite_folder(options: EvaluationOptions) -> Path:
+    """The folder of a checkpoint's suite: ``--out``, or in the run, or beside other checkpoints."""
+    path = options.snapshot.snapshot
+    if options.subject.out and not options.suite.runs:
+        return options.subject.out
+    in_run = (path.parent / "flags.json").is_file()
+    return (path.parent if in_run else folder_beside(path)) / "suite_dg"
+
+
+def table_folder(options: EvaluationOptions) -> Path:
+    """The folder of the table; that of several runs lies in the folder around them."""
+    if options.subject.out or not options.suite.runs:
+        return options.subject.out or suite_folder(options)
+    around = os.path.commonpath([run.resolve() for run in options.suite.runs])
+    return Path(around) / ("suite_dg" if options.suite.name else next(iter(ways_of(options))))
+
+
+def score_way(
+    predict: Predictor,
+    options: EvaluationOptions,
+    sets: Sets,
+    *,
+    out: Path,
+    header: dict[str, Any],
+    more: Mapping[str, str] = NOTHING_MORE,
+) -> Domains:
+    """The results of every domain, which are also written into the folder ``out``.
+
+    What an earlier command scored there of the same weights, by the same protocol, is taken from there.  ``more`` is
+    the part of the protocol that the options do not hold.
+    """
+    header |= {"measures": asdict(options.measures)}
+    protocols = {name: protocol_of(predict, options, images) | more for name, images in sets.items()}
+    with hold(out):
+        domains, extra = from_first(kept_results(out, header, protocols) if rank() == 0 else None)
+        for name, images in sets.items():
+            if name not in domains:
+                domains[name], extra[name] = score_domain(predict, options, images, protocols[name], out=out)
+                write_results(out, header, domains, extra)
+                if rank() == 0 and out.name == WHOLE:  # the report shows these
+                    write_examples(out / "examples" / name, predict, images, options.scoring, extra[name]["examples"])
+            log.info(f"{out.parent.name}, {out.name}, {name}: mIoU {percent(domains[name], 'mean_iou')}")
+    return domains
+
+
+def kept_results(out: Path, header: dict[str, Any], protocols: dict[str, Any]) -> tuple[Domains, Domains]:
+    """The results and details of domains that were scored before in the same way; a file with others is renamed."""
+    if not (out / "results.json").is_file():
+        return {}, {}
+    remedy = "delete it, or name another --out"
+    before = read_json(out / "results.json", RESULTS, remedy=remedy)
+    extra = read_json(out / "details.json", ANYTHING, remedy=remedy)
+    wanted = json.loads(
+        json.dumps({"protocols": protocols, "weights": header["weights"], "measures": header["measures"]})
+    )
+    domains = {
+        name: result
+        for name, result in before["domains"].items()
+        if result["protocol"] == wanted["protocols"].get(name)
+    }
+    if any(before.get(key) != wanted[key] for key in ("weights", "measures")):
+        domains = {}
+    if len(domains) < len(before["domains"]):
+        keep_older(out)
+    return domains, {name: extra[name] for name in domains}
