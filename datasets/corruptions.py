@@ -1,20 +1,15 @@
 """The fifteen corruptions of images of Hendrycks and Dietterich (2019), by the package imagecorruptions."""
 
-import copy
 import zlib
-from functools import partial
 
 import numpy as np
 from PIL import Image
 
-from datasets.images import LabelledImages
 from utils.packages import need
 
 SEVERITY = 3  # of 1 to 5
 SEEDED = ("impulse_noise", "glass_blur")  # these take a seed of their own, the others NumPy's random numbers
-REMEDY = (
-    "install it with `pip install scikit-image numba` and `pip install --no-deps imagecorruptions-imaug`, or drop it"
-)
+REMEDY = "install it with `pip install scikit-image numba` and `pip install --no-deps imagecorruptions-imaug`"
 
 
 def corruption_names() -> list[str]:
@@ -22,14 +17,7 @@ def corruption_names() -> list[str]:
     return need("imagecorruptions", "--corruptions", remedy=REMEDY).get_corruption_names()
 
 
-def under_corruption(images: LabelledImages, corruption: str) -> LabelledImages:
-    """The same images, each of them corrupted when it is read."""
-    changed = copy.copy(images)
-    changed.alter = partial(corrupted, corruption)
-    return changed
-
-
-def corrupted(corruption: str, image: Image.Image, name: str) -> Image.Image:
+def corrupted(image: Image.Image, corruption: str, name: str) -> Image.Image:
     """The corrupted image; what is random depends only on the corruption and on the name of the image."""
     package = need("imagecorruptions", "--corruptions", remedy=REMEDY)
     seed = zlib.crc32(f"{corruption} {name}".encode(errors="surrogateescape"))

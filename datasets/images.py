@@ -1,14 +1,16 @@
 """Images of a data set's split, or of any folder."""
 
+import copy
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from datasets import packed
+from datasets.corruptions import corrupted
 from datasets.decoding import picture_size, read_image, read_pair
 from datasets.disk.layouts import visible_files
 from datasets.registry import DatasetSpec
@@ -22,7 +24,7 @@ SUFFIXES = IMAGE_SUFFIXES, VIDEO_SUFFIXES
 class LabelledImages:
     """The images of one split with their labels, as stored; ``limit`` > 0 keeps that many, evenly spaced.
 
-    ``found`` holds all of them, and where they come from.  ``alter`` changes an image after it was read.
+    ``found`` holds all of them, and where they come from.
     """
 
     def __init__(self, spec: DatasetSpec, root: Path | str, split: str, *, limit: int = 0) -> None:
@@ -32,7 +34,7 @@ class LabelledImages:
             samples = [samples[index * len(samples) // limit] for index in range(limit)]
         self.spec, self.split, self.samples = spec, split, samples
         self.copies = packed.find(root, spec, samples)
-        self.alter: Callable[[Image.Image, str], Image.Image] | None = None  # takes the image and its name
+        self.corruption = ""  # of all images, after they are read
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -41,7 +43,15 @@ class LabelledImages:
         """Image (RGB), train ids (H,W uint8) and name."""
         sample = self.samples[index]
         image, label = read_pair(self.spec, sample, self.copies)
-        return self.alter(image, sample.name) if self.alter else image, label, sample.name
+        if self.corruption:
+            image = corrupted(image, self.corruption, sample.name)
+        return image, label, sample.name
+
+    def under(self, corruption: str) -> "LabelledImages":
+        """The same images with this corruption, or with none ('')."""
+        changed = copy.copy(self)
+        changed.corruption = corruption
+        return changed
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height of an image."""

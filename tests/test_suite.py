@@ -173,7 +173,7 @@ def test_the_package_repeats_itself(size: tuple[int, int]) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
     assert len(names) == 15
     for name in names:
-        one, same, other = (np.asarray(corrupted(name, image, stem)) for stem in ("a", "a", "b"))
+        one, same, other = (np.asarray(corrupted(image, name, stem)) for stem in ("a", "a", "b"))
         assert one.shape == (*size, 3) and (one == same).all() and (one != np.asarray(image)).any(), name
         if name in SEEDED:
             assert (one != other).any(), name

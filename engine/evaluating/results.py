@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from datasets.corruptions import SEVERITY
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
 from engine.data_report import fingerprint
@@ -71,7 +72,8 @@ def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str
 def scoring_protocol(options: EvaluationOptions, images: LabelledImages, *, reads: int) -> dict[str, Any]:
     """How predictions are scored.  Without it, a number cannot be compared with any other."""
     crop, pad = scoring_crop(images, options.scoring), options.scoring.mapillary_pad
-    return {
+    corruption = {"corruption": f"{images.corruption}, severity {SEVERITY}"} if images.corruption else {}
+    return corruption | {
         "recipe": options.subject.recipe,
         "data_set": images.spec.asked_as,
         "split": images.split,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from checkpoints.run_files import weights_hash
-from datasets.corruptions import SEVERITY, corruption_names, under_corruption
+from datasets.corruptions import corruption_names
 from datasets.images import LabelledImages
 from engine.evaluating.assessment import (
     checked_domains,
@@ -39,8 +39,8 @@ from utils.forms import ANYTHING, read_json
 from utils.log import log
 from utils.processes import rank
 
-NOTHING_MORE: Mapping[str, str] = {}
 WHOLE = "whole"
+Ways = dict[str, tuple[Inference, str]]  # by the name in the table: how images are looked at, the corruption or ''
 Sets = dict[str, LabelledImages]
 Domains = dict[str, dict[str, Any]]  # what results.json or details.json holds of each domain
 
@@ -48,14 +48,14 @@ Domains = dict[str, dict[str, Any]]  # what results.json or details.json holds o
 def score_suite(options: EvaluationOptions) -> None:
     """Score the checkpoints of all runs that the options name, and write one table."""
     check_runs(options.suite.runs)
-    corruptions = corruption_names() if options.suite.corruptions else ()  # raises where the package is missing
+    ways = ways_of(options)
     device = choose_device(options.machine.device)
     keep_memory(device)
     start(device)
     snapshots = [run / "last.pth" for run in options.suite.runs] or [options.snapshot.snapshot]
     options = with_sources(options, read_snapshot(at(options, snapshots[0]).snapshot))
     sets = checked_domains(options)
-    runs = [score_run(at(options, snapshot), sets, device) for snapshot in snapshots]
+    runs = [score_run(at(options, snapshot), sets, ways, device) for snapshot in snapshots]
     if rank() == 0:
         out = table_folder(options)
         out.mkdir(parents=True, exist_ok=True)
@@ -65,6 +65,21 @@ def score_suite(options: EvaluationOptions) -> None:
         log.info(f"\n{text}\nwritten to {out}")
         if options.suite.name and not options.suite.runs:
             report_after(out, sorted((file.parent for file in out.glob(f"*/{WHOLE}/results.json")), reverse=True))
+
+
+def ways_of(options: EvaluationOptions) -> Ways:
+    """A suite's four ways and the corruptions, or else the way of the options."""
+    given = Inference(**asdict(options.inference))
+    if not options.suite.name:
+        return {given.tag: (given, "")}
+    names = corruption_names() if options.suite.corruptions else ()
+    return {
+        WHOLE: (Inference(), ""),
+        "half size": (Inference("pooling", (0.5,)), ""),
+        "two scales": (Inference("pooling", (0.5, 1.0)), ""),
+        "sliding": (replace(given, mode="sliding", flip=True), ""),
+        **{name: (Inference(), name) for name in names},
+    }
 
 
 def check_runs(runs: Sequence[Path]) -> None:
@@ -83,7 +98,7 @@ def at(options: EvaluationOptions, snapshot: Path) -> EvaluationOptions:
     return replace(options, snapshot=replace(options.snapshot, snapshot=snapshot))
 
 
-def score_run(options: EvaluationOptions, sets: Sets, device: torch.device) -> Run:
+def score_run(options: EvaluationOptions, sets: Sets, ways: Ways, device: torch.device) -> Run:
     """The entry of a run in ``runs.json``: a row for each checkpoint and way."""
     rows: Table = {}
     paths = checkpoints_of(options)
@@ -96,7 +111,7 @@ def score_run(options: EvaluationOptions, sets: Sets, device: torch.device) -> R
         choose_classes(options.subject.datasets, path, content["network"])
         roles = {name: role_of(images, content["flags"].get("dataset")) for name, images in sets.items()}
         header = header_of(options, path, content) | {"weights": weights_hash(content["weights"])}
-        rows |= score_checkpoint(predictor_of(content, own, device), own, sets, roles, header)
+        rows |= score_checkpoint(predictor_of(content, own, device), own, sets, ways, roles, header)
     return {"run": str(paths[0].resolve().parent), "seed": content["flags"].get("seed"), "roles": roles, "rows": rows}
 
 
@@ -114,40 +129,25 @@ def role_of(images: LabelledImages, sources: Sequence[str] | None) -> str:
 
 
 def score_checkpoint(
-    predict: Predictor, options: EvaluationOptions, sets: Sets, roles: Mapping[str, str], header: dict[str, Any]
+    predict: Predictor,
+    options: EvaluationOptions,
+    sets: Sets,
+    ways: Ways,
+    roles: Mapping[str, str],
+    header: dict[str, Any],
 ) -> Table:
     """A row for each way in which the checkpoint is scored."""
-    path, rows, under = options.snapshot.snapshot, {}, []
-    for way, inference in ways_of(options).items():
-        predict.inference = inference
-        label = f"{path.stem}, {way}"
-        named = header | ({"label": label} if options.suite.name else {})
-        rows[label] = row_of(
-            score_way(predict, options, sets, out=place_of(options, inference.tag), header=named), roles
-        )
-    predict.inference = Inference()
-    for corruption in corruption_names() if options.suite.corruptions else ():
-        label, out = f"{path.stem}, {corruption}", place_of(options, f"{WHOLE}_{corruption}")
-        changed = {name: under_corruption(images, corruption) for name, images in sets.items()}
-        more = {"corruption": f"{corruption}, severity {SEVERITY}"}
-        under.append(score_way(predict, options, changed, out=out, header=header | {"label": label}, more=more))
-        rows[label] = row_of(under[-1], roles)
+    stem, rows, under = options.snapshot.snapshot.stem, {}, []
+    for way, (predict.inference, corruption) in ways.items():
+        out = place_of(options, f"{predict.inference.tag}_{corruption}" if corruption else predict.inference.tag)
+        images = {name: each.under(corruption) for name, each in sets.items()}
+        label = {"label": f"{stem}, {way}"} if options.suite.name else {}
+        results = score_way(predict, options, images, out=out, header=header | label)
+        rows[f"{stem}, {way}"] = row_of(results, roles)
+        under += [results] if corruption else []
     if under:
-        rows[f"{path.stem}, mean of {len(under)} corruptions"] = row_of(mean_results(under), roles)
+        rows[f"{stem}, mean of {len(under)} corruptions"] = row_of(mean_results(under), roles)
     return rows
-
-
-def ways_of(options: EvaluationOptions) -> dict[str, Inference]:
-    """How images are looked at, by the name of the way: for a suite its four ways, else that of the options."""
-    given = Inference(**asdict(options.inference))
-    if not options.suite.name:
-        return {given.tag: given}
-    return {
-        WHOLE: Inference(),
-        "half size": Inference("pooling", (0.5,)),
-        "two scales": Inference("pooling", (0.5, 1.0)),
-        "sliding": replace(given, mode="sliding", flip=True),
-    }
 
 
 def place_of(options: EvaluationOptions, tag: str) -> Path:
@@ -174,29 +174,22 @@ def table_folder(options: EvaluationOptions) -> Path:
 
 
 def score_way(
-    predict: Predictor,
-    options: EvaluationOptions,
-    sets: Sets,
-    *,
-    out: Path,
-    header: dict[str, Any],
-    more: Mapping[str, str] = NOTHING_MORE,
+    predict: Predictor, options: EvaluationOptions, sets: Sets, *, out: Path, header: dict[str, Any]
 ) -> Domains:
     """The results of every domain, which are also written into the folder ``out``.
 
-    What an earlier command scored there of the same weights, by the same protocol, is taken from there.  ``more`` is
-    the part of the protocol that the options do not hold.
+    What an earlier command scored there of the same weights, by the same protocol, is taken from there.
     """
     header |= {"measures": asdict(options.measures)}
-    protocols = {name: protocol_of(predict, options, images) | more for name, images in sets.items()}
+    protocols = {name: protocol_of(predict, options, images) for name, images in sets.items()}
     with hold(out):
-        domains, extra = from_first(kept_results(out, header, protocols) if rank() == 0 else None)
+        domains, more = from_first(kept_results(out, header, protocols) if rank() == 0 else None)
         for name, images in sets.items():
             if name not in domains:
-                domains[name], extra[name] = score_domain(predict, options, images, protocols[name], out=out)
-                write_results(out, header, domains, extra)
+                domains[name], more[name] = score_domain(predict, options, images, protocols[name], out=out)
+                write_results(out, header, domains, more)
                 if rank() == 0 and out.name == WHOLE:  # the report shows these
-                    write_examples(out / "examples" / name, predict, images, options.scoring, extra[name]["examples"])
+                    write_examples(out / "examples" / name, predict, images, options.scoring, more[name]["examples"])
             log.info(f"{out.parent.name}, {out.name}, {name}: mIoU {percent(domains[name], 'mean_iou')}")
     return domains
 
@@ -207,17 +200,13 @@ def kept_results(out: Path, header: dict[str, Any], protocols: dict[str, Any]) -
         return {}, {}
     remedy = "delete it, or name another --out"
     before = read_json(out / "results.json", RESULTS, remedy=remedy)
-    extra = read_json(out / "details.json", ANYTHING, remedy=remedy)
-    wanted = json.loads(
-        json.dumps({"protocols": protocols, "weights": header["weights"], "measures": header["measures"]})
-    )
+    more = read_json(out / "details.json", ANYTHING, remedy=remedy)
+    same = {"weights": header["weights"], "measures": header["measures"]}
+    same, protocols = json.loads(json.dumps([same, protocols]))  # as they are in a file
+    fits = all(before.get(key) == value for key, value in same.items())
     domains = {
-        name: result
-        for name, result in before["domains"].items()
-        if result["protocol"] == wanted["protocols"].get(name)
+        name: each for name, each in before["domains"].items() if fits and each["protocol"] == protocols.get(name)
     }
-    if any(before.get(key) != wanted[key] for key in ("weights", "measures")):
-        domains = {}
     if len(domains) < len(before["domains"]):
         keep_older(out)
-    return domains, {name: extra[name] for name in domains}
+    return domains, {name: more[name] for name in domains}
