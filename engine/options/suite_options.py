@@ -49,9 +49,10 @@ def runs_in(folders: Sequence[Path]) -> list[Path]:
 def domains_on_disk(data: DataOptions, split: str) -> tuple[str, ...]:
     """The data sets that have images of the split below the data root; ACDC by its conditions, as usual."""
     names: list[str] = []
-    for name, spec in SPECS.items():
-        with suppress(NoImagesError):
-            if split in spec.splits and data.images(name, split):
-                names += [f"{name}_{condition}" for condition in spec.conditions] if name in BY_PARTS else [name]
+    for name, entry in SPECS.items():
+        parts = [f"{name}_{condition}" for condition in entry.conditions] if name in BY_PARTS else [name]
+        for part in parts if split in entry.splits else ():
+            with suppress(NoImagesError):
+                names += [part] if data.images(part, split) else []
     refuse_if(not names, f"{data.root}: no data set with images of {split} here; name another --data_root")
     return tuple(names)
