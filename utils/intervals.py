@@ -13,7 +13,7 @@ def mean_and_margin(values: Sequence[float]) -> tuple[float, float | None]:
     return fmean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
 
 
-def shown(values: Sequence[float]) -> str:
-    """Shares in percent: their mean, and the margin if there are several."""
+def shown(values: Sequence[float], *, sign: str = "") -> str:
+    """Shares in percent: their mean, and the margin if there are several.  With ``sign`` '+', also that of the mean."""
     mean, margin = mean_and_margin(values)
-    return f"{100 * mean:.1f}" + ("" if margin is None else f" ± {100 * margin:.1f}")
+    return f"{100 * mean:{sign}.1f}" + ("" if margin is None else f" ± {100 * margin:.1f}")
