@@ -68,15 +68,21 @@ def table(results: Results, measure: str) -> list[str]:
 
 def table_of_runs(families: dict[str, list[Run]]) -> list[str]:
     """Return Markdown lines: a row per checkpoint, way and domain; means over runs, and differences of equal seeds."""
-    (first, base), *others = families.items()
+    first, *others = families
+    head, *_ = families[first]
     titles = [f"{name} ({len(runs)} runs)" for name, runs in families.items()]
-    titles += [f"{name} - {first}" for name, _ in others]
+    titles += [f"{name} - {first}" for name in others]
     lines = ["| checkpoint, way | domain | " + " | ".join(titles) + " |", "|---" * (2 + len(titles)) + "|"]
-    for row, column in ((row, column) for row, columns in base[0]["rows"].items() for column in columns):
+    for row, column in ((row, column) for row, columns in head["rows"].items() for column in columns):
         numbers = {name: by_seed(name, runs, row, column) for name, runs in families.items()}
         cells = [shown(list(of_family.values())) for of_family in numbers.values()]
-        cells += [difference(name, numbers[name], first, numbers[first]) for name, _ in others]
-        lines.append(f"| {row} | {titled(column, base[0]['roles'])} | " + " | ".join(cells) + " |")
+        for name in others:
+            pairs = sorted(numbers[name].keys() & numbers[first].keys())
+            if not pairs:
+                raise UsageError(f"{name}: has no seed of {first}, and only equal seeds make pairs; use --seed")
+            differences = [numbers[name][seed] - numbers[first][seed] for seed in pairs]
+            cells.append(f"{shown(differences, sign='+')} ({len(pairs)} pairs)")
+        lines.append(f"| {row} | {titled(column, head['roles'])} | " + " | ".join(cells) + " |")
     return [*lines, "", f"{LEGEND}; {INTERVAL}; differences are paired by seed"]
 
 
@@ -86,13 +92,6 @@ def by_seed(name: str, runs: list[Run], row: str, column: str) -> dict[int, floa
         return {run["seed"]: run["rows"][row][column] for run in runs}
     except KeyError as missing:
         raise UsageError(f"{name}: has no {missing} ({row}); evaluate all with the same flags") from missing
-
-
-def difference(name: str, ours: dict[int, float], other: str, theirs: dict[int, float]) -> str:
-    """Return the mean difference of the runs with equal seeds and its margin; UsageError if there are none."""
-    if not (pairs := ours.keys() & theirs.keys()):
-        raise UsageError(f"{name}: has no seed of {other}, so no pair can be compared; train with the same --seed")
-    return shown([ours[seed] - theirs[seed] for seed in sorted(pairs)], sign="+") + f" ({len(pairs)} pairs)"
 
 
 def domains_by_role(result: dict[str, Any]) -> dict[str, list[str]]:

@@ -56,7 +56,8 @@ def evaluate(options: EvaluationOptions) -> None:
     classes = choose_classes(subject.datasets or (), path, content["network"])
     predict = predictor_of(content, options, device)
     header = header_of(options, path, content)
-    beside = folder_beside(path)
+    named = path.resolve() if path.is_dir() else path  # a folder may be called "."
+    beside = named.with_suffix("") if path.is_file() and path.suffix else named.with_name(f"{named.name}_results")
     tag = predict.inference.tag + ("_target_norm" if options.target_norm.batch_sizes else "")
     if options.figures.tsne or options.figures.actmap or options.figures.memory_report:
         draw_figures(predict, options, classes, out=subject.out or beside, header=header)
@@ -73,14 +74,6 @@ def header_of(options: EvaluationOptions, snapshot: Path, content: Mapping[str, 
     trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
     names = {"label": options.subject.label, "snapshot": str(snapshot.resolve())}
     return {**names, "trained": trained, "code": code_version()}
-
-
-def folder_beside(snapshot: Path) -> Path:
-    """The folder for what is made with a checkpoint, a file or a folder."""
-    if snapshot.is_file() and snapshot.suffix:
-        return snapshot.with_suffix("")
-    named = snapshot.resolve() if snapshot.is_dir() else snapshot  # a folder may be called "."
-    return named.with_name(f"{named.name}_results")
 
 
 def with_sources(options: EvaluationOptions, content: Mapping[str, Any]) -> EvaluationOptions:

@@ -15,7 +15,6 @@ from datasets.images import LabelledImages
 from engine.evaluating.assessment import (
     checked_domains,
     choose_classes,
-    folder_beside,
     header_of,
     predictor_of,
     protocol_of,
@@ -29,7 +28,7 @@ from engine.evaluating.results import keep_older, percent, write_results
 from engine.evaluating.suite_table import FILE, Run, Table, markdown, mean_results, row_of
 from engine.machine import choose_device, keep_memory
 from engine.options.evaluation_options import EvaluationOptions
-from engine.options.resuming import FREE, run_file
+from engine.options.resuming import run_file
 from engine.report.page import report_after
 from engine.report.records import RESULTS
 from utils.distributed import from_first, start
@@ -39,7 +38,7 @@ from utils.forms import ANYTHING, read_json
 from utils.log import log
 from utils.processes import rank
 
-WHOLE = "whole"
+WHOLE, SUITE = "whole", "suite_dg"
 Ways = dict[str, tuple[Inference, str]]  # by the name in the table: how images are looked at, the corruption or ''
 Sets = dict[str, LabelledImages]
 Domains = dict[str, dict[str, Any]]  # what results.json or details.json holds of each domain
@@ -47,24 +46,27 @@ Domains = dict[str, dict[str, Any]]  # what results.json or details.json holds o
 
 def score_suite(options: EvaluationOptions) -> None:
     """Score the checkpoints of all runs that the options name, and write one table."""
-    check_runs(options.suite.runs)
+    given = options.suite
+    check_seeds(given.runs)
     ways = ways_of(options)
     device = choose_device(options.machine.device)
     keep_memory(device)
     start(device)
-    snapshots = [run / "last.pth" for run in options.suite.runs] or [options.snapshot.snapshot]
+    snapshots = [run / "last.pth" for run in given.runs] or [options.snapshot.snapshot]
     options = with_sources(options, read_snapshot(at(options, snapshots[0]).snapshot))
     sets = checked_domains(options)
     runs = [score_run(at(options, snapshot), sets, ways, device) for snapshot in snapshots]
+    place, text = place_of(options), markdown(runs)
+    if given.runs:  # the folder around them
+        around = Path(os.path.commonpath([run.resolve() for run in given.runs]))
+        place = options.subject.out or around / (SUITE if given.name else next(iter(ways)))
     if rank() == 0:
-        out = table_folder(options)
-        out.mkdir(parents=True, exist_ok=True)
-        text = markdown(runs)
-        write_json(out / FILE, {"runs": runs})
-        write_text(out / "table.md", text)
-        log.info(f"\n{text}\nwritten to {out}")
-        if options.suite.name and not options.suite.runs:
-            report_after(out, sorted((file.parent for file in out.glob(f"*/{WHOLE}/results.json")), reverse=True))
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / FILE, {"runs": runs})
+        write_text(place / "table.md", text)
+        log.info(f"\n{text}\nwritten to {place}")
+        for page in place.glob(f"*/{WHOLE}") if given.name and not given.runs else ():
+            report_after(page)
 
 
 def ways_of(options: EvaluationOptions) -> Ways:
@@ -82,15 +84,11 @@ def ways_of(options: EvaluationOptions) -> Ways:
     }
 
 
-def check_runs(runs: Sequence[Path]) -> None:
-    """CommonError for two runs with one seed; a note on other flags that differ."""
-    flags = [run_file(run)["flags"] for run in runs]
-    seeds = [each.get("seed") for each in flags]
+def check_seeds(runs: Sequence[Path]) -> None:
+    """CommonError for two runs with one seed."""
+    seeds = [run_file(run)["flags"].get("seed") for run in runs]
     if len({*seeds}) < len(seeds):
         raise CommonError(f"--runs: their seeds are {', '.join(map(str, seeds))}; give runs of different seeds")
-    others = {name for each in flags for name in each} - FREE - {"seed"}
-    if differing := sorted(name for name in others if len({str(each.get(name)) for each in flags}) > 1):
-        log.warning(f"note: --runs: besides their seeds, the runs differ in --{', --'.join(differing)}")
 
 
 def at(options: EvaluationOptions, snapshot: Path) -> EvaluationOptions:
@@ -139,7 +137,8 @@ def score_checkpoint(
     """A row for each way in which the checkpoint is scored."""
     stem, rows, under = options.snapshot.snapshot.stem, {}, []
     for way, (predict.inference, corruption) in ways.items():
-        out = place_of(options, f"{predict.inference.tag}_{corruption}" if corruption else predict.inference.tag)
+        tag = f"{predict.inference.tag}_{corruption}" if corruption else predict.inference.tag
+        out = place_of(options) / stem / tag
         images = {name: each.under(corruption) for name, each in sets.items()}
         label = {"label": f"{stem}, {way}"} if options.suite.name else {}
         results = score_way(predict, options, images, out=out, header=header | label)
@@ -150,27 +149,12 @@ def score_checkpoint(
     return rows
 
 
-def place_of(options: EvaluationOptions, tag: str) -> Path:
-    """The folder for the results of a checkpoint in one way."""
-    path = options.snapshot.snapshot
-    return suite_folder(options) / path.stem / tag if options.suite.name else folder_beside(path) / tag
-
-
-def suite_folder(options: EvaluationOptions) -> Path:
-    """The folder of a checkpoint's suite: ``--out``, or in the run, or beside other checkpoints."""
-    path = options.snapshot.snapshot
+def place_of(options: EvaluationOptions) -> Path:
+    """The folder of all results of a run, or of one checkpoint."""
     if options.subject.out and not options.suite.runs:
         return options.subject.out
-    in_run = (path.parent / "flags.json").is_file()
-    return (path.parent if in_run else folder_beside(path)) / "suite_dg"
-
-
-def table_folder(options: EvaluationOptions) -> Path:
-    """The folder of the table; that of several runs lies in the folder around them."""
-    if options.subject.out or not options.suite.runs:
-        return options.subject.out or suite_folder(options)
-    around = os.path.commonpath([run.resolve() for run in options.suite.runs])
-    return Path(around) / ("suite_dg" if options.suite.name else next(iter(ways_of(options))))
+    home = options.snapshot.snapshot.absolute().parent
+    return home / SUITE if options.suite.name else home
 
 
 def score_way(

@@ -1,7 +1,6 @@
 """Makes the page from records, a template and charts."""
 
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,16 +19,13 @@ WIDTHS = 640, 440, 300, 200  # pixels of a picture: the first with which the pag
 CLASSES = 30  # of a confusion matrix, the most frequent ones
 
 
-def report_after(folder: Path, parts: Sequence[Path] = ()) -> None:
-    """Write the report of a run or an evaluation, or of all in ``parts``, into a folder.  All else is done, so a
-    failure is a warning."""
-    parts = parts or [folder]
+def report_after(folder: Path) -> None:
+    """Write the report of a run or an evaluation into its folder.  All else is done, so a failure is a warning."""
     try:
-        write_report([read_record(part) for part in parts], folder / FILE)
+        write_report([read_record(folder)], folder / FILE)
         log.info(f"the report: {folder / FILE}")
     except Exception as error:
-        again = shlex.join(["python", "-m", "tools.report", *map(str, parts)])
-        log.warning(f"warning: no report ({first_line(error)}); make it by `{again}`")
+        log.warning(f"warning: no report ({first_line(error)}); make it by `python -m tools.report {folder}`")
 
 
 def write_report(records: Sequence[Record], out: Path) -> None:
