@@ -105,6 +105,9 @@ def test_what_is_scored_is_not_scored_again(
 def test_acdc_counts_by_its_conditions(tmp_path: Path) -> None:
     write_demo(tmp_path, domains=["acdc"], train=1, val=2, size=(32, 64), workers=1)
     assert domains_on_disk(DataOptions(tmp_path), "val") == ("acdc_fog", "acdc_night")  # the others have no images
+    fog = DataOptions(tmp_path).images("acdc_fog", "val")
+    roles = [suite.role_of(fog, sources) for sources in (["acdc_fog"], ["acdc"], ["acdc_night"], None)]
+    assert roles == ["seen", "seen", "unseen", "not known"]
     with pytest.raises(UsageError, match="no data set with images of test here"):
         domains_on_disk(DataOptions(tmp_path / "none"), "test")
 
@@ -124,6 +127,26 @@ def test_runs_of_several_seeds(data: Path, tmp_path: Path, capsys: pytest.Captur
         assert run["rows"]["best, sliding"] == run["rows"]["last, sliding"]
     with pytest.raises(UsageError, match="their seeds are 1, 1; give runs of different seeds"):
         evaluation.main(flags(data, *["--runs", *[tmp_path / "two" / "seed_1" / "2026-01-01"] * 2]))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--runs {tmp}", "--runs .*: no last.pth in it or in its seed_"),
+        ("--runs {run} --snapshot x.pth", "--runs and --snapshot exclude each other"),
+        ("--snapshot {run}/last.pth --corruptions", "--corruptions changes nothing without --suite dg"),
+        ("--snapshot {run}/last.pth --suite dg --inference_mode sliding", "--suite and --inference_mode exclude"),
+        ("--runs {run} --target_norm 2", "--runs and --target_norm exclude each other"),
+        ("--snapshot {run}/last.pth --suite dg --dataset gtav", "results.json: cannot be used"),
+    ],
+)
+def test_mistakes(line: str, message: str, data: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 304)
+    broken = run / "suite_dg" / "last" / "whole"
+    broken.mkdir(parents=True)
+    (broken / "results.json").write_text("{")
+    with pytest.raises(UsageError, match=message):
+        evaluation.main(flags(data, *line.format(tmp=tmp_path, run=run).split()))
 
 
 # Corruptions
