@@ -121,6 +121,12 @@ def test_runs_of_several_seeds(data: Path, tmp_path: Path, capsys: pytest.Captur
     assert [run["seed"] for run in listed] == [1, 2, 3]
     assert list(listed[0]["rows"]) == ["last, whole"]
     assert "means of 3 runs, ±" in capsys.readouterr().out
+    last = tmp_path / "two" / "seed_3" / "2026-01-01" / "last.pth"
+    (last.parent / "best.pth").unlink()
+    write_snapshot(last, memory=False, iteration=1, flags={"dataset": ["gtav", "synthia"], "seed": 3})
+    evaluation.main(command)
+    assert "--runs: not all are trained equally long (" in capsys.readouterr().err
+    (last.parent / "best.pth").hardlink_to(last)
     evaluation.main([*command[:-2], "mapillary", "--suite", "dg"])
     listed = json.loads((tmp_path / "two" / "suite_dg" / "runs.json").read_text())["runs"]
     for run in listed:  # the best checkpoint is the last one

@@ -56,6 +56,9 @@ def score_suite(options: EvaluationOptions) -> None:
     options = with_sources(options, read_snapshot(at(options, snapshots[0]).snapshot))
     sets = checked_domains(options)
     runs = [score_run(at(options, snapshot), sets, ways, device) for snapshot in snapshots]
+    if len({run["iteration"] for run in runs}) > 1:
+        done = ", ".join(f"{run['run']} at {run['iteration']}" for run in runs)
+        log.warning(f"warning: --runs: not all are trained equally long ({done}); resume the shorter ones")
     place, text = place_of(options), markdown(runs)
     if given.runs:  # the folder around them
         around = Path(os.path.commonpath([run.resolve() for run in given.runs]))
@@ -110,7 +113,8 @@ def score_run(options: EvaluationOptions, sets: Sets, ways: Ways, device: torch.
         roles = {name: role_of(images, content["flags"].get("dataset")) for name, images in sets.items()}
         header = header_of(options, path, content) | {"weights": weights_hash(content["weights"])}
         rows |= score_checkpoint(predictor_of(content, own, device), own, sets, ways, roles, header)
-    return {"run": str(paths[0].resolve().parent), "seed": content["flags"].get("seed"), "roles": roles, "rows": rows}
+    trained = {"seed": content["flags"].get("seed"), "iteration": content["iteration"]}
+    return {"run": str(paths[0].resolve().parent), **trained, "roles": roles, "rows": rows}
 
 
 def checkpoints_of(options: EvaluationOptions) -> list[Path]:

@@ -8,7 +8,7 @@ from utils.forms import WHOLE
 from utils.intervals import shown
 
 FILE = "runs.json"  # holds the tables of all runs, in this form (utils/forms.py)
-ENTRY = {"run": str, "seed": (None, WHOLE), "roles": {str: str}, "rows": {str: {str: float}}}
+ENTRY = {"run": str, "seed": (None, WHOLE), "roles": {str: str}, "rows": {str: {str: float}}, str: object}
 FORM = {"runs": [ENTRY]}
 LEGEND = "mIoU in percent; mean, worst and ECE are over the domains that were not seen in training, if there are any"
 INTERVAL = "± is half of the 95 % interval over runs, by Student's t"
@@ -19,8 +19,7 @@ Run = dict[str, Any]  # an entry
 
 def row_of(results: Mapping[str, Mapping[str, Any]], roles: Mapping[str, str]) -> Row:
     """The row of the results of each domain."""
-    row = {name: result["mean_iou"] for name, result in results.items()}
-    counted = counted_domains(roles)
+    row, counted = {name: results[name]["mean_iou"] for name in roles}, counted_domains(roles)
     scores = [row[name] for name in counted]
     row |= {"mean": fmean(scores), "worst": min(scores)}
     if all("calibration" in results[name] for name in counted):
