@@ -9,9 +9,13 @@ from utils.program import run_program
 def main(argv: Sequence[str] | None = None) -> None:
     options = parse_evaluation(argv)
     from engine.evaluating.assessment import evaluate  # loads torch, only once the flags are right
+    from engine.evaluating.suite import score_suite
     from utils.distributed import stop
 
-    evaluate(options)
+    if options.suite.name or options.suite.runs:
+        score_suite(options)
+    else:
+        evaluate(options)
     stop()
 
 

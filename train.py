@@ -2,9 +2,8 @@
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
-from engine.options.training_command import parse_training
+from engine.options.training_command import parse_family
 from engine.options.training_options import TrainingOptions
 from engine.plan import plan
 from utils.log import log
@@ -12,22 +11,25 @@ from utils.program import run_program
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    options = parse_training(argv)
-    if options.run.plan:
-        log.info(plan(options))
+    family = parse_family(argv)
+    if family[0].run.plan:
+        log.info(plan(family[0]))
         return
-    from engine.training.run import train  # loads torch, only once the flags are right
+    from engine.training.run import train, train_family  # loads torch, only once the flags are right
     from utils.distributed import stop
 
-    folder = train(options)
+    if family[0].run.seeds:
+        what = ["--runs", *map(str, train_family(family))]
+    else:
+        what = ["--snapshot", str(train(family[0]) / "last.pth")]
     stop()
-    log.info(f"done; score it with: {scoring_command(options, folder)}")
+    log.info(f"done; score it with: {scoring_command(family[0], what)}")
 
 
-def scoring_command(options: TrainingOptions, folder: Path) -> str:
-    """The command that scores the last checkpoint in ``folder``."""
+def scoring_command(options: TrainingOptions, what: Sequence[str]) -> str:
+    """The command that scores the last checkpoints; ``what`` are the flags that name these."""
     run = options.run
-    command = ["python", "eval.py", "--snapshot", str(folder / "last.pth"), "--recipe", run.recipe]
+    command = ["python", "eval.py", *what, "--recipe", run.recipe]
     command += ["--data_root", str(options.data.root), "--dataset", *(run.targets or run.sources)]
     return shlex.join(command)
 

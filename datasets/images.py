@@ -1,5 +1,6 @@
 """Images of a data set's split, or of any folder."""
 
+import copy
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from datasets import packed
+from datasets.corruptions import corrupted
 from datasets.decoding import picture_size, read_image, read_pair
 from datasets.disk.layouts import visible_files
 from datasets.registry import DatasetSpec
@@ -32,6 +34,7 @@ class LabelledImages:
             samples = [samples[index * len(samples) // limit] for index in range(limit)]
         self.spec, self.split, self.samples = spec, split, samples
         self.copies = packed.find(root, spec, samples)
+        self.corruption = ""  # of all images, after they are read
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -39,7 +42,16 @@ class LabelledImages:
     def __getitem__(self, index: int) -> tuple[Image.Image, np.ndarray, str]:
         """Image (RGB), train ids (H,W uint8) and name."""
         sample = self.samples[index]
-        return *read_pair(self.spec, sample, self.copies), sample.name
+        image, label = read_pair(self.spec, sample, self.copies)
+        if self.corruption:
+            image = corrupted(image, self.corruption, sample.name)
+        return image, label, sample.name
+
+    def under(self, corruption: str) -> "LabelledImages":
+        """The same images with this corruption, or with none ('')."""
+        changed = copy.copy(self)
+        changed.corruption = corruption
+        return changed
 
     def size(self, index: int) -> tuple[int, int]:
         """Width and height of an image."""

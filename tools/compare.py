@@ -1,15 +1,22 @@
-"""Put results of ``eval.py`` side by side: ``python -m tools.compare A=RUN/last/whole B=RUN/last/whole``."""
+"""Put results of ``eval.py`` side by side: ``python -m tools.compare A=RUN/last/whole B=RUN/last/whole``.
+
+Of runs with several seeds (folders of ``eval.py --runs``), it shows means and, paired by seed, differences from the
+first ones.
+"""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.evaluating.suite_table import FILE, INTERVAL, LEGEND, Run, titled
+from engine.evaluating.suite_table import FORM as RUNS
 from engine.options.parser import named_folder
 from engine.report.records import role_of
 from utils.errors import UsageError
 from utils.files import write_text
 from utils.forms import read_json
+from utils.intervals import shown
 from utils.program import run_program
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
@@ -22,13 +29,22 @@ Results = dict[str, dict[str, Any]]  # the content of results.json by the names 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.compare", description=__doc__)
     parser.add_argument(
-        "results", type=named_folder, nargs="+", metavar="NAME=DIR", help="a name, and the folder with its results.json"
+        "results",
+        type=named_folder,
+        nargs="+",
+        metavar="NAME=DIR",
+        help=f"a name, and the folder with its results.json or {FILE}",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables there (Markdown)")
     args = parser.parse_args(argv)
-    remedy = "give NAME=DIR, a folder of eval.py"
-    results = {name: read_json(folder / "results.json", FORM, remedy=remedy) for name, folder in args.results}
-    text = "\n".join(line for measure in MEASURES for line in table(results, measure))
+    remedy, of_runs = "give NAME=DIR, a folder of eval.py", any((folder / FILE).is_file() for _, folder in args.results)
+    file, form = (FILE, RUNS) if of_runs else ("results.json", FORM)
+    results = {name: read_json(folder / file, form, remedy=remedy) for name, folder in args.results}
+    if of_runs:
+        lines = table_of_runs({name: content["runs"] for name, content in results.items()})
+    else:
+        lines = [line for measure in MEASURES for line in table(results, measure)]
+    text = "\n".join(lines)
     if args.out:
         write_text(args.out, text)
     print(text)
@@ -48,6 +64,34 @@ def table(results: Results, measure: str) -> list[str]:
             shown = ["-" if score is None else f"{100 * score:.1f}" for score in row]
             lines.append(f"| {domain} | {role} | " + " | ".join(shown) + " |")
     return lines
+
+
+def table_of_runs(families: dict[str, list[Run]]) -> list[str]:
+    """Return Markdown lines: a row per checkpoint, way and domain; means over runs, and differences of equal seeds."""
+    first, *others = families
+    head, *_ = families[first]
+    titles = [f"{name} ({len(runs)} runs)" for name, runs in families.items()]
+    titles += [f"{name} - {first}" for name in others]
+    lines = ["| checkpoint, way | domain | " + " | ".join(titles) + " |", "|---" * (2 + len(titles)) + "|"]
+    for row, column in ((row, column) for row, columns in head["rows"].items() for column in columns):
+        numbers = {name: by_seed(name, runs, row, column) for name, runs in families.items()}
+        cells = [shown(list(of_family.values())) for of_family in numbers.values()]
+        for name in others:
+            pairs = sorted(numbers[name].keys() & numbers[first].keys())
+            if not pairs:
+                raise UsageError(f"{name}: has no seed of {first}, and only equal seeds make pairs; use --seed")
+            differences = [numbers[name][seed] - numbers[first][seed] for seed in pairs]
+            cells.append(f"{shown(differences, sign='+')} ({len(pairs)} pairs)")
+        lines.append(f"| {row} | {titled(column, head['roles'])} | " + " | ".join(cells) + " |")
+    return [*lines, "", f"{LEGEND}; {INTERVAL}; differences are paired by seed"]
+
+
+def by_seed(name: str, runs: list[Run], row: str, column: str) -> dict[int, float]:
+    """Return the number of each seed; UsageError if a run lacks it."""
+    try:
+        return {run["seed"]: run["rows"][row][column] for run in runs}
+    except KeyError as missing:
+        raise UsageError(f"{name}: has no {missing} ({row}); evaluate all with the same flags") from missing
 
 
 def domains_by_role(result: dict[str, Any]) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ import torch
 
 from checkpoints.adoption import as_ours, classes_in
 from checkpoints.run_files import load_weights, read_checkpoint, weights_hash
+from datasets.images import LabelledImages
 from datasets.labels import STANDARD, ClassSet
 from datasets.own.own_classes import FILE
 from datasets.registry import titles
@@ -25,21 +26,21 @@ from engine.evaluating.results import (
     class_table,
     domain_result,
     keep_older,
-    mean_of,
     percent,
     scoring_protocol,
-    write_csv,
+    write_results,
 )
 from engine.evaluating.scoring import score_reads, write_pictures
 from engine.evaluating.target_norm import target_norm_results
 from engine.figures.activation_maps import draw_activation
 from engine.machine import choose_device, choose_precision, keep_memory
 from engine.options.evaluation_options import EvaluationOptions, SnapshotOptions
+from engine.options.suite_options import domains_on_disk
 from engine.report.page import report_after
 from engine.run_log import code_version
 from utils.distributed import start
 from utils.errors import UsageError
-from utils.files import hold, write_json
+from utils.files import hold
 from utils.log import log
 from utils.processes import rank
 
@@ -54,8 +55,7 @@ def evaluate(options: EvaluationOptions) -> None:
     subject = options.subject
     classes = choose_classes(subject.datasets or (), path, content["network"])
     predict = predictor_of(content, options, device)
-    trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
-    header = {"label": subject.label, "snapshot": str(path.resolve()), "trained": trained, "code": code_version()}
+    header = header_of(options, path, content)
     named = path.resolve() if path.is_dir() else path  # a folder may be called "."
     beside = named.with_suffix("") if path.is_file() and path.suffix else named.with_name(f"{named.name}_results")
     tag = predict.inference.tag + ("_target_norm" if options.target_norm.batch_sizes else "")
@@ -69,13 +69,23 @@ def evaluate(options: EvaluationOptions) -> None:
         score_domains(predict, options, out=subject.out or beside / tag, header=header)
 
 
+def header_of(options: EvaluationOptions, snapshot: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What results say about the checkpoint."""
+    trained = {key: content[key] for key in ("iteration", "flags", "code", "origin", "network") if key in content}
+    names = {"label": options.subject.label, "snapshot": str(snapshot.resolve())}
+    return {**names, "trained": trained, "code": code_version()}
+
+
 def with_sources(options: EvaluationOptions, content: Mapping[str, Any]) -> EvaluationOptions:
     """The options with the sources of a checkpoint; they are scored if the user names no data set and the network has
     other classes than Cityscapes."""
     sources, names = tuple(content["flags"].get("dataset") or ()), options.subject.datasets
     if not names and options.subject.images is None:
         own = classes_in(content["network"]) or STANDARD
-        names = sources if sources and own.names != STANDARD.names else ("cityscapes",)
+        if sources and own.names != STANDARD.names:
+            names = sources
+        else:
+            names = domains_on_disk(options.data, options.subject.split) if options.suite.name else ("cityscapes",)
         log.warning(f"note: no --dataset, so these are taken: {', '.join(names)}")
     data = replace(options.data, names=names or (), trained_on=sources)
     return replace(options, subject=replace(options.subject, datasets=names), data=data)
@@ -109,43 +119,60 @@ def read_snapshot(options: SnapshotOptions) -> dict[str, Any]:
 
 def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, header: dict[str, Any]) -> None:
     """Score every domain; the first process prints tables and writes JSON and CSV after each domain."""
-    subject, scoring, workers = options.subject, options.scoring, options.machine.workers
-    sets = options.domains()
-    if subject.check:
-        check_images([(images.spec, images.split, images.samples) for images in sets.values()], options.data)
+    sets = checked_domains(options)
     with hold(out):
         if rank() == 0:
             keep_older(out)
-        log.info(report([(name, images.found) for name, images in sets.items()]))
-        reads = max(1, scoring.gumbel_eval) if predict.noisy else 1
         domains: dict[str, dict[str, Any]] = {}
         more: dict[str, dict[str, Any]] = {}
         mean = None
         for name, images in sets.items():
-            classes = images.spec.classes
-            write = partial(write_pictures, out / f"{name}_{subject.split}", classes) if subject.dump_images else None
-            each = ImageScores(write)
-            entropy = out / f"{name}_{subject.split}" / "entropy" if options.measures.entropy else None
-            ways = {"scoring": scoring, "workers": workers, "reads": reads, "measures": options.measures}
-            scores = score_reads(predict, images, **ways, each=each, entropy=entropy)
-            more[name] = details(each.of_all(), scores[0].counts)
-            protocol = scoring_protocol(options, images, reads=reads) | predict.describe()
-            domains[name] = domain_result(scores, protocol, classes=classes)
-            domains[name] |= measured(scores, classes, options.measures)
-            if options.target_norm.batch_sizes:
-                domains[name]["target_norm"] = target_norm_results(predict, images, options, protocol)
-            mean = mean_of(domains) if len(domains) > 1 else None
+            protocol = protocol_of(predict, options, images)
+            domains[name], more[name] = score_domain(predict, options, images, protocol, out=out)
+            mean = write_results(out, header, domains, more)
             if rank() == 0:
-                write_json(out / "results.json", header | {"domains": domains} | ({"mean": mean} if mean else {}))
-                write_csv(out / "results.csv", domains, mean=mean)
-                write_json(out / "details.json", more)
-                write_examples(out / "examples" / name, predict, images, scoring, more[name]["examples"])
-            log.info(f"\n{name} ({subject.split}, {len(images)} images)\n{class_table(domains[name])}")
+                write_examples(out / "examples" / name, predict, images, options.scoring, more[name]["examples"])
+            log.info(f"\n{name} ({images.split}, {len(images)} images)\n{class_table(domains[name])}")
         if mean:
             log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
         log.info(f"written to {out}")
         if rank() == 0:
             report_after(out)
+
+
+def checked_domains(options: EvaluationOptions) -> dict[str, LabelledImages]:
+    """The images of each domain, after a check of a sample of the files; a report on them is logged."""
+    sets = options.domains()
+    if options.subject.check:
+        check_images([(images.spec, images.split, images.samples) for images in sets.values()], options.data)
+    log.info(report([(name, images.found) for name, images in sets.items()]))
+    return sets
+
+
+def reads_of(predict: Predictor, options: EvaluationOptions) -> int:
+    """How often an image is predicted, with other noise in the memory's read."""
+    return max(1, options.scoring.gumbel_eval) if predict.noisy else 1
+
+
+def protocol_of(predict: Predictor, options: EvaluationOptions, images: LabelledImages) -> dict[str, Any]:
+    """How images are predicted and scored."""
+    return scoring_protocol(options, images, reads=reads_of(predict, options)) | predict.describe()
+
+
+def score_domain(
+    predict: Predictor, options: EvaluationOptions, images: LabelledImages, protocol: dict[str, Any], *, out: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What ``results.json`` and ``details.json`` hold of a domain; pictures of it are written below ``out``."""
+    classes, folder = images.spec.classes, out / f"{images.spec.name}_{images.split}"
+    each = ImageScores(partial(write_pictures, folder, classes) if options.subject.dump_images else None)
+    entropy = folder / "entropy" if options.measures.entropy else None
+    ways = {"scoring": options.scoring, "workers": options.machine.workers, "measures": options.measures}
+    scores = score_reads(predict, images, **ways, reads=reads_of(predict, options), each=each, entropy=entropy)
+    more = details(each.of_all(), scores[0].counts)
+    result = domain_result(scores, protocol, classes=classes) | measured(scores, classes, options.measures)
+    if options.target_norm.batch_sizes:
+        result["target_norm"] = target_norm_results(predict, images, options, protocol)
+    return result, more
 
 
 def draw_figures(

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from datasets.corruptions import SEVERITY
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
 from engine.data_report import fingerprint
 from engine.evaluating.scoring import FREQUENT, scoring_crop, summary
 from engine.options.evaluation_options import EvaluationOptions
-from utils.files import whole_file
+from utils.files import whole_file, write_json
 from utils.log import log
 from utils.metrics import Scores
+from utils.processes import rank
 
 MEASURES = ("iou", "precision", "recall")  # of a class
 OVERALL = ("mean_iou", "mean_iou_frequent", "accuracy")  # of a domain
@@ -70,7 +72,8 @@ def per_class(scores: Sequence[Scores], classes: ClassSet) -> dict[str, dict[str
 def scoring_protocol(options: EvaluationOptions, images: LabelledImages, *, reads: int) -> dict[str, Any]:
     """How predictions are scored.  Without it, a number cannot be compared with any other."""
     crop, pad = scoring_crop(images, options.scoring), options.scoring.mapillary_pad
-    return {
+    corruption = {"corruption": f"{images.corruption}, severity {SEVERITY}"} if images.corruption else {}
+    return corruption | {
         "recipe": options.subject.recipe,
         "data_set": images.spec.asked_as,
         "split": images.split,
@@ -94,6 +97,18 @@ def keep_older(folder: Path) -> None:
             names = (path.with_stem(f"results_{number}") for number in itertools.count(1))
             older = path.rename(next(name for name in names if not name.exists()))
             log.info(f"the older {path} is now {older.name}")
+
+
+def write_results(
+    out: Path, header: Mapping[str, Any], domains: Results, details: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Let the first process write all results into the folder ``out``; return the mean over several domains."""
+    mean = mean_of(domains) if len(domains) > 1 else None
+    if rank() == 0:
+        write_json(out / "details.json", details)  # first, so that no result lacks it
+        write_json(out / "results.json", {**header, "domains": domains} | ({"mean": mean} if mean else {}))
+        write_csv(out / "results.csv", domains, mean=mean)
+    return mean
 
 
 def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -> None:

@@ -13,6 +13,7 @@ from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse
 from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
 from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, add_without_effect, given_weights
 from engine.options.run_options import MachineOptions, ScoringOptions
+from engine.options.suite_options import SuiteOptions, runs_in
 from network.options import NORM_FLAG, NORM_HELP
 from utils.options import ANY, COUNT, FACTOR, add_options, fill, number, option
 
@@ -24,7 +25,10 @@ PICTURES = ("--dump_images", "--entropy")  # of predictions
 SCORED = ("--inference_mode", "--gumbel_eval above 1", *PICTURES)  # these two tuples: only scores have them
 MEASURED = ("--calibration", "--boundary_iou")
 VIDEO_VIEWS = ("colours", "overlay", "side_by_side")
+ELSEWHERE = ("--images", "--target_norm", "--tsne", "--mem_actmap", "--memory_report", *PICTURES)  # not in tables
 EXCLUSIVE = {
+    "--suite": (*ELSEWHERE, "--inference_mode"),
+    "--runs": (*ELSEWHERE, "--snapshot"),
     "--images": ("--dataset", "--tsne", "--memory_report", "--gumbel_eval above 1", *MEASURED),
     "--target_norm": ("--images", "--tsne", "--mem_actmap", "--memory_report", *SCORED),
     "--tsne": SCORED + MEASURED,
@@ -45,7 +49,7 @@ class SnapshotOptions:
     """The checkpoint, and what its network must be."""
 
     snapshot: Path = option(
-        None, "the checkpoint to evaluate: a file, or a folder of tools.convert --to hub", type=user_path, required=True
+        None, "the checkpoint to evaluate: a file, or a folder of tools.convert --to hub", type=user_path
     )
     arch: str | None = option(None, "the network that the checkpoint must hold (default: any)")
     output_stride: int | None = option(None, "overrides the network's own", type=int, choices=(8, 16, 32))
@@ -155,6 +159,7 @@ class EvaluationOptions:
 
     snapshot: SnapshotOptions
     subject: SubjectOptions
+    suite: SuiteOptions
     data: DataOptions
     inference: InferenceOptions
     scoring: ScoringOptions
@@ -183,12 +188,15 @@ def parse_evaluation(argv: Sequence[str] | None = None) -> EvaluationOptions:
     args = parser.parse_args(argv)
     if args.images and args.dataset == ["video_folder"]:  # the release's name for images without labels
         args.dataset = None
+    if not args.snapshot and not args.runs:
+        parser.error("the following arguments are required: --snapshot")
     check_combinations(args)
     args.dataset = dataset_names(args.dataset or (), args.data_root)
     args.source_domain = dataset_names(args.source_domain or (), args.data_root)
     if args.tsne or args.mem_actmap or args.memory_report:
         args.limit = args.limit or args.imagenum_dom
-    args.snapshot = given_weights(args.snapshot)
+    args.runs = runs_in(args.runs)
+    args.snapshot = args.runs[0] / "last.pth" if args.runs else given_weights(args.snapshot)
     args.target_norm = list(dict.fromkeys(args.target_norm or ())) or None
     apply_recipe(args)
     return fill(
@@ -210,6 +218,7 @@ def evaluation_parser() -> Parser:
     add_options(subject, SubjectOptions)
     subject.add_argument("--test_mode", action="store_true", help="a quick trial: --limit 10, if none is given")
     add_options(subject, DataOptions)
+    add_options(parser.add_argument_group("tables"), SuiteOptions)
     add_options(parser.add_argument_group("inference"), InferenceOptions)
     protocol = parser.add_argument_group("protocol")
     protocol.add_argument("--gumbel_off", action="store_true", help="the same as --gumbel_eval 0")
@@ -232,6 +241,7 @@ def check_combinations(args: Namespace) -> None:
         ("--centre_crop", args.centre_crop, figures, any_figure),
         ("--pca", args.pca, args.tsne, "--tsne"),
         ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
+        ("--corruptions", args.corruptions, args.suite, "--suite dg"),
         ("--scales", args.scales != (1.0,), mode != "whole", "--inference_mode sliding or pooling"),
     )
     given = {f"--{flag}": value for flag, value in vars(args).items()} | {

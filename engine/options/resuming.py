@@ -15,7 +15,8 @@ from utils.errors import UsageError
 from utils.forms import ANYTHING, WHOLE, read_json
 from utils.log import log
 
-NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank"}  # flags that do not belong to a run
+# Flags that do not belong to a run.
+NOT_KEPT = {"checkpoint", "resume", "restore_optimizer", "plan", "local_rank", "seeds"}
 FREE = NOT_KEPT | {  # flags that may change: they decide neither the weights nor the order in which these change
     "data_root", "split_file", "device", "num_workers", "exp", "exp_root", "max_iter", "save_interval", "keep",
     "log_interval", "val_dataset", "val_interval", "val_images", "mapillary_crop", "mapillary_pad", "gumbel_eval",

@@ -89,6 +89,9 @@ class RunOptions:
     val_images: int = option(100, "images per domain in a validation; 0: all", type=ANY)
     log_interval: int = option(20, "iterations between logs", type=COUNT)
     seed: int = option(304, "seed of everything random", type=number(int, 0, 2**63 - 1))
+    seeds: int | None = option(
+        None, "N runs, one after the other, from --seed on, in EXP/seed_K; repeat the command to go on", type=COUNT
+    )
     check: bool = option(True, "train without checking a sample of the files first", flag="no_check")
     dump_samples: bool = option(
         False, "write the samples of the first four iterations as pictures", flag="dump_augmentation_images"

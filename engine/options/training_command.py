@@ -30,6 +30,19 @@ TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, 
 
 
 @mistakes_of_all()
+def parse_family(argv: Sequence[str] | None = None) -> list[TrainingOptions]:
+    """The options of one run or, with ``--seeds N``, of N runs, which go on where an earlier command was stopped."""
+    argv = sys.argv[1:] if argv is None else argv
+    given, _ = training_parser().parse_known_args(argv)
+    if given.seeds is None:
+        return [parse_training(argv)]
+    refuse_if(given.resume not in (None, "auto"), "--seeds: every run goes on by itself; drop --resume")
+    seeds = range(given.seed, given.seed + given.seeds)
+    own = [["--seed", str(seed), "--exp", f"{given.exp}/seed_{seed}", "--resume", "auto"] for seed in seeds]
+    return [parse_training([*argv, *flags]) for flags in own]
+
+
+@mistakes_of_all()
 def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     """The options of ``argv``, by default of ``sys.argv``.  A run that goes on keeps its own flags.
 

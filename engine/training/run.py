@@ -1,5 +1,6 @@
 """A training run: what it is made of, where it starts or goes on, and what it leaves on disk."""
 
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import fields, replace
 from itertools import chain
@@ -24,7 +25,7 @@ from engine.evaluating.scoring import scoring_crop
 from engine.options.resuming import refuse_edits, run_file
 from engine.options.training_options import TrainingOptions
 from engine.plan import whitening_lines
-from engine.report.page import report_after
+from engine.report.page import FILE, report_after
 from engine.run_log import RunLog, code_version, create_run_folder
 from engine.training.class_sampling import class_uniform
 from engine.training.covariance_selection import CovarianceSelection
@@ -49,6 +50,24 @@ WHITENING = {"masks": (None, [Tensor]), "taken": WHOLE}
 OTHERS = {"validation": ANYTHING, "best": float, "bad_files": {str: str}, str: object}
 STATE = {"optimizer": OPTIMIZER, "whitening": (..., WHITENING)} | COUNTS | OTHERS
 Sets = list[tuple[DatasetSpec, str, Pairs]]  # data sets, each with the name of a split and its images
+
+
+def train_family(family: Sequence[TrainingOptions]) -> list[Path]:
+    """Train runs that differ in their seeds, one after the other, except finished ones; return their folders."""
+    folders = []
+    for number, options in enumerate(family, start=1):
+        checkpoint, name = options.run.checkpoint, f"run {number} of {len(family)}, seed {options.run.seed}"
+        done = checkpoint is not None and finished(checkpoint, options.run.max_iter)
+        log.info(f"{name}: finished, in {checkpoint.parent}" if done else name)
+        folders.append(checkpoint.parent if done else train(options))
+    return folders
+
+
+def finished(checkpoint: Path, length: int) -> bool:
+    """Whether a run of this length ended with ``checkpoint``: its report is written last."""
+    report = checkpoint.with_name(FILE)
+    written = report.is_file() and report.stat().st_mtime >= checkpoint.stat().st_mtime
+    return written and checkpoint == checkpoint.with_name(f"iteration_{length:07d}.pth")
 
 
 def train(options: TrainingOptions) -> Path:
