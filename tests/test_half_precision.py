@@ -129,7 +129,7 @@ def test_compiled_backwards_are_those_of_others() -> None:
     found = []
     for compiled in (False, True):
         method = tiny_method("memory", gumbel=False)
-        method.net.encoder.layers[1] = SwitchableWhitening2d(DIM)
+        method.net.encoder.backbone[1] = SwitchableWhitening2d(DIM)
         method.params = dict(method.net.named_parameters())
         if compiled:
             compile_network(method.net, backend="aot_eager")

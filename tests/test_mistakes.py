@@ -125,7 +125,7 @@ COMMAND_LINES = {
     "train.py --coarse_boost_classes 14 --class_uniform_pct 0.5": "changes nothing without  ... and cityscapes",
     "train.py --coarse_boost_classes 19 --class_uniform_pct 1 --dataset cityscapes": "19: give classes from 0 to 18",
     # Evaluation
-    "eval.py --snapshot {data}": "--snapshot {data}: not a regular file",
+    "eval.py --snapshot {data}": "--snapshot {data}: a folder without model.safetensors and config.json",
     "eval.py --arch DeepR50V3PlusD": "--snapshot {snapshot}: another network (--arch): there DeepR18V3PlusD",
     "eval.py --arch DeepR99": "--arch DeepR99: no such network; known are",
     "eval.py --wt_layer 0 0 4 4 4 0 0": "--snapshot {snapshot}: another list of norms (--wt_layer): there 0",

@@ -154,14 +154,14 @@ def test_the_classifier_in_a_file_may_have_any_shape(tmp_path: Path) -> None:
 
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     weights = dict(torchvision.models.resnet18().state_dict())
-    torch.save({"state_dict": weights}, tmp_path / "nested.pth")
+    torch.save({"net": weights}, tmp_path / "nested.pth")
     torch.save(weights, tmp_path / "backbone.pth")
     del weights["layer1.0.conv1.weight"]
     torch.save(weights, tmp_path / "broken.pth")
     for name, arch, message in [
         ("broken.pth", "DeepR18V3PlusD", r"1 entries are missing.*layer1\.0\.conv1"),
         ("absent.pth", "DeepR18V3PlusD", "not a readable file of weights"),
-        ("nested.pth", "DeepR18V3PlusD", "state_dict is dict"),
+        ("nested.pth", "DeepR18V3PlusD", "net is dict"),
         ("backbone.pth", "DeepR50V3PlusD", "backbone.pth: is of another network: .*of other shapes"),
     ]:
         with pytest.raises(UsageError, match=message):

@@ -104,7 +104,7 @@ def change_checkpoint(path: Path, place: str, value: Any) -> None:
     [
         ("flags/lr_schedule", "foo", r"argument --lr_schedule: invalid choice: 'foo'"),
         ("flags/momentum", NAN, r"argument --momentum: nan: give a number from 0 to 1"),
-        ("flags/lr", None, r"argument --lr: None: give a number"),
+        ("flags/momentum", None, r"argument --momentum: None: give a number"),
         ("flags/bs_mult", [], r"argument --bs_mult: : give a whole number"),
         ("flags/crop_size", {}, r"argument --crop_size: {}: give a whole number"),
         ("flags/wt_layer", 5, r"argument --wt_layer: expected 7 arguments"),

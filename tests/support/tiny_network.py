@@ -18,12 +18,12 @@ DIM, CLASSES = 8, 19
 class TinyEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        self.backbone = nn.Sequential(
             nn.Conv2d(3, DIM, 3, stride=4, padding=1, bias=False), nn.BatchNorm2d(DIM), nn.ReLU()
         )
 
     def forward(self, images: Tensor) -> Encoding:
-        features = self.layers(images)
+        features = self.backbone(images)
         return Encoding(features, features, features)
 
 
