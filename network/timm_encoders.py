@@ -104,7 +104,7 @@ def pyramid_facts(name: str, wanted: int, net: nn.Module) -> Facts:
 
 @torch.no_grad()
 def dilates(name: str, factor: int, settings: dict[str, object]) -> bool:
-    """Whether the last map of the dilated encoder, every ``factor`` pixels, is that of the encoder without dilation.
+    """Whether dilation is right: each ``factor``-th pixel of the last map is as without dilation.
 
     Both get the same random weights.  Gates by means over the map see more pixels with dilation, so they are left out.
     """

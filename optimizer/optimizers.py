@@ -30,7 +30,7 @@ def build_optimizer(net: nn.Module, options: OptimizerOptions) -> tuple[Optimize
 def by_layer(net: nn.Module, options: OptimizerOptions) -> list[dict[str, Any]]:
     """The parameters that train, in groups with the learning rate of their depth.
 
-    The rate is that of the heads times d^(L + 1 - l) in block l of the encoder's L blocks; l is 0 in its stem.
+    Block l of the encoder's L blocks has the heads' rate times d^(L + 1 - l); l is 0 in the stem.
     """
     backbone = net.encoder.backbone
     layers, depth = layers_of(backbone)

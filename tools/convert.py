@@ -1,4 +1,4 @@
-"""Translate a checkpoint into another format: ours, that of the authors' release, or a folder to share.
+"""Translate a checkpoint into another format: ours, the authors', or a folder to share.
 
 python -m tools.convert IN OUT writes ours.  --to release: a file for the authors' code.  --to hub: a folder with
 model.safetensors, config.json and a model card, as Hugging Face has them.  Weights and memory stay the same numbers.

@@ -14,6 +14,6 @@ def mean_and_margin(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def shown(values: Sequence[float], *, sign: str = "") -> str:
-    """Shares in percent: their mean, and the margin if there are several.  With ``sign`` '+', also that of the mean."""
+    """Shares in percent: their mean, and the margin if there are several.  ``sign`` '+' shows the sign of the mean."""
     mean, margin = mean_and_margin(values)
     return f"{100 * mean:{sign}.1f}" + ("" if margin is None else f" ± {100 * margin:.1f}")

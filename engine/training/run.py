@@ -94,7 +94,6 @@ def train(options: TrainingOptions) -> Path:
     config["frozen"] = frozen_facts(net, options.network.pretrained_backbone) if read_again else None
     method = build.build_method(options, net)
     facts = {"flags": options.flags, "code": code_version(), "network": config, "processes": world_size()}
-
     progress = restore(run.checkpoint, method, options, facts) if run.checkpoint else Progress()
     batches = build.training_batches(options, domains, device, progress.iteration)
     scoring = [
