@@ -12,6 +12,7 @@ from torch import Tensor
 from benchmarks.studies import SETTINGS, Job
 from benchmarks.study_table import mean_iou, pack
 from benchmarks.variants import VARIANTS
+from checkpoints.frozen_encoders import completed
 from checkpoints.run_files import load_checkpoint, load_weights
 from engine import build
 from engine.evaluating.prediction import Inference, Predictor
@@ -79,7 +80,7 @@ def names_of(options: TrainingOptions) -> dict[str, list[str]]:
 
 def score(path: Path, options: TrainingOptions, scales: tuple[float, ...]) -> dict[str, np.ndarray]:
     """For every domain and each of its images the pixels by class (images,3,K): hits, labelled and predicted ones."""
-    content = load_checkpoint(path)
+    content = completed(load_checkpoint(path), str(path))
     net = build.network_from(content["network"])
     load_weights(net, content["weights"], str(path))
     inference = Inference() if scales == (1.0,) else Inference("pooling", scales)

@@ -18,12 +18,12 @@ from datasets.sampling.loaders import Batch
 from datasets.sampling.requests import IterationSampler, Request
 from datasets.transforms import Augmentation, Pair
 from engine import build
-from engine.training import trainer
+from engine.training import run, trainer
 from methods.first_memory import write_first_memory
 from methods.method import Method
 from methods.pinmem import PinMem
 from network.categorical_memory import CategoricalMemory
-from network.deeplab import DeepLab
+from network.deeplab import DeepLab, Encoder
 
 VARIANTS: dict[str, Callable[[], None]] = {}
 
@@ -233,6 +233,10 @@ def _() -> None:
 
 @variant("frozen stem")
 def _() -> None:
+    """Unlike with ``--tune last:3``, statistics of batch norm move, and checkpoints hold all weights."""
+    Encoder.train = nn.Module.train
+    run.frozen_facts = lambda *_: None
+
     def frozen(net: DeepLab) -> DeepLab:
         for part in (net.encoder.backbone.stem, net.encoder.backbone.stages[0]):
             part.requires_grad_(False)
