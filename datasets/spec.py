@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.decoding import LabelFormat, picture_size
 from datasets.disk.attributes import attributes_of
-from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, hidden, pair, some
+from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, pair, some, visible_names
 from datasets.disk.splits import FEW, Division, by_list, by_rule, by_split_mat
 from utils.errors import UsageError
 
@@ -81,7 +81,7 @@ class DatasetSpec(LabelFormat):
         samples, notes = self._usable(division.samples, split)
         if not samples:
             raise NoImagesError(
-                f"{parts[0].home}: {division.split_by} leaves no image of {split}: divide in another way"
+                f"{parts[0].home}: {division.split_by} leaves no image of {split}: give more images, or other lists"
             )
         return Pairs(
             samples,
@@ -170,11 +170,10 @@ class DatasetSpec(LabelFormat):
         """What to do about an image without a label; names what lies in place of the label, or of its folder."""
         if other := next(bare.label.parent.glob(f"{bare.label.stem}.*"), None):
             return f"give {other} as PNG, never from a JPEG, or take these images away"
-        for missing in bare.label.parents:
-            if missing.parent.is_dir() and not missing.is_dir():
-                there = some(sorted(x.name for x in missing.parent.iterdir() if not hidden(x.name)), 3) or "nothing"
-                return f"{missing.parent} has {there}, but no {missing.name}: complete the labels"
-        return "complete the labels or take these images away"
+        missing = bare.label
+        while not missing.parent.is_dir():
+            missing = missing.parent
+        return f"{missing.parent} lacks {missing.name}, it has {visible_names(missing.parent)}: complete the labels"
 
     def _refuse_many(self, samples: Sequence[Sample], total: int, split: str, fault: str, remedy: str) -> None:
         """UsageError if more than a few of the ``total`` images of a split have a fault."""

@@ -16,6 +16,7 @@ from datasets.demo import LAYOUTS, STYLES, write_demo
 from datasets.disk.layouts import Sample
 from datasets.registry import SPECS, spec
 from support.faults import CASES, SPLITS, Place
+from support.own_data import write_own
 from utils.errors import UsageError
 
 DOCS = Path(__file__).parent.parent / "docs" / "check.md"
@@ -77,7 +78,8 @@ def test_folder_of_one_data_set(trees: Path, tmp_path: Path) -> None:
 def test_nothing_to_check(trees: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         check(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="no data set recognised"):
+    (tmp_path / "my_acdc").mkdir()
+    with pytest.raises(UsageError, match=r"no data set recognised in .* acdc .*, it has my_acdc: rename"):
         check(tmp_path)
     with pytest.raises(UsageError, match=r"no data set recognised in a folder acdc"):
         check(trees / "readme", names=["gtav", "acdc"])
@@ -101,6 +103,31 @@ def test_a_few_void_labels_are_natural(number: int, severity: str) -> None:
     void, good = (PairFacts(sample, [], (8, 8), (0, 26), classes) for classes in ((), (0,)))
     findings = split_faults(Split(spec("cityscapes"), "val"), [void] * number + [good] * (100 - number))
     assert [(finding.code, finding.severity) for finding in findings] == [("plain_label", severity)] * number
+
+
+def test_labels_of_train_ids() -> None:
+    """Without 255, one label may have low ids by chance, but not all of a split."""
+    low, high = (PairFacts(Sample(Path("a.jpg"), Path("a.png"), "a"), [], (8, 8), (0, 8, id), (0,)) for id in (10, 23))
+    for pairs, count in (([low] * 8, 8), ([low] * 7, 0), ([low] * 20 + [high], 0)):
+        findings = split_faults(Split(spec("cityscapes"), "val"), pairs)
+        assert [finding.code for finding in findings] == ["train_ids"] * count
+
+
+def test_misplaced_images_of_the_split(tmp_path: Path) -> None:
+    """The name of an archive is not that of a split: val is in trainvaltest."""
+    for split in SPLITS:
+        image = tmp_path / "acdc" / "rgb_anon_trainvaltest" / "rgb_anon" / "fog" / split / "a" / "a_rgb_anon.png"
+        image.parent.mkdir(parents=True)
+        image.touch()
+    findings = check(tmp_path).findings
+    assert [(each.code, f"/{each.split}/a/" in each.file) for each in findings] == [("misplaced_images", True)] * 2
+
+
+def test_images_that_are_not_read(tmp_path: Path) -> None:
+    home = write_own(tmp_path / "own")
+    (home / "images" / "x.HEIC").touch()
+    (finding,) = check(f"custom:{home}").findings
+    assert (finding.code, finding.file) == ("unread_file", str(home / "images" / "x.HEIC"))
 
 
 def test_before_training(gtav: Place, tmp_path: Path) -> None:

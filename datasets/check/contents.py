@@ -20,6 +20,7 @@ from datasets.own.custom import LABELS, CustomSpec
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
+SEVERAL = 8  # labels, which by chance do not all have low ids
 ACCEPTED_SHARE = 0.01  # of pixels with unknown colours; a label with more was changed
 
 
@@ -154,8 +155,10 @@ def with_train_ids(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> list[Pai
     if dataset.classes is not STANDARD or np.isin(dataset.table[: len(CLASSES)], everywhere).any():
         return []
     usual = [pair for pair in pairs if pair.is_sound and dataset.table_of(pair.sample.label) is dataset.table]
-    marked = [pair for pair in usual if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
-    return [pair for pair in marked if max({*pair.ids} - {IGNORE}, default=IGNORE) < len(CLASSES)]
+    low = [pair for pair in usual if max({*pair.ids} - {IGNORE}, default=IGNORE) < len(CLASSES)]
+    if len(low) == len(usual) >= SEVERAL:
+        return low
+    return [pair for pair in low if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
 
 
 def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets import packed
 from datasets.check.findings import Finding
-from datasets.disk.layouts import folders_named
+from datasets.disk.layouts import folders_named, visible_names
 from datasets.own.custom import custom_spec, is_custom
 from datasets.registry import SPECS, DatasetSpec, spec, titles
 from utils.errors import UsageError
@@ -34,8 +34,8 @@ def recognise(
     missing = [dataset.folders[0] for dataset in datasets if dataset not in present]
     if not present or (names and missing):
         raise UsageError(
-            f"{root}: no data set recognised in a folder {' or '.join(missing)}: give the folder that holds them, or "
-            "the folder of one data set and its name with --dataset"
+            f"{root}: no data set recognised in a folder {' or '.join(missing)}, it has {visible_names(root)}: "
+            "rename the folder, or give the folder of one data set and its name with --dataset"
         )
     return root, present + own
 

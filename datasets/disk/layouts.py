@@ -150,6 +150,11 @@ def hidden(name: str) -> bool:
     return name[0] == "." or name == "__MACOSX"
 
 
+def visible_names(folder: Path) -> str:
+    """The first names of what the user sees in a folder, or "nothing"."""
+    return some(sorted(path.name for path in folder.iterdir() if not hidden(path.name)), 4) or "nothing"
+
+
 def visible_files(folder: Path) -> Iterator[Path]:
     """The files of the user below a folder; links are followed.  UsageError if a folder cannot be read."""
     for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):

@@ -81,7 +81,7 @@ def listed(
     missing = sorted(line for key, line in entries[split].items() if key not in known)
     message = f"{path}: {len(missing):,} of the {len(entries[split]):,} images of {title} are not there: "
     if len(missing) > FEW * len(entries[split]):
-        raise UsageError(f"{message}{some(missing, 3)}: complete the images, or take these lines away")
+        raise UsageError(f"{message}{some(missing, 3)}: complete the images, or correct these lines")
     return chosen, (message + some(missing),) if missing else ()
 
 

@@ -11,7 +11,17 @@ import numpy as np
 from PIL import Image
 
 from datasets.decoding import indices, read_colours, read_label
-from datasets.disk.layouts import Layout, Pairing, Part, Sample, composed, some, unique_name, visible_files
+from datasets.disk.layouts import (
+    Layout,
+    Pairing,
+    Part,
+    Sample,
+    composed,
+    some,
+    unique_name,
+    visible_files,
+    visible_names,
+)
 from datasets.disk.splits import Division, listed, place
 from datasets.labels import IGNORE
 from datasets.own.own_classes import AFFIXES, FILE, Meaning, read_meaning
@@ -89,12 +99,14 @@ class CustomSpec(DatasetSpec):
         """All images, by their paths below ``images/``; UsageError if there are none."""
         for name in (IMAGES, LABELS):
             if not (self.path / name).is_dir():
+                there = visible_names(self.path)
                 remedy = f"an own data set is a folder with {IMAGES}/ and {LABELS}/; docs/datasets.md has examples"
-                raise UsageError(f"{self.path}: has no folder {name}: {remedy}")
+                raise UsageError(f"{self.path}: has no folder {name}, it has {there}: {remedy}")
         readable = {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
         images = _files(self.path / IMAGES, readable)
         if not images:
-            raise UsageError(f"{self.path / IMAGES}: no image found: put images there that Pillow reads")
+            remedy = f"it has {visible_names(self.path / IMAGES)}: give JPEG or PNG files"
+            raise UsageError(f"{self.path / IMAGES}: no image that Pillow reads, {remedy}")
         return images
 
     @cached_property
@@ -217,7 +229,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         counts={},
         table=meaning.table,
         ids=np.flatnonzero(meaning.known[:IGNORE]).tolist(),
-        remedy=f"name what they mean in {path / FILE}, or mend the label",
+        remedy=f"list the `ids` or `colours` of labels in {path / FILE}, or mend the label",
         classes=meaning.classes,
         upright=True,
         lists=_lists(path),
