@@ -81,7 +81,7 @@ class DatasetSpec(LabelFormat):
         samples, notes = self._usable(division.samples, split)
         if not samples:
             raise NoImagesError(
-                f"{parts[0].home}: {division.split_by} leaves no image of {split}: give more images, or other lists"
+                f"{parts[0].home}: {division.split_by} leaves no image of {split}: give --split_file, or more images"
             )
         return Pairs(
             samples,
