@@ -83,12 +83,14 @@ class DatasetSpec(LabelFormat):
             raise NoImagesError(
                 f"{parts[0].home}: {division.split_by} leaves no image of {split}: give --split_file, or more images"
             )
+        # A part in two layouts counts once.
+        expected = {tuple((part.layout.counts or self.counts).items()) for part in parts}
         return Pairs(
             samples,
             layout=" and ".join(dict.fromkeys(part.layout.name for part in parts)),
             home=" and ".join(dict.fromkeys(str(part.home) for part in parts)),
             split_by=division.split_by,
-            expected=self._expected(parts, split),
+            expected=sum(dict(counts).get(split, 0) for counts in expected) or None,
             notes=(
                 *self._note(split, "images have no label and are left out", [sample.image for sample in pairing.bare]),
                 *self._note(split, "labels have no image", pairing.orphans),
@@ -218,11 +220,6 @@ class DatasetSpec(LabelFormat):
     def _note(self, split: str, fault: str, files: Sequence[Path]) -> list[str]:
         names = some([file.name for file in files])
         return [f"{self.name} {split}: {fault} ({len(files):,}): {names}"] if files else []
-
-    def _expected(self, parts: Sequence[Part], split: str) -> int | None:
-        """The number of images that there should be, if it is known; a part in two layouts counts once."""
-        counts = {tuple((part.layout.counts or self.counts).items()) for part in parts}
-        return sum(dict(of_part).get(split, 0) for of_part in counts) or None
 
 
 def _equal_in_size(sample: Sample) -> bool:

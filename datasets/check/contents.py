@@ -56,8 +56,12 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
         return PairFacts(sample, findings, image_size)
     ids = np.flatnonzero(np.bincount(stored.ravel()))
     form, by_colour, palette = storage(sample.label, stored, ids)
-    share = (stored == IGNORE).mean() if by_colour and dataset.palette is not None else None
-    findings += label_faults(sample.label, form, share)
+    if form in ("JPEG", "MPO", "WEBP"):
+        findings.append(Finding.of("lossy_label", sample.label, format=form))
+    if by_colour and dataset.palette is not None:
+        share = (stored == IGNORE).mean()
+        severity = ERROR if share > ACCEPTED_SHARE else NOTE
+        findings.append(Finding.of("stored_as_colours", sample.label, severity=severity, share=share))
     try:
         check_sizes(sample, image_size or stored.shape[::-1], stored.shape)
     except UsageError as error:
@@ -98,14 +102,6 @@ def storage(path: Path, stored: np.ndarray, ids: np.ndarray) -> tuple[str, bool,
         colours = np.reshape(image.getpalette(), (-1, 3)).tolist() if by_index else []
         used = {index: tuple(colours[index]) for index in ids[ids < min(len(colours), IGNORE)].tolist()}
         return image.format, image.mode in ("P", "RGB", "RGBA") and not by_index, used
-
-
-def label_faults(path: Path, form: str, share: float | None) -> Iterator[Finding]:
-    """The faults of a label that training would read without an error; a ``share`` of it has colours of no class."""
-    if form in ("JPEG", "MPO", "WEBP"):
-        yield Finding.of("lossy_label", path, format=form)
-    if share is not None:
-        yield Finding.of("stored_as_colours", path, severity=ERROR if share > ACCEPTED_SHARE else NOTE, share=share)
 
 
 def split_faults(split: Split, pairs: Sequence[PairFacts]) -> Iterator[Finding]:

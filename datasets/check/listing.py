@@ -64,20 +64,15 @@ def list_split(dataset: DatasetSpec, root: Path, name: str) -> Split:
         split.add([Finding.from_loader("refused_split", error)])
         return split
     # The first notes are about images and labels without a partner, which have their own findings.
-    add_notes(split, split.pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :], demo)
-    return split
-
-
-def add_notes(split: Split, notes: Sequence[str], demo: dict) -> None:
-    """Add the loader's notes, and compare the number of images with the expected one."""
-    pairs = split.pairs
-    split.add(Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: ")) for note in notes)
+    notes = split.pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :]
+    home, expected = split.pairs.home, split.pairs.expected
+    split.add(Finding.of("loader", home, note=note.removeprefix(f"{dataset.name}: ")) for note in notes)
     if demo:
-        unknown = "rule" in pairs.split_by or split.dataset.part_of
-        pairs.expected = None if unknown else demo.get(split.name)
-    if pairs.expected not in (None, len(pairs)):
-        facts = {"images": len(pairs), "split": split.name, "expected": pairs.expected}
-        split.add([Finding.of("count", pairs.home, **facts)])
+        expected = None if "rule" in split.pairs.split_by or dataset.part_of else demo.get(name)
+        split.pairs.expected = expected
+    if expected not in (None, len(split.pairs)):
+        split.add([Finding.of("count", home, images=len(split.pairs), split=name, expected=expected)])
+    return split
 
 
 def demo_note(homes: Sequence[Path]) -> dict:

@@ -41,10 +41,10 @@ class Layout:
 
         A label has the path of its image, but for what stands before the first and behind the last star.
         """
-        start, _, end = self.images.format(split=split).partition("*")
-        middle = image.removeprefix(start).removesuffix(end.rpartition("*")[2])
-        ends = [label.format(split=split).partition("*")[::2] for label in self.labels]
-        return [f"{start}{middle}{end.rpartition('*')[2]}" for start, end in ends]
+        patterns = (pattern.format(split=split) for pattern in (self.images, *self.labels))
+        (start, end), *ends = [(pattern.partition("*")[0], pattern.rpartition("*")[2]) for pattern in patterns]
+        middle = image.removeprefix(start).removesuffix(end)
+        return [f"{start}{middle}{end}" for start, end in ends]
 
 
 class Part(NamedTuple):

@@ -106,14 +106,11 @@ def _class_set(entry: Any) -> ClassSet:
     usual = dict(zip(STANDARD.names, STANDARD.colours, strict=True))
     colours = []
     for place, name in enumerate(names):
-        colours.append(usual.get(name) or _hue(place) if own.get(name) is None else _colour(own[name]))
+        # Hues spread over their circle by the golden ratio.
+        parts = colorsys.hls_to_rgb(place * 0.618034 % 1, (0.5, 0.7, 0.35)[place % 3], 0.75)
+        other = usual.get(name) or tuple(round(255 * part) for part in parts)
+        colours.append(other if own.get(name) is None else _colour(own[name]))
     return ClassSet(tuple(names), tuple(colours))
-
-
-def _hue(place: int) -> Colour:
-    """A colour for the class at a place: hues spread over their circle by the golden ratio."""
-    parts = colorsys.hls_to_rgb(place * 0.618034 % 1, (0.5, 0.7, 0.35)[place % 3], 0.75)
-    return tuple(round(255 * part) for part in parts)
 
 
 def _colour(value: Any) -> Colour:
