@@ -85,20 +85,15 @@ class DatasetSpec(LabelFormat):
             )
         # A part in two layouts counts once.
         expected = {tuple((part.layout.counts or self.counts).items()) for part in parts}
-        return Pairs(
-            samples,
-            layout=" and ".join(dict.fromkeys(part.layout.name for part in parts)),
-            home=" and ".join(dict.fromkeys(str(part.home) for part in parts)),
-            split_by=division.split_by,
-            expected=sum(dict(counts).get(split, 0) for counts in expected) or None,
-            notes=(
-                *self._note(split, "images have no label and are left out", [sample.image for sample in pairing.bare]),
-                *self._note(split, "labels have no image", pairing.orphans),
-                *pairing.notes,
-                *division.notes,
-                *notes,
-            ),
-        )
+        pairs = Pairs(samples)
+        pairs.layout = " and ".join(dict.fromkeys(part.layout.name for part in parts))
+        pairs.home = " and ".join(dict.fromkeys(str(part.home) for part in parts))
+        pairs.split_by = division.split_by
+        pairs.expected = sum(dict(counts).get(split, 0) for counts in expected) or None
+        unlabelled = self._note(split, "images have no label and are left out", [each.image for each in pairing.bare])
+        orphans = self._note(split, "labels have no image", pairing.orphans)
+        pairs.notes = (*unlabelled, *orphans, *pairing.notes, *division.notes, *notes)
+        return pairs
 
     def find(self, root: Path | str, split: str) -> list[Part]:
         """The folders that hold a split; UsageError with all places that were searched if there is none."""
@@ -144,9 +139,16 @@ class DatasetSpec(LabelFormat):
         return replace(self, name=name, part_of=self.name, counts=counts, needed=needed)
 
     def _part(self, pairing: Pairing, home: Path, split: str) -> Pairing:
-        """The images for which the conditions hold; UsageError if there are none."""
+        """The images with the needed folders or attributes; UsageError if there are none, or no file of attributes."""
         images = [sample.image for sample in (*pairing.samples, *pairing.bare)]
-        held = self._held(images, home)
+        held = {image: set(image.relative_to(home).parts[:-1]) for image in images}
+        if self.attributes:
+            known = attributes_of(home, self.attributes, {image.stem for image in images})
+            held = {image: known.get(image.stem, set()) for image in images}
+            if not known:
+                problem = f"the attributes of its images, but none are in {' or '.join(self.attributes)}"
+                remedy = f"fetch one (docs/datasets.md), or use all of {self.part_of}"
+                raise UsageError(f"{home}: {self.name} needs {problem}: {remedy}")
         chosen = {image for image in images if held[image].issuperset(self.needed)}
         if not chosen:
             problem = f"none of the {len(images):,} images of {self.part_of} {split} is {' and '.join(self.needed)}"
@@ -154,19 +156,6 @@ class DatasetSpec(LabelFormat):
         samples, bare = ([one for one in these if one.image in chosen] for these in pairing[:2])
         fault, unknown = "images have no attributes and are left out", [image for image in images if not held[image]]
         return Pairing(samples, bare, pairing.orphans, tuple(self._note(split, fault, unknown)))
-
-    def _held(self, images: Sequence[Path], home: Path) -> dict[Path, set[str]]:
-        """The attributes of each image, or its folders; UsageError if the file of attributes is missing."""
-        if not self.attributes:
-            return {image: set(image.relative_to(home).parts[:-1]) for image in images}
-        known = attributes_of(home, self.attributes, {image.stem for image in images})
-        if not known:
-            places = " or ".join(self.attributes)
-            remedy = f"fetch one (docs/datasets.md), or use all of {self.part_of}"
-            raise UsageError(
-                f"{home}: {self.name} needs the attributes of its images, but none are in {places}: {remedy}"
-            )
-        return {image: known.get(image.stem, set()) for image in images}
 
     def remedy_without(self, bare: Sample) -> str:
         """What to do about an image without a label; names what lies in place of the label, or of its folder."""

@@ -82,22 +82,11 @@ class Part(NamedTuple):
 class Pairs(list[Sample]):
     """The images of a split with their labels, and where they come from."""
 
-    def __init__(
-        self,
-        samples: Iterable[Sample] = (),
-        *,
-        layout: str = "",
-        home: str = "",
-        split_by: str = "",
-        expected: int | None = None,
-        notes: Sequence[str] = (),
-    ) -> None:
-        super().__init__(samples)
-        self.layout = layout  # its name
-        self.home = home  # the folder of the data set
-        self.split_by = split_by  # the list, file or rule that chose them
-        self.expected = expected  # the number of images that there should be, if it is known
-        self.notes = tuple(notes)  # for the user, a line each
+    layout = ""  # its name
+    home = ""  # the folder of the data set
+    split_by = ""  # the list, file or rule that chose them
+    expected: int | None = None  # the number of images that there should be, if it is known
+    notes: Sequence[str] = ()  # for the user, a line each
 
 
 class Pairing(NamedTuple):
@@ -111,7 +100,11 @@ class Pairing(NamedTuple):
 
 def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
     """The images of parts, listed with the owners' name of the split, with their labels; an image of two parts once."""
-    files_in = cache(_files_in)  # each folder is listed once, which is faster than a question per file
+
+    @cache  # each folder is listed once, which is faster than a question per file
+    def files_in(folder: str) -> set[str]:
+        return {name for name in os.listdir(folder) if not hidden(name)} if os.path.isdir(folder) else set()
+
     samples: dict[str, Sample] = {}
     bare: list[Sample] = []
     known_suffixes: dict[str, None] = {}  # of labels, in order of preference
@@ -140,10 +133,6 @@ def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
     return Pairing(list(samples.values()), [sample for sample in bare if sample.name not in samples], orphans)
 
 
-def _files_in(folder: str) -> frozenset[str]:
-    return frozenset(name for name in os.listdir(folder) if not hidden(name)) if os.path.isdir(folder) else frozenset()
-
-
 def hidden(name: str) -> bool:
     """Whether a file or folder is none of the user's: ._a.jpg and __MACOSX by macOS, .ipynb_checkpoints by Jupyter."""
     return name[0] == "." or name == "__MACOSX"
@@ -156,18 +145,17 @@ def visible_names(folder: Path) -> str:
 
 def visible_files(folder: Path) -> Iterator[Path]:
     """The files of the user below a folder; links are followed.  UsageError if a folder cannot be read."""
-    for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")
+
+    for home, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(home)
         around = {real, *map(str, Path(real).parents)}  # a link to one of these has no end
         folders[:] = [
             name for name in folders if not hidden(name) and os.path.realpath(os.path.join(home, name)) not in around
         ]
         yield from (Path(home, name) for name in names if not hidden(name))
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    """Raise what ``os.walk`` would pass over in silence."""
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")
 
 
 def composed(text: str) -> str:

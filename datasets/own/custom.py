@@ -221,6 +221,9 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
     """The own data set ``name`` under a title."""
     path = folder_of(name)
     meaning = read_meaning(path)
+    # Like a sub-folder, the list of val may be called valid or validation.
+    files = {file.stem.lower(): file for file in sorted(path.glob("*.[tT][xX][tT]"))}
+    lists = {split: files[name] for split, names in SPLITS.items() for name in reversed(names) if name in files}
     layout = Layout(f"{IMAGES}/ and {LABELS}/", f"{IMAGES}/**/*", (), {split: ("",) for split in SPLITS})
     return CustomSpec(
         name=title,
@@ -232,17 +235,11 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         remedy=f"list the `ids` or `colours` of labels in {path / FILE}, or mend the label",
         classes=meaning.classes,
         upright=True,
-        lists=_lists(path),
+        lists=lists,
         path=path,
         meaning=meaning,
         divided=divided,
     )
-
-
-def _lists(folder: Path) -> dict[str, Path]:
-    """The lists of a folder by split; like a sub-folder, the list of val may be called valid or validation."""
-    files = {path.stem.lower(): path for path in sorted(folder.glob("*.[tT][xX][tT]"))}
-    return {split: files[name] for split, names in SPLITS.items() for name in reversed(names) if name in files}
 
 
 def _files(folder: Path, suffixes: Container[str]) -> list[str]:
