@@ -57,7 +57,7 @@ def test_fault(case: str, trees: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_clean_trees(layout: str, quick: bool, trees: Path) -> None:
-    report = check(trees / layout, quick=quick, workers=1, **options(layout, trees))
+    report = check(trees / layout, quick=quick, **options(layout, trees))
     assert not report.findings
     assert [(split.dataset.name, len(split.pairs), split.pairs.expected) for split in report.splits] == [
         (name, number, number) for name in SPECS if name in STYLES for number in (4, 2)
@@ -147,7 +147,7 @@ def test_before_training(gtav: Place, tmp_path: Path) -> None:
 
 def test_command(gtav: Place, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / "report.json"
-    command = [str(tmp_path), "--workers", "1", "--json", str(file)]
+    command = [str(tmp_path), "--json", str(file)]
     assert main([*command, "--dataset", "gtav"]) == 0
     assert "nothing wrong was found" in capsys.readouterr().out
     assert json.loads(file.read_text())["findings"] == []

@@ -42,11 +42,10 @@ def check(
     split_files: Sequence[Path | str] = (),
     gtav_labels: str = "ids",
     quick: bool = False,
-    workers: int = 0,
 ) -> Report:
     """Check a folder of data sets, or of one data set (or ``custom:PATH``); UsageError if it is neither.
 
-    ``quick`` opens only some pairs of each split; ``workers`` is the number of threads, 0 for Python's choice.
+    ``quick`` opens only some pairs of each split.
     """
     if is_custom(str(root)):
         names = [str(root), *names]
@@ -62,7 +61,7 @@ def check(
         listed = list_splits(dataset, data_root, split)
         splits += listed
         findings += unread_files(dataset, data_root, listed)
-    open_pairs(splits, quick=quick, workers=workers)
+    open_pairs(splits, quick=quick)
     if data_root == root and not names:
         findings += unread_folders(root)
     findings = [*(finding for each in splits for finding in each.findings), *findings]
@@ -78,10 +77,10 @@ def check_sources(sets: Iterable[tuple[DatasetSpec, str, Sequence[Sample]]]) -> 
     return [finding for split in listed for finding in split.findings]
 
 
-def open_pairs(splits: Sequence[Split], *, quick: bool, workers: int = 0) -> None:
+def open_pairs(splits: Sequence[Split], *, quick: bool) -> None:
     """Add the faults that the content of images and labels shows: of all pairs, or of a sample (``quick``)."""
     # Threads suffice: nearly all time goes into decoding, in which Pillow lets other threads run.
-    with ThreadPoolExecutor(workers or None) as threads:
+    with ThreadPoolExecutor() as threads:
         for split in splits:
             number = min(len(split.pairs), SAMPLED) if quick else len(split.pairs)
             chosen = [split.pairs[index * len(split.pairs) // number] for index in range(number)]

@@ -127,25 +127,17 @@ class CustomSpec(DatasetSpec):
             remedy = "docs/datasets.md says which lists or sub-folders make a split"
             raise UsageError(f"{self.path}: has no split {split}, only {', '.join(self.splits)}: {remedy}")
         if self.lists:
-            return self._by_list(split)
-        if self.split_folders:
-            return self._by_folder(split)
+            known = {stem(image): image for image in self.images} | {image: image for image in self.images}
+            title, strip = f"{self.name} {split}", lambda line: line.removeprefix("./").removeprefix(f"{IMAGES}/")
+            chosen, notes = listed(title, split, self.lists, known, strip)
+            images = [image for image in self.images if image in chosen]
+            return Selection(images, f"the list {self.lists[split].name}", notes)
+        if folders := self.split_folders:
+            images = [image for image in self.images if image.startswith(f"{folders[split]}/")]
+            rest = [image for image in self.images if image.partition("/")[0] not in folders.values()]
+            note = f"{self.name}: in no sub-folder of a split, and so left out ({len(rest):,}): {some(rest)}"
+            return Selection(images, "folders", (note,) if rest else (), folders[split])
         return self._by_rule(split) if self.divided else Selection(self.images, "nothing: all images are val")
-
-    def _by_list(self, split: str) -> Selection:
-        """The images that a list names by their paths below ``images/``, with or without suffix."""
-        known = {stem(image): image for image in self.images} | {image: image for image in self.images}
-        title, strip = f"{self.name} {split}", lambda line: line.removeprefix("./").removeprefix(f"{IMAGES}/")
-        chosen, notes = listed(title, split, self.lists, known, strip)
-        images = [image for image in self.images if image in chosen]
-        return Selection(images, f"the list {self.lists[split].name}", notes)
-
-    def _by_folder(self, split: str) -> Selection:
-        folders = self.split_folders
-        images = [image for image in self.images if image.startswith(f"{folders[split]}/")]
-        rest = [image for image in self.images if image.partition("/")[0] not in folders.values()]
-        note = f"{self.name}: in no sub-folder of a split, and so left out ({len(rest):,}): {some(rest)}"
-        return Selection(images, "folders", (note,) if rest else (), folders[split])
 
     def _by_rule(self, split: str) -> Selection:
         """Four in five images for training, the others for validation, in the order of the SHA-256 of
