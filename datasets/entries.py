@@ -1,8 +1,4 @@
-"""The entries of the data sets: one each, which holds everything that is special about it.
-
-To add a data set, add an entry to ``ENTRIES``, with ``labels.table({...})`` as its table, and its tree to
-tests/test_layouts.py.
-"""
+"""The entries of the data sets: one each, which holds everything that is special about it (docs/design.md)."""
 
 from typing import Any
 

@@ -43,10 +43,7 @@ def check(
     gtav_labels: str = "ids",
     quick: bool = False,
 ) -> Report:
-    """Check a folder of data sets, or of one data set (or ``custom:PATH``); UsageError if it is neither.
-
-    ``quick`` opens only some pairs of each split.
-    """
+    """Check a folder of data sets, or of one (or ``custom:PATH``); ``quick`` opens only some pairs of each split."""
     if is_custom(str(root)):
         names = [str(root), *names]
         root = folder_of(lasting_name(names[0], ""))
@@ -95,10 +92,7 @@ def open_pairs(splits: Sequence[Split], *, quick: bool) -> None:
 def recognise(
     root: Path, names: Sequence[str], split_files: Sequence[Path | str], gtav_labels: str
 ) -> tuple[Path, list[DatasetSpec]]:
-    """The data root and the data sets of a folder (an absolute path), all or those with these names.
-
-    The root is the folder, or the one around it if it is a data set itself.  UsageError if there are no data sets.
-    """
+    """The data root, which is the folder or the one around it, and its data sets; UsageError if there are none."""
     own: list[DatasetSpec] = [custom_spec(name, title=title) for name, title in titles(names).items()]
     names = list(dict.fromkeys(name for name in names if not is_custom(name)))
     if own and not names:

@@ -91,10 +91,7 @@ def write_demo(
     layout: str = "readme",
     workers: int = 0,
 ) -> dict[Path, bool]:
-    """Draw the domains below ``root``, those of ``val_only`` without training images.
-
-    Return for each folder whether it was drawn (True) or already there (False).
-    """
+    """Draw the domains, those of ``val_only`` without training images; return for each folder if it was drawn."""
     notes = {}  # folder -> what its demo.json holds; demos of equal notes have equal pixels
     for name in (*domains, *val_only):
         note = {"name": name, "layout": layout, "size": list(size), "seed": seed, "version": _VERSION}
