@@ -1,5 +1,7 @@
 """A blur that keeps edges."""
 
+from itertools import product
+
 import numpy as np
 
 LEAST = 1e-3  # neighbours with a smaller weight by distance are left out
@@ -14,7 +16,11 @@ def bilateral(image: np.ndarray, *, sigma: float) -> np.ndarray:
     x = image.astype(np.float32)
     similar = -1 / (2 * max(float(x.var()), 1.0))  # in a nearly even image the value does not matter
     total, weights = x.copy(), np.ones(x.shape[:2], np.float32)
-    for down, right in half_disc(sigma):
+    reach = sigma * np.sqrt(-2 * np.log(LEAST))
+    sideways = range(-int(reach), int(reach) + 1)
+    for down, right in product(range(int(reach) + 1), sideways):
+        if (down, right) <= (0, 0) or np.hypot(down, right) > reach:  # one of two opposite steps suffices
+            continue
         here, there = windows(down, right, x.shape)
         difference = x[there] - x[here]
         weight = np.exp(similar * np.einsum("hwc,hwc->hw", difference, difference))
@@ -23,14 +29,6 @@ def bilateral(image: np.ndarray, *, sigma: float) -> np.ndarray:
             total[one] += weight[..., None] * x[other]
             weights[one] += weight
     return (total / weights[..., None]).round().astype(np.uint8)
-
-
-def half_disc(sigma: float) -> list[tuple[int, int]]:
-    """The steps (down, right) to the neighbours that count; one of two opposite steps."""
-    reach = sigma * np.sqrt(-2 * np.log(LEAST))
-    most = int(reach)
-    steps = [(down, right) for down in range(most + 1) for right in range(-most, most + 1)]
-    return [(down, right) for down, right in steps if (down, right) > (0, 0) and np.hypot(down, right) <= reach]
 
 
 def windows(down: int, right: int, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

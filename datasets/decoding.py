@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from datasets.disk.layouts import Sample
 from datasets.disk.polygons import rasterise
@@ -33,7 +33,10 @@ def read_image(path: Path, *, upright: bool = False) -> Image.Image:
     except ScaleError as error:
         raise UsageError(f"{path}: {error}: save the image with 8 bits per channel") from error
     except Exception as error:  # Pillow raises many kinds for a broken or enormous file
-        raise _refusal(path, "image", error, "fetch the file again or take it away") from error
+        remedy = "fetch the file again or take it away"
+        if isinstance(error, UnidentifiedImageError):  # TIFFs of floats or of many bands, too
+            remedy = "fetch the file again, or save it as RGB with 8 bits per channel"
+        raise _refusal(path, "image", error, remedy) from error
 
 
 def as_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
@@ -111,7 +114,7 @@ class LabelFormat:
     palette: np.ndarray | None = None  # N,3 uint8: the colours of the ids, if labels may be colour images
     sixteen_bit: bool = False  # ids are the first channel of 16-bit PNGs
     upright: bool = False  # labels fit images that are turned as their camera says (EXIF)
-    remedy: str = "give the labels of this data set in the version that the README names"  # for unknown ids
+    remedy: str = "give the labels of this data set in the version that docs/datasets.md names"  # for unknown ids
 
     @property
     def reading(self) -> bytes:

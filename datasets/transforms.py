@@ -97,7 +97,9 @@ def scale_crop_flip(
     None, are equally likely.
     """
     factor = rng.uniform(*scale)
-    wide, high = _with_shorter_side(image.size, shorter) if shorter else image.size
+    wide, high = image.size
+    if shorter:
+        wide, high = (max(shorter, int(side * shorter / min(image.size))) for side in image.size)
     width, height = max(1, int(wide * factor)), max(1, int(high * factor))
     if not pad:
         factor = max(factor, crop / wide, crop / high)
@@ -108,12 +110,6 @@ def scale_crop_flip(
     if rng.random() < 0.5:
         image, label = image.transpose(Transpose.FLIP_LEFT_RIGHT), label[:, ::-1]
     return image, label
-
-
-def _with_shorter_side(size: tuple[int, int], side: int) -> tuple[int, int]:
-    shorter, longer = sorted(size)
-    longer = max(side, int(longer * side / shorter))
-    return (side, longer) if size[0] < size[1] else (longer, side)
 
 
 def _corner(source: int, size: int, crop: int, rng: np.random.Generator, *, shown: int | None) -> int:

@@ -16,6 +16,7 @@ from datasets.demo import LAYOUTS, STYLES, write_demo
 from datasets.disk.layouts import Sample
 from datasets.registry import SPECS, spec
 from support.faults import CASES, SPLITS, Place
+from support.own_data import write_own
 from utils.errors import UsageError
 
 DOCS = Path(__file__).parent.parent / "docs" / "check.md"
@@ -56,7 +57,7 @@ def test_fault(case: str, trees: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_clean_trees(layout: str, quick: bool, trees: Path) -> None:
-    report = check(trees / layout, quick=quick, workers=1, **options(layout, trees))
+    report = check(trees / layout, quick=quick, **options(layout, trees))
     assert not report.findings
     assert [(split.dataset.name, len(split.pairs), split.pairs.expected) for split in report.splits] == [
         (name, number, number) for name in SPECS if name in STYLES for number in (4, 2)
@@ -77,7 +78,8 @@ def test_folder_of_one_data_set(trees: Path, tmp_path: Path) -> None:
 def test_nothing_to_check(trees: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         check(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="no data set recognised"):
+    (tmp_path / "my_acdc").mkdir()
+    with pytest.raises(UsageError, match=r"no data set recognised in .* acdc .*, it has my_acdc: rename"):
         check(tmp_path)
     with pytest.raises(UsageError, match=r"no data set recognised in a folder acdc"):
         check(trees / "readme", names=["gtav", "acdc"])
@@ -103,6 +105,31 @@ def test_a_few_void_labels_are_natural(number: int, severity: str) -> None:
     assert [(finding.code, finding.severity) for finding in findings] == [("plain_label", severity)] * number
 
 
+def test_labels_of_train_ids() -> None:
+    """Without 255, one label may have low ids by chance, but not all of a split."""
+    low, high = (PairFacts(Sample(Path("a.jpg"), Path("a.png"), "a"), [], (8, 8), (0, 8, id), (0,)) for id in (10, 23))
+    for pairs, count in (([low] * 8, 8), ([low] * 7, 0), ([low] * 20 + [high], 0)):
+        findings = split_faults(Split(spec("cityscapes"), "val"), pairs)
+        assert [finding.code for finding in findings] == ["train_ids"] * count
+
+
+def test_misplaced_images_of_the_split(tmp_path: Path) -> None:
+    """The name of an archive is not that of a split: val is in trainvaltest."""
+    for split in SPLITS:
+        image = tmp_path / "acdc" / "rgb_anon_trainvaltest" / "rgb_anon" / "fog" / split / "a" / "a_rgb_anon.png"
+        image.parent.mkdir(parents=True)
+        image.touch()
+    findings = check(tmp_path).findings
+    assert [(each.code, f"/{each.split}/a/" in each.file) for each in findings] == [("misplaced_images", True)] * 2
+
+
+def test_images_that_are_not_read(tmp_path: Path) -> None:
+    home = write_own(tmp_path / "own")
+    (home / "images" / "x.HEIC").touch()
+    (finding,) = check(f"custom:{home}").findings
+    assert (finding.code, finding.file) == ("unread_file", str(home / "images" / "x.HEIC"))
+
+
 def test_before_training(gtav: Place, tmp_path: Path) -> None:
     """The check of pairs that the loader has listed; a picture of two splits is known by its name."""
     dataset = spec("gtav")
@@ -120,7 +147,7 @@ def test_before_training(gtav: Place, tmp_path: Path) -> None:
 
 def test_command(gtav: Place, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / "report.json"
-    command = [str(tmp_path), "--workers", "1", "--json", str(file)]
+    command = [str(tmp_path), "--json", str(file)]
     assert main([*command, "--dataset", "gtav"]) == 0
     assert "nothing wrong was found" in capsys.readouterr().out
     assert json.loads(file.read_text())["findings"] == []

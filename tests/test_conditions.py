@@ -130,8 +130,8 @@ def test_the_demo_knows_its_hours(demo: Path) -> None:
 
 
 def test_the_doctor_checks_a_part(demo: Path, bdd: Path) -> None:
-    assert not check(demo, workers=1).errors
-    report = check(demo, names=["acdc_fog", "muses_rain"], workers=1)
+    assert not check(demo).errors
+    report = check(demo, names=["acdc_fog", "muses_rain"])
     assert {(each.dataset.name, each.name, len(each.pairs)) for each in report.splits} == {
         ("acdc_fog", "train", 2), ("acdc_fog", "val", 2), ("muses_rain", "train", 2), ("muses_rain", "val", 2)
     }  # fmt: skip

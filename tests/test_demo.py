@@ -120,7 +120,7 @@ def test_nothing_is_overwritten(tmp_path: Path, note: str | None) -> None:
 def test_the_doctor_passes_over_a_broken_note(tmp_path: Path, note: str) -> None:
     main(f"{tmp_path} --domains mapillary --train 2 --val 1 --size 64 128 --workers 1".split())
     (tmp_path / "mapillary" / "demo.json").write_text(note)
-    assert {finding.code for finding in check(tmp_path, workers=1).findings} == {"count"}
+    assert {finding.code for finding in check(tmp_path).findings} == {"count"}
 
 
 @pytest.mark.parametrize("name", STYLES)

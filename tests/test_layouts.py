@@ -190,7 +190,7 @@ def test_mistakes_name_the_remedy(tmp_path: Path) -> None:
         spec("gta")
     put(tmp_path / "colours/bdd100k/images/10k/val/a.jpg")
     put(tmp_path / "colours/bdd100k/labels/sem_seg/colormaps/val/a.png")
-    with pytest.raises(UsageError, match=r"labels/sem_seg has colormaps, but no masks: complete the labels"):
+    with pytest.raises(UsageError, match=r"labels/sem_seg lacks masks, it has colormaps: complete the labels"):
         bdd100k.pairs(tmp_path / "colours", "val")
     put(tmp_path / "mapillary/training/images/a.jpg")
     put(tmp_path / "mapillary/training/v2.0/labels/a.png")

@@ -54,7 +54,7 @@ def test_maps_of_colours(tmp_path: Path, mode: str) -> None:
     known = '"128,64,128": road, "#000009": sky, "200,100,0": ignore'
     assert classes_of(home, f'colours: {{{known}, "0,0,0": ignore}}') == ([0, 10, IGNORE], 19)
     assert classes_of(home, f"colours: {{{known}, others: ignore}}") == ([0, 10, IGNORE], 19)
-    with pytest.raises(UsageError, match=r"a.png: holds the colour 0,0,0, which .* does not have: name what they mean"):
+    with pytest.raises(UsageError, match=r"a.png: holds the colour 0,0,0, which .* does not have: list the `ids` or"):
         classes_of(home, f"colours: {{{known}}}")
 
 
@@ -90,8 +90,11 @@ def label(picture: Image.Image) -> Callable[[Path], object]:
 
 
 MISTAKES = {
-    "no labels": (lambda home: (home / "labels").rename(home / "masks"), r"own: has no folder labels: an own data set"),
-    "no image": (*(take(f"images/{name}.png") for name in "abcde"), r"images: no image found: put images there"),
+    "no labels": (
+        lambda home: (home / "labels").rename(home / "masks"), r"own: has no folder labels, it has images, masks:"),
+    "no image": (
+        *(take(f"images/{name}.png") for name in "abcde"), write("images/a.HEIC", ""),
+        r"images: no image that Pillow reads, it has a.HEIC: give"),
     "no label": (take("labels/c.png"), r"c.png: has no label .*labels/c.png \(1 of 5 images of own val\)"),
     "a label with losses": (
         copy("labels/c.png", "labels/c.jpg"), take("labels/c.png"), r"c.png: has no label .*labels/c.png"),
@@ -107,13 +110,13 @@ MISTAKES = {
     "other name": (write("classes.yml", "ids: {0: road}"), r"classes.yml: is not read; call it classes.yaml"),
     "other case": (write("Classes.yaml", "ids: {0: road}"), r"Classes.yaml: is not read; call it classes.yaml"),
     "a dead link": (lambda home: (home / "classes.yaml").symlink_to("nowhere"), r"classes.yaml: .*No such file"),
-    "an id too many": (label(Image.new("L", SIZE, 40)), r"a.png: holds the ids 40, but own has 0 to 18 and 255: name"),
+    "an id too many": (label(Image.new("L", SIZE, 40)), r"a.png: holds the ids 40, but own has 0 to 18 and 255: list"),
     "a colour image": (label(Image.new("RGB", SIZE, "red")), r"a.png: is a colour image where own labels are class"),
 }  # fmt: skip
 WRONG_ENTRIES = {
-    "": r"give some of the entries classes, ids",
-    "- road\n": r"give some of the entries classes, ids",
-    "id: {7: road}": r"give some of the entries classes, ids",
+    "": r"its content is no entry: give some of classes, ids",
+    "- road\n": r"its content is no entry: give",
+    "id: {7: road}": r"id is no entry: give",
     "ids: {7: road\n": r"line 2: ",
     "ids: {7: road, 7: sky}": r"line 1: 7 stands there twice",
     'ids: {7: 0}\ncolours: {"1,1,1": 0}': r"labels store ids or colours: give one",
@@ -123,13 +126,15 @@ WRONG_ENTRIES = {
     'ids: {"7": road}': r"ids: '7' is no whole number from 0 to 255, without quotation marks",
     "ids: {256: road}": r"ids: 256 is no whole number",
     "ids: road": r"ids: give a map of 1 to 256 ids to classes",
-    'colours: {"128,64": road}': r"unknown color specifier: .*128,64",
+    'colours: {"128,64": road}': r"128,64 is no colour: write \"128,64,128\" or",
     'colours: {"1,2,256": road}': r"1,2,256 is no colour",
     'colours: {"1,2,3": road, "#010203": sky}': r"colours: give 1 to 255 colours, each once",
     "colours: [road]": r"colours: give a map",
+    "colours:\n  #102030: road": r"colours: give a map .* a # needs quotation marks",
+    "classes: {road: [1, 2, 3], sky: }": r"\[1, 2, 3\] is no colour: write",
     "classes: [road]": r"classes: give 2 to 254 names",
     "classes: [a, b, a]": r"classes: give .* names, each once",
-    "classes: [yes, no]": r"classes: give .* as text",
+    "classes: [yes, no]": r"classes: give .* as text.*: True, False",
     "classes: [a, ignore]": r"classes: give .* but not others or ignore",
     "label_suffix: 5": r"label_suffix: 5 is no text",
     "ids: {0: &a [x, x], 1: &b [*a, *a], 2: [*b, *b]}": r"line 1: write out the alias",
@@ -138,8 +143,8 @@ WRONG_ENTRIES = {
     f"ids: {{0: {'x' * 90_000}}}": r"ids: 0: xxx.* \.\.\. .*road, sidewalk.*; docs/datasets.md",
 }
 WRONG_LABELS = {
-    "ids: {0: road, 2: sky}": r"a.png: holds the ids 1, but own has 0, 2 and 255: name what they mean in .*yaml",
-    "classes: [a, b]": r"a.png: holds the ids 2, but own has 0 to 1 and 255: name",
+    "ids: {0: road, 2: sky}": r"a.png: holds the ids 1, but own has 0, 2 and 255: list the `ids` .*yaml",
+    "classes: [a, b]": r"a.png: holds the ids 2, but own has 0 to 1 and 255: list",
 }
 MISTAKES |= {text: (write("classes.yaml", text), rf"own/classes.yaml: {end}") for text, end in WRONG_ENTRIES.items()}
 MISTAKES |= {text: (write("classes.yaml", text), end) for text, end in WRONG_LABELS.items()}

@@ -51,7 +51,7 @@ def root(tmp_path: Path) -> Path:
             home, layout = tmp_path / spec(name).folders[0], spec(name).layouts[0]
             image = layout.images.format(split="train").replace("*", f"{index}")
             draw(home / image, np.stack([label] * 3, 2))
-            draw(home / layout.labels[0].label(image, "train"), label)
+            draw(home / layout.label_places(image, "train")[0], label)
     return tmp_path
 
 

@@ -100,7 +100,7 @@ def test_palettes_that_disagree_are_an_error(tmp_path: Path) -> None:
         with_palette(stored, colours if name != "d" else colours[[1, 0, *range(2, 256)]]).save(
             home / "labels" / f"{name}.png"
         )
-    (finding,) = check(f"custom:{home}", workers=1).findings
+    (finding,) = check(f"custom:{home}").findings
     assert (finding.code, finding.severity, Path(finding.file).name) == ("other_palette", "error", "d.png")
     assert "(0 is (3, 4, 5), not (0, 1, 2))" in finding.message
 
@@ -209,7 +209,7 @@ def test_a_label_of_another_kind_is_named(suffix: str, tmp_path: Path) -> None:
 )
 def test_classes_that_no_label_holds(text: str, ids: tuple[int, ...], message: str, tmp_path: Path) -> None:
     home = write_classes(write_own(tmp_path, ids=ids), text)
-    findings = check(f"custom:{home}", workers=1).findings
+    findings = check(f"custom:{home}").findings
     assert [finding.code for finding in findings] == (["unused_class"] if message else [])
     assert all(re.search(message, f"{finding.message}: {finding.fix}") for finding in findings)
 
@@ -281,7 +281,7 @@ def test_turned_photographs_are_read_alike(orientation: int, tmp_path: Path) -> 
     np.testing.assert_array_equal(images[0][0], scene)
     np.testing.assert_array_equal(ImageFolder(home / "images")[0], scene)
     assert images.size(0) == SIZE
-    codes = [finding.code for finding in check(f"custom:{home}", workers=1).findings]
+    codes = [finding.code for finding in check(f"custom:{home}").findings]
     assert codes == (["turned"] if orientation == 3 else [])  # nothing shows whether the label is upside down
 
 
@@ -294,7 +294,7 @@ def test_an_orientation_that_means_nothing(stored: tuple[int, int, bytes], tmp_p
     Image.open(home / "images" / "a.png").save(home / "images" / "a.png", exif=exif)
     images = LabelledImages(spec(f"custom:{home}"), home, "val")
     assert images[0][0].size == images.size(0) == SIZE
-    assert not check(f"custom:{home}", workers=1).findings
+    assert not check(f"custom:{home}").findings
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])  # Pillow maps grey ones into memory
@@ -316,4 +316,4 @@ def test_a_label_of_the_stored_pixels_does_not_fit(tmp_path: Path) -> None:
     turned(home, 6, label_upright=False)
     with pytest.raises(UsageError, match=r"is 64x40 but its label .* is 40x64: turn the pixels of one, and remove"):
         _ = LabelledImages(spec(f"custom:{home}"), home, "val")[0]
-    assert [finding.code for finding in check(f"custom:{home}", workers=1).findings] == ["size_mismatch"]
+    assert [finding.code for finding in check(f"custom:{home}").findings] == ["size_mismatch"]

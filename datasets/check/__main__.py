@@ -12,7 +12,6 @@ from datasets.check.listing import Split
 from datasets.registry import NAMES, SPECS
 from utils.errors import UsageError
 from utils.files import write_json
-from utils.options import ANY
 from utils.program import run_program
 
 SHOWN = 3  # findings with the same code that are shown in full
@@ -32,7 +31,6 @@ def parser() -> argparse.ArgumentParser:
     add("--split_file", type=Path, nargs="+", default=[], metavar="PATH", help="lists that divide a flat data set")
     add("--gtav_labels", choices=("ids", "colour"), default="ids", help="how GTAV labels are read")
     add("--quick", action="store_true", help=f"open only {SAMPLED} pairs of each split")
-    add("--workers", type=ANY, default=0, metavar="N", help="number of threads; 0: Python chooses")
     add("--json", type=Path, metavar="FILE", help="write all findings to this file too")
     return flags
 
@@ -84,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = {"split": args.split, "split_files": args.split_file, "gtav_labels": args.gtav_labels}
     if args.json and not args.json.parent.is_dir():
         raise UsageError(f"--json {args.json}: its folder does not exist: name another file")
-    report = check(args.root, names=args.dataset, quick=args.quick, workers=args.workers, **options)
+    report = check(args.root, names=args.dataset, quick=args.quick, **options)
     try:
         if args.json:
             splits = [table_row(split) for split in report.splits]

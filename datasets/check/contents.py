@@ -20,6 +20,7 @@ from datasets.own.custom import LABELS, CustomSpec
 from datasets.registry import DatasetSpec
 from utils.errors import UsageError
 
+SEVERAL = 8  # labels, which by chance do not all have low ids
 ACCEPTED_SHARE = 0.01  # of pixels with unknown colours; a label with more was changed
 
 
@@ -55,8 +56,12 @@ def check_pair(dataset: DatasetSpec, sample: Sample) -> PairFacts:
         return PairFacts(sample, findings, image_size)
     ids = np.flatnonzero(np.bincount(stored.ravel()))
     form, by_colour, palette = storage(sample.label, stored, ids)
-    share = (stored == IGNORE).mean() if by_colour and dataset.palette is not None else None
-    findings += label_faults(sample.label, form, share)
+    if form in ("JPEG", "MPO", "WEBP"):
+        findings.append(Finding.of("lossy_label", sample.label, format=form))
+    if by_colour and dataset.palette is not None:
+        share = (stored == IGNORE).mean()
+        severity = ERROR if share > ACCEPTED_SHARE else NOTE
+        findings.append(Finding.of("stored_as_colours", sample.label, severity=severity, share=share))
     try:
         check_sizes(sample, image_size or stored.shape[::-1], stored.shape)
     except UsageError as error:
@@ -97,14 +102,6 @@ def storage(path: Path, stored: np.ndarray, ids: np.ndarray) -> tuple[str, bool,
         colours = np.reshape(image.getpalette(), (-1, 3)).tolist() if by_index else []
         used = {index: tuple(colours[index]) for index in ids[ids < min(len(colours), IGNORE)].tolist()}
         return image.format, image.mode in ("P", "RGB", "RGBA") and not by_index, used
-
-
-def label_faults(path: Path, form: str, share: float | None) -> Iterator[Finding]:
-    """The faults of a label that training would read without an error; a ``share`` of it has colours of no class."""
-    if form in ("JPEG", "MPO", "WEBP"):
-        yield Finding.of("lossy_label", path, format=form)
-    if share is not None:
-        yield Finding.of("stored_as_colours", path, severity=ERROR if share > ACCEPTED_SHARE else NOTE, share=share)
 
 
 def split_faults(split: Split, pairs: Sequence[PairFacts]) -> Iterator[Finding]:
@@ -154,8 +151,10 @@ def with_train_ids(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> list[Pai
     if dataset.classes is not STANDARD or np.isin(dataset.table[: len(CLASSES)], everywhere).any():
         return []
     usual = [pair for pair in pairs if pair.is_sound and dataset.table_of(pair.sample.label) is dataset.table]
-    marked = [pair for pair in usual if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
-    return [pair for pair in marked if max({*pair.ids} - {IGNORE}, default=IGNORE) < len(CLASSES)]
+    low = [pair for pair in usual if max({*pair.ids} - {IGNORE}, default=IGNORE) < len(CLASSES)]
+    if len(low) == len(usual) >= SEVERAL:
+        return low
+    return [pair for pair in low if IGNORE in pair.ids]  # without 255, a label may have low ids by chance
 
 
 def add_doubles(splits: Sequence[Split], *, quick: bool) -> None:

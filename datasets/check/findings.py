@@ -25,7 +25,7 @@ FAULTS = dict.fromkeys(IN_THE_LOADERS_WORDS, Fault(ERROR, "", "")) | {  # docs/c
         ERROR, "is not read: the images of {split} are expected as {patterns}", "unzip, move or rename them to fit"
     ),
     "unread_folder": Fault(NOTE, "is not read: no data set is called so", "rename it if it holds one of them"),
-    "unread_file": Fault(NOTE, "is not read", "unzip an archive, rename an image to fit, or delete the file"),
+    "unread_file": Fault(NOTE, "is not read", "unzip, rename or convert it to fit, or delete it"),
     # Pairs and splits
     "count": Fault(NOTE, "has {images:,} images of {split}, not {expected:,}", "complete them for comparable scores"),
     "missing_label": Fault(NOTE, "has no label {label}", "fetch or make it (docs/datasets.md), or take the image away"),
@@ -37,7 +37,7 @@ FAULTS = dict.fromkeys(IN_THE_LOADERS_WORDS, Fault(ERROR, "", "")) | {  # docs/c
         NOTE, "is {size}, but the images of {dataset} are {usual}", f"{PUT_BACK} for comparable scores"
     ),
     "turned": Fault(ERROR, "has an EXIF rotation; its label may not", "turn the pixels to fit it and remove the tag"),
-    "grey_image": Fault(NOTE, "has no colours (mode {mode})", "fetch the file again"),
+    "grey_image": Fault(NOTE, "has no colours (mode {mode})", "nothing to do if it is grey; else fetch it again"),
     "lossy_label": Fault(ERROR, "is compressed with losses ({format}), which change ids", PUT_BACK),
     "train_ids": Fault(ERROR, "holds train ids ({ids}) instead of the ids of {dataset}", PUT_BACK),
     "other_palette": Fault(

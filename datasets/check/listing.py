@@ -13,6 +13,7 @@ from datasets.spec import NoImagesError
 from utils.errors import UsageError
 from utils.forms import WHOLE, read_json
 
+OF_PHONES = (".heic", ".heif", ".avif")
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".rar", ".7z")
 
 
@@ -63,20 +64,15 @@ def list_split(dataset: DatasetSpec, root: Path, name: str) -> Split:
         split.add([Finding.from_loader("refused_split", error)])
         return split
     # The first notes are about images and labels without a partner, which have their own findings.
-    add_notes(split, split.pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :], demo)
-    return split
-
-
-def add_notes(split: Split, notes: Sequence[str], demo: dict) -> None:
-    """Add the loader's notes, and compare the number of images with the expected one."""
-    pairs = split.pairs
-    split.add(Finding.of("loader", pairs.home, note=note.removeprefix(f"{split.dataset.name}: ")) for note in notes)
+    notes = split.pairs.notes[bool(pairing.bare) + bool(pairing.orphans) :]
+    home, expected = split.pairs.home, split.pairs.expected
+    split.add(Finding.of("loader", home, note=note.removeprefix(f"{dataset.name}: ")) for note in notes)
     if demo:
-        unknown = "rule" in pairs.split_by or split.dataset.part_of
-        pairs.expected = None if unknown else demo.get(split.name)
-    if pairs.expected not in (None, len(pairs)):
-        facts = {"images": len(pairs), "split": split.name, "expected": pairs.expected}
-        split.add([Finding.of("count", pairs.home, **facts)])
+        expected = None if "rule" in split.pairs.split_by or dataset.part_of else demo.get(name)
+        split.pairs.expected = expected
+    if expected not in (None, len(split.pairs)):
+        split.add([Finding.of("count", home, images=len(split.pairs), split=name, expected=expected)])
+    return split
 
 
 def demo_note(homes: Sequence[Path]) -> dict:
@@ -97,10 +93,10 @@ def misplaced_images(dataset: DatasetSpec, root: Path, split: str) -> Finding | 
         files = sorted(path for path in home.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
         unread = [path for path in files if path not in read and path.name[0] != "."]
         for layout in layouts:
-            folders = [folder for folder in layout.images.split("/")[:-1] if "*" not in folder]
+            folders = [f"/{folder}" for folder in layout.images.split("/")[:-1] if "*" not in folder]
             expected = ".*".join(folders).format(split=layout.splits[split][0][:3])
             for path in unread:
-                if re.search(expected, path.relative_to(home).parent.as_posix(), re.IGNORECASE):
+                if re.search(expected, f"/{path.relative_to(home).parent.as_posix()}", re.IGNORECASE):
                     return Finding.of("misplaced_images", path, split=split, patterns=dataset.patterns(split))
     return None
 
@@ -108,10 +104,10 @@ def misplaced_images(dataset: DatasetSpec, root: Path, split: str) -> Finding | 
 def unread_files(dataset: DatasetSpec, root: Path, splits: Sequence[Split]) -> Iterator[Finding]:
     """Archives, hidden files of macOS, and images beside the others whose names the layout does not know."""
     homes = dataset.homes(root)
-    images = {image for split in splits for image in split.images}
+    images = {image for split in splits for image in split.images if image.suffix.lower() not in OF_PHONES}
     folders = {image.parent for image in images}
     of_owners = {home / place for home in homes for place in dataset.split_mat}
     for path in sorted({path for home in homes for path in home.rglob("*")} - images - of_owners):
-        beside_images = path.parent in folders and path.suffix.lower() in IMAGE_SUFFIXES
+        beside_images = path.parent in folders and path.suffix.lower() in (*IMAGE_SUFFIXES, *OF_PHONES)
         if beside_images or path.name.lower().endswith(ARCHIVES) or path.name.startswith("._"):
             yield Finding.of("unread_file", path)._replace(dataset=dataset.name)

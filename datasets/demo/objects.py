@@ -1,7 +1,4 @@
-"""What stands in a street: vehicles are solid bodies; all others are flat figures that face the camera.
-
-Each painter takes a plane, whose origin is the foot of the object, and the object's class.
-"""
+"""What stands in a street: painters that take a plane, whose origin is the foot of the object, and its class."""
 
 from functools import partial
 from itertools import pairwise

@@ -37,10 +37,7 @@ def draw_scene(style: Style, rng: np.random.Generator, size: tuple[int, int]) ->
 
 
 def _paint_ground(camera: Camera, lanes: int, half: float) -> float:
-    """Paint terrain, the strips beside the road with their kerbs, and the road with its markings.
-
-    Return the distance in metres from the middle of the road to the border on each side.
-    """
+    """Paint the ground; return the distance in metres from the middle of the road to the border on each side."""
     rng, ground, border = camera.rng, Plane(camera, (0, 0, 0), (1, 0, 0), (0, 0, 1)), half
     soil = tone(rng, (0.07, 0.24), (0.15, 0.55), (0.35, 0.6))
     paving, asphalt = tone(rng, (0.02, 0.16), (0, 0.2), (0.45, 0.75)), tone(rng, (0, 1), (0, 0.08), (0.28, 0.46))

@@ -25,67 +25,58 @@ from utils.forms import ANYTHING, read_json
 
 _VERSION = 3  # of the drawing rules: raise it when the same seed gives other pixels
 SPLITS = ("train", "val")
-_CITY = "leftImg8bit/{split}/demo/demo_{number:06d}_000019_leftImg8bit.png"
-_IDD = "leftImg8bit/{split}/demo/{number:06d}_leftImg8bit.png"
-_BDD = "{key:.8}-{number:08x}.jpg"
 _DARK = 50  # the mean grey level below which an image is called night
 _ALL = STYLES | FURTHER
+# What stands for the stars in the pattern of a layout, from the last one to the first.
+_ANON = ("GOPR0001_frame_{number:06d}", "GOPR0001", "{condition}")
+_STARS = {
+    "gtav": ("{number:05d}", "demo"),
+    "synthia": ("{number:07d}",),
+    "idd": ("{number:06d}", "demo"),
+    "cityscapes": ("demo_{number:06d}_000019", "demo"),
+    "bdd100k": ("{key:.8}-{number:08x}",),
+    "mapillary": ("{key:.22}",),
+    "acdc": _ANON,
+    "dark_zurich": _ANON,
+    "muses": ("REC0001_frame_{number:06d}", "{hour}", "{condition}"),
+    "urbansyn": ("{number:04d}",),
+}
+_CONDITIONS = {  # the images have them in turn
+    "acdc": [(word, "") for word in ("fog", "night", "rain", "snow")],
+    "muses": list(product(("clear", "fog", "rain", "snow"), ("day", "night"))),
+}
 
 
 class Tree(NamedTuple):
-    """Where the files of one demo data set lie."""
+    """The form of one demo data set on disk."""
 
     folder: str  # below the root
-    layout: int  # place in the data set's list of layouts
-    images: str  # pattern below the folder
-    conditions: tuple[str, ...] = ("",)
-
-    def condition(self, index: int) -> str:
-        """The folders of the condition of an image; the images have the conditions in turn."""
-        return self.conditions[index % len(self.conditions)]
+    layout: int = 0  # place in the data set's list of layouts
 
 
-_ANON = "GOPR0001/GOPR0001_frame_{number:06d}_rgb_anon.png"
-_MUSES = "frame_camera/{split}/{condition}/REC0001_frame_{number:06d}_frame_camera.png"
-_FURTHER = {
-    "acdc": Tree("acdc", 0, f"rgb_anon/{{condition}}/{{split}}/{_ANON}", ("fog", "night", "rain", "snow")),
-    "dark_zurich": Tree("dark_zurich", 0, f"rgb_anon/{{split}}/night/{_ANON}"),
-    "muses": Tree(
-        "muses", 0, _MUSES, tuple(map("/".join, product(("clear", "fog", "rain", "snow"), ("day", "night"))))
-    ),
-    "urbansyn": Tree("urbansyn", 0, "rgb/rgb_{number:04d}.png"),
-}
-LAYOUTS = {
-    "readme": {
-        "gtav": Tree("GTAV", 0, "images/{split}/demo/{number:05d}.png"),
-        "synthia": Tree("synthia", 0, "RGB/{split}/{number:07d}.png"),
-        "idd": Tree("idd", 0, f"leftImg8bit_trainvaltest/{_IDD}"),
-        "cityscapes": Tree("cityscapes", 0, f"leftImg8bit_trainvaltest/{_CITY}"),
-        "bdd100k": Tree("bdd-100k", 0, f"images/{{split}}/{_BDD}"),
-        "mapillary": Tree("mapillary", 0, "{split}/images/{key:.22}.jpg"),
-        **_FURTHER,
-    },
-    "official": {
-        "gtav": Tree("GTAV", 1, "images/{number:05d}.png"),
-        "synthia": Tree("RAND_CITYSCAPES", 1, "RGB/{number:07d}.png"),
-        "idd": Tree("IDD_Segmentation", 2, _IDD),
-        "cityscapes": Tree("cityscapes", 1, _CITY),
-        "bdd100k": Tree("bdd100k", 1, f"images/10k/{{split}}/{_BDD}"),
-        "mapillary": Tree("mapillary", 1, "{split}/images/{key:.22}.jpg"),
-        **_FURTHER,
-    },
-}
+_README = {name: Tree(SPECS[name].folders[0]) for name in _ALL}
+_OFFICIAL = {"synthia": Tree("RAND_CITYSCAPES", 1), "idd": Tree("IDD_Segmentation", 2), "bdd100k": Tree("bdd100k", 1)}
+_OFFICIAL |= {name: Tree(SPECS[name].folders[0], 1) for name in ("gtav", "cityscapes", "mapillary")}
+LAYOUTS = {"readme": _README, "official": _README | _OFFICIAL}
+
+
+def _condition(name: str, index: int) -> tuple[str, str]:
+    """The weather and the hour of an image, if the folders of its data set name them."""
+    conditions = _CONDITIONS.get(name, [("", "")])
+    return conditions[index % len(conditions)]
 
 
 def scene_files(name: str, layout: str, split: str, index: int) -> tuple[str, str]:
     """The paths of a scene's image and label below the folder of its data set."""
-    tree = LAYOUTS[layout][name]
-    form = SPECS[name].layouts[tree.layout]
+    form = SPECS[name].layouts[LAYOUTS[layout][name].layout]
     owners, number = form.splits[split][0], index + 1 + 10000 * SPLITS.index(split)  # no number is in two splits
-    key = hashlib.md5(f"{name} {number}".encode()).hexdigest()
-    image = tree.images.format(split=owners, number=number, key=key, condition=tree.condition(index))
-    rule = form.labels[-1 if tree.folder == "IDD_Segmentation" else 0]  # IDD's official labels are polygons
-    return image, rule.label(image, owners)
+    condition, hour = _condition(name, index)
+    facts = {"number": number, "key": hashlib.md5(f"{name} {number}".encode()).hexdigest()}
+    image = form.images.format(split=owners).replace("**", "*")
+    for star in _STARS[name]:
+        image = star.format(**facts, condition=condition, hour=hour).join(image.rsplit("*", 1))
+    places = form.label_places(image, owners)
+    return image, places[-1 if (name, layout) == ("idd", "official") else 0]  # the last are polygons
 
 
 def write_demo(
@@ -100,10 +91,7 @@ def write_demo(
     layout: str = "readme",
     workers: int = 0,
 ) -> dict[Path, bool]:
-    """Draw the domains below ``root``, those of ``val_only`` without training images.
-
-    Return for each folder whether it was drawn (True) or already there (False).
-    """
+    """Draw the domains, those of ``val_only`` without training images; return for each folder if it was drawn."""
     notes = {}  # folder -> what its demo.json holds; demos of equal notes have equal pixels
     for name in (*domains, *val_only):
         note = {"name": name, "layout": layout, "size": list(size), "seed": seed, "version": _VERSION}
@@ -163,8 +151,8 @@ def _write_scene(task: tuple[Path, dict[str, Any], str, int]) -> None:
     home, note, split, index = task
     name = note["name"]
     rng = np.random.default_rng([note["seed"], list(_ALL).index(name), SPLITS.index(split), index])
-    style, condition = _ALL[name], LAYOUTS[note["layout"]][name].condition(index)
-    for word in condition.split("/"):
+    style = _ALL[name]
+    for word in _condition(name, index):
         style = replace(style, **CONDITIONS.get(word, {}))
     image, labels = draw_scene(style, rng, note["size"])
     image_path, label_path = (home / file for file in scene_files(name, note["layout"], split, index))

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,25 +20,13 @@ class Sample(NamedTuple):
     name: str
 
 
-class LabelRule(NamedTuple):
-    """From the path of an image to the path of its label; {split} stands for the owners' name of the split."""
-
-    folder: tuple[str, str]  # in the image's path -> in the label's path
-    suffix: tuple[str, str]
-
-    def label(self, image: str, split: str) -> str:
-        """The label of an image; both paths are relative to the folder of the data set."""
-        old, new = (folder.format(split=split) for folder in self.folder)
-        return image.replace(old, new, 1).removesuffix(self.suffix[0]) + self.suffix[1]
-
-
 @dataclass(frozen=True, eq=False)
 class Layout:
     """One form in which a data set lies on disk."""
 
     name: str
     images: str  # glob below the folder of the data set; {split} is the owners' name of the split
-    labels: tuple[LabelRule, ...]  # in order of preference, the longest suffix first
+    labels: tuple[str, ...]  # the same for the labels, in order of preference, the longest suffix first
     splits: Mapping[str, tuple[str, ...]]  # our name of a split -> the owners' names; the first with images counts
     counts: Mapping[str, int] | None = None  # images expected, if not those of the data set
     refused: str = ""  # why the labels of this layout cannot be used
@@ -47,6 +35,16 @@ class Layout:
     def flat(self) -> bool:
         """Whether the images of several splits lie together."""
         return "{split}" not in self.images and len(self.splits) > 1
+
+    def label_places(self, image: str, split: str) -> list[str]:
+        """Where the label of an image may lie; paths in the folder of the data set, ``split`` is the owners' name.
+
+        A label has the path of its image, but for what stands before the first and behind the last star.
+        """
+        patterns = (pattern.format(split=split) for pattern in (self.images, *self.labels))
+        (start, end), *ends = [(pattern.partition("*")[0], pattern.rpartition("*")[2]) for pattern in patterns]
+        middle = image.removeprefix(start).removesuffix(end)
+        return [f"{start}{middle}{end}" for start, end in ends]
 
 
 class Part(NamedTuple):
@@ -76,7 +74,7 @@ class Part(NamedTuple):
         """Whether there is a folder for the labels of any split."""
         for name, image in filter(None, map(self.first, self.layout.splits)):
             relative = image.relative_to(self.home).as_posix()
-            if any((self.home / rule.label(relative, name)).parent.is_dir() for rule in self.layout.labels):
+            if any((self.home / place).parent.is_dir() for place in self.layout.label_places(relative, name)):
                 return True
         return False
 
@@ -84,22 +82,11 @@ class Part(NamedTuple):
 class Pairs(list[Sample]):
     """The images of a split with their labels, and where they come from."""
 
-    def __init__(
-        self,
-        samples: Iterable[Sample] = (),
-        *,
-        layout: str = "",
-        home: str = "",
-        split_by: str = "",
-        expected: int | None = None,
-        notes: Sequence[str] = (),
-    ) -> None:
-        super().__init__(samples)
-        self.layout = layout  # its name
-        self.home = home  # the folder of the data set
-        self.split_by = split_by  # the list, file or rule that chose them
-        self.expected = expected  # the number of images that there should be, if it is known
-        self.notes = tuple(notes)  # for the user, a line each
+    layout = ""  # its name
+    home = ""  # the folder of the data set
+    split_by = ""  # the list, file or rule that chose them
+    expected: int | None = None  # the number of images that there should be, if it is known
+    notes: Sequence[str] = ()  # for the user, a line each
 
 
 class Pairing(NamedTuple):
@@ -113,36 +100,37 @@ class Pairing(NamedTuple):
 
 def pair(listed: Sequence[tuple[Part, str, Sequence[Path]]]) -> Pairing:
     """The images of parts, listed with the owners' name of the split, with their labels; an image of two parts once."""
-    files_in = cache(_files_in)  # each folder is listed once, which is faster than a question per file
+
+    @cache  # each folder is listed once, which is faster than a question per file
+    def files_in(folder: str) -> set[str]:
+        return {name for name in os.listdir(folder) if not hidden(name)} if os.path.isdir(folder) else set()
+
     samples: dict[str, Sample] = {}
     bare: list[Sample] = []
+    known_suffixes: dict[str, None] = {}  # of labels, in order of preference
     stems: dict[str, set[str]] = defaultdict(set)  # folder of labels -> the stems of all labels that have an image
     for part, split, images in listed:
-        rules = part.layout.labels
+        suffixes = [label.rpartition("*")[2] for label in part.layout.labels]
+        known_suffixes |= dict.fromkeys(suffixes)
         home, base = f"{part.home.as_posix()}/", part.layout.images.format(split=split).partition("*")[0]
         for image in images:
             relative = image.as_posix().removeprefix(home)
-            places = [(home + rule.label(relative, split)).rpartition("/")[::2] for rule in rules]
-            for rule, (folder, file) in zip(rules, places, strict=True):
-                stems[folder].add(file.removesuffix(rule.suffix[1]))
+            places = [(home + place).rpartition("/")[::2] for place in part.layout.label_places(relative, split)]
+            for suffix, (folder, file) in zip(suffixes, places, strict=True):
+                stems[folder].add(file.removesuffix(suffix))
             place = next(((folder, file) for folder, file in places if file in files_in(folder)), None)
             sample = Sample(image, Path(*(place or places[0])), unique_name(relative.removeprefix(base)))
             if place:
                 samples.setdefault(sample.name, sample)
             else:
                 bare.append(sample)
-    suffixes = dict.fromkeys(rule.suffix[1] for part, _, _ in listed for rule in part.layout.labels)
     orphans = []
     for folder, known in stems.items():
         for file in sorted(files_in(folder)):
-            suffix = next(filter(file.endswith, suffixes), None)
+            suffix = next(filter(file.endswith, known_suffixes), None)
             if suffix and file.removesuffix(suffix) not in known:
                 orphans.append(Path(folder, file))
     return Pairing(list(samples.values()), [sample for sample in bare if sample.name not in samples], orphans)
-
-
-def _files_in(folder: str) -> frozenset[str]:
-    return frozenset(name for name in os.listdir(folder) if not hidden(name)) if os.path.isdir(folder) else frozenset()
 
 
 def hidden(name: str) -> bool:
@@ -150,20 +138,24 @@ def hidden(name: str) -> bool:
     return name[0] == "." or name == "__MACOSX"
 
 
+def visible_names(folder: Path) -> str:
+    """The first names of what the user sees in a folder, or "nothing"."""
+    return some(sorted(path.name for path in folder.iterdir() if not hidden(path.name)), 4) or "nothing"
+
+
 def visible_files(folder: Path) -> Iterator[Path]:
     """The files of the user below a folder; links are followed.  UsageError if a folder cannot be read."""
-    for home, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")
+
+    for home, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(home)
         around = {real, *map(str, Path(real).parents)}  # a link to one of these has no end
         folders[:] = [
             name for name in folders if not hidden(name) and os.path.realpath(os.path.join(home, name)) not in around
         ]
         yield from (Path(home, name) for name in names if not hidden(name))
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    """Raise what ``os.walk`` would pass over in silence."""
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}): make it readable, or take it away")
 
 
 def composed(text: str) -> str:

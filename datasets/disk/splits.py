@@ -81,7 +81,7 @@ def listed(
     missing = sorted(line for key, line in entries[split].items() if key not in known)
     message = f"{path}: {len(missing):,} of the {len(entries[split]):,} images of {title} are not there: "
     if len(missing) > FEW * len(entries[split]):
-        raise UsageError(f"{message}{some(missing, 3)}: complete the images, or take these lines away")
+        raise UsageError(f"{message}{some(missing, 3)}: complete the images, or correct these lines")
     return chosen, (message + some(missing),) if missing else ()
 
 
@@ -102,20 +102,16 @@ def by_split_mat(name: str, samples: Sequence[Sample], split: str, path: Path, *
     from scipy.io import loadmat  # slow to import, and one data set needs it
 
     try:
-        variables = loadmat(_split_mat(path))
+        content = path.read_bytes()
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                content = archive.read(next(name for name in archive.namelist() if Path(name).name == "split.mat"))
+        variables = loadmat(BytesIO(content))
         numbers = variables[_VARIABLES[split]].ravel().astype(int).tolist()
     except Exception as error:  # scipy raises many kinds for a broken file
         raise UsageError(f"{path}: unreadable ({first_line(error)}): fetch it again, or give --split_file") from error
     stems = {stem.format(number) for number in numbers}
     return Division([sample for sample in samples if sample.image.stem in stems], path.name)
-
-
-def _split_mat(path: Path) -> BytesIO:
-    if path.suffix != ".zip":
-        return BytesIO(path.read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        inside = next(member for member in archive.namelist() if member.rpartition("/")[2] == "split.mat")
-        return BytesIO(archive.read(inside))
 
 
 def place(name: str, stem: str) -> str:

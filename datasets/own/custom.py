@@ -11,7 +11,17 @@ import numpy as np
 from PIL import Image
 
 from datasets.decoding import indices, read_colours, read_label
-from datasets.disk.layouts import Layout, Pairing, Part, Sample, composed, some, unique_name, visible_files
+from datasets.disk.layouts import (
+    Layout,
+    Pairing,
+    Part,
+    Sample,
+    composed,
+    some,
+    unique_name,
+    visible_files,
+    visible_names,
+)
 from datasets.disk.splits import Division, listed, place
 from datasets.labels import IGNORE
 from datasets.own.own_classes import AFFIXES, FILE, Meaning, read_meaning
@@ -89,12 +99,14 @@ class CustomSpec(DatasetSpec):
         """All images, by their paths below ``images/``; UsageError if there are none."""
         for name in (IMAGES, LABELS):
             if not (self.path / name).is_dir():
+                there = visible_names(self.path)
                 remedy = f"an own data set is a folder with {IMAGES}/ and {LABELS}/; docs/datasets.md has examples"
-                raise UsageError(f"{self.path}: has no folder {name}: {remedy}")
+                raise UsageError(f"{self.path}: has no folder {name}, it has {there}: {remedy}")
         readable = {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
         images = _files(self.path / IMAGES, readable)
         if not images:
-            raise UsageError(f"{self.path / IMAGES}: no image found: put images there that Pillow reads")
+            remedy = f"it has {visible_names(self.path / IMAGES)}: give JPEG or PNG files"
+            raise UsageError(f"{self.path / IMAGES}: no image that Pillow reads, {remedy}")
         return images
 
     @cached_property
@@ -115,25 +127,17 @@ class CustomSpec(DatasetSpec):
             remedy = "docs/datasets.md says which lists or sub-folders make a split"
             raise UsageError(f"{self.path}: has no split {split}, only {', '.join(self.splits)}: {remedy}")
         if self.lists:
-            return self._by_list(split)
-        if self.split_folders:
-            return self._by_folder(split)
+            known = {stem(image): image for image in self.images} | {image: image for image in self.images}
+            title, strip = f"{self.name} {split}", lambda line: line.removeprefix("./").removeprefix(f"{IMAGES}/")
+            chosen, notes = listed(title, split, self.lists, known, strip)
+            images = [image for image in self.images if image in chosen]
+            return Selection(images, f"the list {self.lists[split].name}", notes)
+        if folders := self.split_folders:
+            images = [image for image in self.images if image.startswith(f"{folders[split]}/")]
+            rest = [image for image in self.images if image.partition("/")[0] not in folders.values()]
+            note = f"{self.name}: in no sub-folder of a split, and so left out ({len(rest):,}): {some(rest)}"
+            return Selection(images, "folders", (note,) if rest else (), folders[split])
         return self._by_rule(split) if self.divided else Selection(self.images, "nothing: all images are val")
-
-    def _by_list(self, split: str) -> Selection:
-        """The images that a list names by their paths below ``images/``, with or without suffix."""
-        known = {stem(image): image for image in self.images} | {image: image for image in self.images}
-        title, strip = f"{self.name} {split}", lambda line: line.removeprefix("./").removeprefix(f"{IMAGES}/")
-        chosen, notes = listed(title, split, self.lists, known, strip)
-        images = [image for image in self.images if image in chosen]
-        return Selection(images, f"the list {self.lists[split].name}", notes)
-
-    def _by_folder(self, split: str) -> Selection:
-        folders = self.split_folders
-        images = [image for image in self.images if image.startswith(f"{folders[split]}/")]
-        rest = [image for image in self.images if image.partition("/")[0] not in folders.values()]
-        note = f"{self.name}: in no sub-folder of a split, and so left out ({len(rest):,}): {some(rest)}"
-        return Selection(images, "folders", (note,) if rest else (), folders[split])
 
     def _by_rule(self, split: str) -> Selection:
         """Four in five images for training, the others for validation, in the order of the SHA-256 of
@@ -209,6 +213,9 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
     """The own data set ``name`` under a title."""
     path = folder_of(name)
     meaning = read_meaning(path)
+    # Like a sub-folder, the list of val may be called valid or validation.
+    files = {file.stem.lower(): file for file in sorted(path.glob("*.[tT][xX][tT]"))}
+    lists = {split: files[name] for split, names in SPLITS.items() for name in reversed(names) if name in files}
     layout = Layout(f"{IMAGES}/ and {LABELS}/", f"{IMAGES}/**/*", (), {split: ("",) for split in SPLITS})
     return CustomSpec(
         name=title,
@@ -217,20 +224,14 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         counts={},
         table=meaning.table,
         ids=np.flatnonzero(meaning.known[:IGNORE]).tolist(),
-        remedy=f"name what they mean in {path / FILE}, or mend the label",
+        remedy=f"list the `ids` or `colours` of labels in {path / FILE}, or mend the label",
         classes=meaning.classes,
         upright=True,
-        lists=_lists(path),
+        lists=lists,
         path=path,
         meaning=meaning,
         divided=divided,
     )
-
-
-def _lists(folder: Path) -> dict[str, Path]:
-    """The lists of a folder by split; like a sub-folder, the list of val may be called valid or validation."""
-    files = {path.stem.lower(): path for path in sorted(folder.glob("*.[tT][xX][tT]"))}
-    return {split: files[name] for split, names in SPLITS.items() for name in reversed(names) if name in files}
 
 
 def _files(folder: Path, suffixes: Container[str]) -> list[str]:

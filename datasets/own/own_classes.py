@@ -3,6 +3,7 @@
 import colorsys
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import ImageColor
 
-from datasets.disk.layouts import composed
+from datasets.disk.layouts import composed, some
 from datasets.labels import IGNORE, STANDARD, ClassSet, Colour, table
 from utils.errors import UsageError, first_line
 
@@ -75,8 +76,9 @@ def _load(path: Path) -> Any:
 
 def _meaning(content: Any) -> Meaning:
     """The meaning that the entries of a file give; ValueError names a wrong one."""
-    if not isinstance(content, dict) or not content.keys() <= {*KEYS}:
-        raise ValueError(f"give some of the entries {', '.join(KEYS)}, and no others")
+    wrong = [str(key) for key in content if key not in KEYS] if isinstance(content, dict) else ["its content"]
+    if wrong:
+        raise ValueError(f"{some(wrong, 3)} is no entry: give some of {', '.join(KEYS)}")
     if "ids" in content and "colours" in content:
         raise ValueError("labels store ids or colours: give one of these entries")
     affixes = {key: content[key] for key in AFFIXES if content.get(key) is not None}
@@ -97,34 +99,33 @@ def _class_set(entry: Any) -> ClassSet:
     names = list(entry) if isinstance(entry, list | dict) else []
     usable = {name for name in names if isinstance(name, str) and name.strip()} - {OTHERS, IGNORED}
     if not 2 <= len(names) < IGNORE or len(usable) < len(names):
-        forbidden = f"{OTHERS} or {IGNORED}"
-        raise ValueError(f"classes: give 2 to {IGNORE - 1} names, each once and as text, but not {forbidden}")
+        wrong = some([repr(name) for name in names if name not in usable], 3)
+        kind = f"each once and as text, but not {OTHERS} or {IGNORED}"
+        raise ValueError(f"classes: give 2 to {IGNORE - 1} names, {kind}{': ' if wrong else ''}{wrong}")
     own = entry if isinstance(entry, dict) else {}
     usual = dict(zip(STANDARD.names, STANDARD.colours, strict=True))
     colours = []
     for place, name in enumerate(names):
-        colours.append(usual.get(name) or _hue(place) if own.get(name) is None else _colour(own[name]))
+        # Hues spread over their circle by the golden ratio.
+        parts = colorsys.hls_to_rgb(place * 0.618034 % 1, (0.5, 0.7, 0.35)[place % 3], 0.75)
+        other = usual.get(name) or tuple(round(255 * part) for part in parts)
+        colours.append(other if own.get(name) is None else _colour(own[name]))
     return ClassSet(tuple(names), tuple(colours))
-
-
-def _hue(place: int) -> Colour:
-    """A colour for the class at a place: hues spread over their circle by the golden ratio."""
-    parts = colorsys.hls_to_rgb(place * 0.618034 % 1, (0.5, 0.7, 0.35)[place % 3], 0.75)
-    return tuple(round(255 * part) for part in parts)
 
 
 def _colour(value: Any) -> Colour:
     """Red, green and blue from "128,64,128" or "#804080"."""
-    colour = ImageColor.getrgb(value if str(value).startswith("#") else f"rgb({value})")  # raises ValueError too
-    if len(colour) != 3 or max(colour) > 255:
-        raise ValueError(f"{value} is no colour: give red, green and blue from 0 to 255")
-    return colour
+    with suppress(ValueError):
+        colour = ImageColor.getrgb(value if str(value).startswith("#") else f"rgb({value})")
+        if len(colour) == 3 and max(colour) <= 255:
+            return colour
+    raise ValueError(f'{value} is no colour: write "128,64,128" or "#804080", with numbers from 0 to 255')
 
 
 def _class_ids(key: str, entry: Any, classes: ClassSet) -> tuple[dict[Any, int], int | None]:
     """Stored ids or colours with their class ids, and the class id of all others."""
     if not isinstance(entry, dict) or not 1 <= len(entry) <= 256:
-        raise ValueError(f"{key}: give a map of 1 to 256 {key} to classes")
+        raise ValueError(f"{key}: give a map of 1 to 256 {key} to classes; a # needs quotation marks")
     known = {str(class_id): class_id for class_id in (*range(len(classes)), IGNORE)} | {IGNORED: IGNORE}
     known |= {name: class_id for class_id, name in enumerate(classes.names)}
     for stored, name in entry.items():

@@ -1,13 +1,13 @@
 """Masks of polygons and packed copies, each made whole or not at all, and only if it is missing."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
@@ -28,53 +28,39 @@ MARGIN = 1.15
 SHOWN = 10  # errors that are printed in full
 
 
-@dataclass(frozen=True)
-class Mask:
-    """The label image of a file of polygons, where the authors' release expects it."""
+class Product(NamedTuple):
+    """A file that is made from others."""
 
-    polygons: Path
-
-    @property
-    def target(self) -> Path:
-        return self.polygons.with_name(self.polygons.name.removesuffix(POLYGONS) + MASK)
-
-    def is_made(self) -> bool:
-        return self.target.exists()  # also if the owners' script made it
-
-    def encode(self) -> bytes:
-        buffer = BytesIO()
-        Image.fromarray(rasterise(self.polygons)).save(buffer, "png")
-        return buffer.getvalue()
+    target: Path
+    encode: Callable[[], bytes]  # UsageError if an original is broken
+    is_made: bool
 
 
-@dataclass(frozen=True)
-class Copy:
+def mask(polygons: Path) -> Product:
+    """The label image of a file of polygons, where the authors' release expects it; the owners' script makes it too."""
+    target = polygons.with_name(polygons.name.removesuffix(POLYGONS) + MASK)
+    return Product(target, partial(mask_bytes, polygons), target.exists())
+
+
+def mask_bytes(polygons: Path) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(rasterise(polygons)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def packed_copy(root: Path, dataset: DatasetSpec, form: str, sample: Sample) -> Product:
     """A packed copy of an image and its label."""
-
-    root: Path  # of the data
-    spec: DatasetSpec
-    sample: Sample
-    form: str
-
-    @property
-    def target(self) -> Path:
-        return packed.location(self.root, self.spec, self.sample)
-
-    def is_made(self) -> bool:
-        try:
-            return packed.description(self.target) == self._description()
-        except UsageError:  # an original cannot be reached; ``encode`` raises the same error
-            return False
-
-    def encode(self) -> bytes:
-        image, label = read_pair(self.spec, self.sample)
-        return packed.encode(image, label, form=self.form, description=self._description())
-
-    def _description(self) -> str:
-        return packed.describe(packed.facts(self.root, self.sample), form=self.form)
+    target = packed.location(root, dataset, sample)
+    encode = partial(copy_bytes, root, dataset, form, sample)
+    with suppress(UsageError):  # an original cannot be reached; ``encode`` raises the same error
+        is_made = packed.description(target) == packed.describe(packed.facts(root, sample), form=form)
+        return Product(target, encode, is_made)
+    return Product(target, encode, False)
 
 
-Product = Mask | Copy
+def copy_bytes(root: Path, dataset: DatasetSpec, form: str, sample: Sample) -> bytes:
+    description = packed.describe(packed.facts(root, sample), form=form)
+    return packed.encode(*read_pair(dataset, sample), form=form, description=description)
 
 
 def prepare(
@@ -96,7 +82,7 @@ def prepare(
     for dataset in SPECS.values():
         if dataset.polygons and dataset.name in (names or SPECS):
             folders = folders_named(root, dataset.folders)  # other data sets have files with the same ending
-            masks = [Mask(path) for folder in folders for path in sorted(folder.rglob(f"*{POLYGONS}"))]
+            masks = [mask(path) for folder in folders for path in sorted(folder.rglob(f"*{POLYGONS}"))]
             broken += produce(f"masks of {dataset.name}", masks, root, workers)
     if form:
         present = names or [name for name, entry in SPECS.items() if folders_named(root, entry.folders)]
@@ -105,8 +91,7 @@ def prepare(
         datasets = [spec(name, gtav_labels=gtav_labels) for name in present]
         listed = [(dataset, samples_of(dataset, root, splits, named=bool(names))) for dataset in datasets]
         for dataset, samples in listed:
-            copies = [Copy(dataset.base(root), dataset, sample, form) for sample in samples]
-            broken += pack(dataset, copies, dataset.base(root), workers) if copies else []
+            broken += pack(dataset, samples, dataset.base(root), form, workers) if samples else []
     if broken:
         raise UsageError(f"{', '.join(broken)}: mend those files, then repeat")
 
@@ -126,13 +111,15 @@ def samples_of(dataset: DatasetSpec, root: Path, splits: Sequence[str], *, named
     return samples
 
 
-def pack(dataset: DatasetSpec, copies: Sequence[Copy], root: Path, workers: int) -> list[str]:
+def pack(dataset: DatasetSpec, samples: Sequence[Sample], root: Path, form: str, workers: int) -> list[str]:
     """Make the copies and enter them into their index, also if making them was interrupted."""
+    copy = partial(packed_copy, root, dataset, form)
     try:
+        with ThreadPoolExecutor(8) as threads:  # they mostly wait for the disk
+            copies = list(threads.map(copy, samples))
         return produce(f"copies of {dataset.name}", copies, root, workers)
     finally:
-        made = [packed.facts(root, copy.sample) for copy in copies if copy.is_made()]
-        if made:
+        if made := [packed.facts(root, sample) for sample in samples if copy(sample).is_made]:
             folder = packed.home(root, dataset)
             write(folder / packed.INDEX, packed.extended_index(folder, {facts[0][0]: facts for facts in made}))
 
@@ -142,9 +129,7 @@ def produce(title: str, products: Sequence[Product], root: Path, workers: int) -
 
     Returns a line about those that could not be made, or nothing.
     """
-    with ThreadPoolExecutor(8) as threads:  # they mostly wait for the disk
-        made = list(threads.map(lambda product: product.is_made(), products))
-    todo = [product for product, is_made in zip(products, made, strict=True) if not is_made]
+    todo = [product for product in products if not product.is_made]
     if not todo:
         log.info(f"{title}: nothing to do, {len(products):,} are there")
         return []
@@ -152,7 +137,7 @@ def produce(title: str, products: Sequence[Product], root: Path, workers: int) -
     space = f"about {needed / 1e9:.3f} of {free / 1e9:.3f} GB free"
     if needed > free:
         raise UsageError(f"{root}: {space}: make room there, or prepare links to the data on another disk")
-    log.info(f"{title}: {len(todo):,} to make, {sum(made):,} are there; {space}")
+    log.info(f"{title}: {len(todo):,} to make, {len(products) - len(todo):,} are there; {space}")
     from datasets.sampling.worker_loader import one_by_one  # imports torch, for which --help should not wait
 
     made_now = one_by_one(partial(_make, todo), range(len(todo)), workers if workers > 1 else 0)
@@ -182,10 +167,7 @@ def _make(products: Sequence[Product], index: int) -> str:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; UsageError if that is impossible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
-            file.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written ({error.strerror}): mend that, and repeat the command") from error
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        file.write_bytes(data)
