@@ -10,7 +10,7 @@ from datasets.images import LabelledImages
 from datasets.options import DataOptions, user_path
 from datasets.registry import NAMES
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_idle, refuse_if
-from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
+from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe, explain_defaults
 from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, add_without_effect, given_weights
 from engine.options.run_options import MachineOptions, ScoringOptions
 from engine.options.suite_options import SuiteOptions, runs_in
@@ -103,7 +103,7 @@ class InferenceOptions:
     flip: bool = option(True, "sliding and pooling without mirror images", flag="no_flip")
     crop_size: int = option(768, "side of a sliding window at scale 1", type=COUNT)
     overlap: float = option(
-        1 / 3, "share by which windows overlap (default: %(default).3g)", flag="sliding_overlap", type=OVERLAP
+        1 / 3, "share by which windows overlap (default: a third)", flag="sliding_overlap", type=OVERLAP
     )
     counts: str | None = option(
         None, "divisor of sums over windows [recipe]", flag="sliding_counts", choices=("pixel", "row")
@@ -228,6 +228,7 @@ def evaluation_parser() -> Parser:
     add_options(parser.add_argument_group("figures, instead of scores"), FigureOptions)
     add_options(parser.add_argument_group("machine"), MachineOptions)
     add_without_effect(parser, EVALUATION_WITHOUT_EFFECT)
+    explain_defaults(parser)
     return parser
 
 
@@ -240,6 +241,8 @@ def check_combinations(args: Namespace) -> None:
         ("--source_domain", args.source_domain, figures, any_figure),
         ("--centre_crop", args.centre_crop, figures, any_figure),
         ("--pca", args.pca, args.tsne, "--tsne"),
+        ("--duplication", args.duplication > 1, args.tsne, "--tsne"),
+        ("--video_as", args.video_as != ["overlay"], args.images, "--images"),
         ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
         ("--corruptions", args.corruptions, args.suite, "--suite dg"),
         ("--scales", args.scales != (1.0,), mode != "whole", "--inference_mode sliding or pooling"),

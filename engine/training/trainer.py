@@ -244,6 +244,8 @@ class Trainer:
 
     def how_to_continue(self) -> str:
         done = f"stopped after iteration {self.progress.iteration} of {self.timetable.end}, all is saved"
+        if self.options.run.seeds:
+            return f"{done}; repeat the command to go on with this and the other seeds"
         return f"{done}; continue with: {command_to_continue(self.folder, world_size())}"
 
     def save(self) -> None:
