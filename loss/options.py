@@ -20,7 +20,9 @@ class SegmentationOptions:
     strict: tuple[int, ...] | None = option(
         None, "classes never relaxed, e.g. 5,6", flag="strict_bdr_cls", type=class_ids
     )
-    relaxed_until: int = option(-1, "iteration that ends this; -1: none", flag="rlx_off_iter", type=number(int, -1))
+    relaxed_until: int = option(
+        -1, "iteration that ends --jointwtborder; -1: none", flag="rlx_off_iter", type=number(int, -1)
+    )
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,20 @@ class OptimizerOptions:
     """The optimizer and its learning-rate schedule."""
 
     optimizer: str = option("sgd", "how the weights are updated", choices=("sgd", "adamw"))
-    lr: float = option(0.01, "learning rate at the start: 0.01, or 1e-4 of adamw", by_recipe=True, type=FACTOR)
+    lr: float = option(0.01, "learning rate at the start (default: 0.01; adamw: 0.0001)", by_recipe=True, type=FACTOR)
     momentum: float = option(0.9, "momentum of SGD", type=SHARE)
     weight_decay: float = option(
-        5e-4, "weight decay of all parameters: 5e-4, or 0.05 of adamw", by_recipe=True, type=WEIGHT
+        5e-4, "weight decay of all parameters (default: 0.0005; adamw: 0.05)", by_recipe=True, type=WEIGHT
     )
     layer_decay: float = option(1.0, "learning rate of each block of the encoder as a share of the next", type=FRACTION)
     warmup: int = option(0, "iterations in which the learning rate rises from 0", type=ANY)
     clip: float = option(0.0, "largest norm of a step's gradient; 0: any", flag="clip_grad", type=WEIGHT)
-    schedule: str = option("exp", "see optimizer/schedules.py", flag="lr_schedule", choices=("exp", "poly"))
+    schedule: str = option(
+        "exp",
+        "decay of the learning rate",
+        flag="lr_schedule",
+        choices=("exp", "poly"),
+    )
     exponent: float | None = option(
         None, "the schedule's exponent (default: 9 for exp, 0.9 for poly)", flag="poly_exp", type=WEIGHT
     )

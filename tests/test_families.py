@@ -1,14 +1,17 @@
 """``train.py --seeds``: runs of one command that differ in their seeds; their means and paired differences."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 import train as training
-from utils.errors import UsageError
+from engine.training.trainer import Trainer
+from utils.errors import Interrupted, UsageError
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
 
@@ -56,6 +59,20 @@ def test_the_same_command_goes_on(family: Path, data: Path, tmp_path: Path, caps
     assert (runs[0] / "last.pth").stat() == before and (runs[1] / "report.html").is_file()
     assert len(list((tmp_path / "two").glob("*/*/last.pth"))) == 3
     assert f"--runs {runs[0]} {runs[1]}" in output
+
+
+def test_a_stopped_family_goes_on_by_its_own_command(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Trainer.step
+
+    def stopped(self: Trainer, batch: object) -> None:
+        step(self, batch)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "step", stopped)
+    with pytest.raises(Interrupted, match="after iteration 1 of 2, all is saved; repeat the command to go on"):
+        training.main(flags(data, tmp_path, "--exp", "two", "--seeds", "2"))
 
 
 def test_flags_that_change_the_runs_or_name_another_one(family: Path, data: Path) -> None:

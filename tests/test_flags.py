@@ -67,3 +67,20 @@ def test_the_tuned_recipe_changes_the_memory_and_the_meta_split() -> None:
     assert not tuned.method.gumbel and tuned.method.meta_split == "all"
     given = options_of("--method pinmem --recipe tuned --no-gumbel_off --no-mem_centred --read_temp 1 --max_iter 9")
     assert given.method.gumbel and not given.network.centred and given.network.read_temp == 1
+
+
+def test_help_shows_the_defaults_of_all_recipes(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        options_of("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "weight of feature cohesion (default: 0.02; tuned: 0.2)" in text
+    assert "(default: 3.94 times --max_iter; published: 120000)" in text
+    assert "sources (default: gtav synthia; of" in text
+    assert "[recipe]" not in text and "['" not in text
+
+
+def test_a_learning_rate_of_sgd_is_noted_for_adamw(capsys: pytest.CaptureFixture) -> None:
+    options_of("--optimizer adamw")
+    assert not capsys.readouterr().err
+    options_of("--optimizer adamw --lr 0.01")
+    assert capsys.readouterr().err == "note: --lr 0.01 is a rate for SGD; usual for adamw is 0.0001\n"

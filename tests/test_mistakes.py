@@ -96,6 +96,7 @@ def check_files(place: Place) -> None:
 COMMAND_LINES = {
     # Any flag
     "train.py --max_iters 3": "--max_iters: no such flag; did you mean --max_iter?",
+    "train.py --ema 2": "--ema: no such flag (all flags",
     "train.py --crop_size big": "argument --crop_size: big: give a whole number of 1 or more",
     "train.py --lr nan": "argument --lr: nan: give a number",
     "train.py --max_iter 0": "argument --max_iter: 0: give a whole number of 1 or more",
@@ -115,6 +116,7 @@ COMMAND_LINES = {
     "train.py --exp /x": "--exp /x: lies outside of --exp_root",
     "train.py --resume absent": "--resume absent: no checkpoint there",
     "train.py --lr 1e30 --max_iter 4 --val_interval 4": "a loss is not finite (seg  ... aux  ... try a smaller --lr",
+    "train.py --optimizer adamw --momentum 0.5": "--momentum changes nothing without --optimizer sgd",
     # The method
     "train.py --method dropout": "argument --method: invalid choice: 'dropout'",
     "train.py --method mldg --memory": "--method mldg contradicts --memory: drop one of them",
@@ -145,6 +147,8 @@ COMMAND_LINES = {
     # Figures
     "ablation.py": "--centre_crop changes nothing without --tsne, --mem_actmap or --memory_report",
     "eval.py --pca": "--pca changes nothing without --tsne",
+    "eval.py --duplication 2": "--duplication changes nothing without --tsne",
+    "eval.py --video_as colours": "--video_as changes nothing without --images",
     "eval.py --tsne --images x": "--images and --tsne exclude each other",
     "eval.py --mem_actmap --inference_mode sliding": "--mem_actmap and --inference_mode exclude each other",
     "eval.py --mem_actmap --dataset gtav": "--mem_actmap: {snapshot} holds no memory",

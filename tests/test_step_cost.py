@@ -13,7 +13,8 @@ from engine.build import network_from
 from engine.evaluating.prediction import Inference, Predictor
 from engine.options.training_command import parse_training
 from engine.training.batch_feed import BatchFeed
-from engine.training.trainer import Progress, Trainer
+from engine.training.progress import Progress
+from engine.training.trainer import Trainer
 from methods import METHODS
 from methods.method import Method
 from methods.whitening_term import Whitening

@@ -85,7 +85,7 @@ def selection(options: TrainingOptions) -> list[Tensor]:
     method.net.float()
     calls: list[int] = []
     CovarianceSelection(options).take(
-        method, 3, torch.device("cpu"), between=lambda: calls.append(0), within=lambda: calls.append(1)
+        method, 3, torch.device("cpu"), leave=lambda *, alone=False: calls.append(int(alone))
     )
     passes, own = 4, len(range(rank(), 2, world_size()))
     assert calls.count(0) == passes and calls.count(1) == passes * own

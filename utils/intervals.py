@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 
-def mean_and_margin(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and half the width of its 95 % interval by Student's t distribution; None for a single value."""
+def shown(values: Sequence[float], *, sign: str = "") -> str:
+    """The mean of shares in percent, and the margin of its 95 % interval (Student's t) if there are several.
+
+    ``sign`` '+' shows the sign of the mean.
+    """
+    mean = f"{100 * fmean(values):{sign}.1f}"
     if len(values) == 1:
-        return values[0], None
+        return mean
     from scipy.stats import t  # slow to import
 
-    return fmean(values), float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-
-
-def shown(values: Sequence[float], *, sign: str = "") -> str:
-    """Shares in percent: their mean, and the margin if there are several.  ``sign`` '+' shows the sign of the mean."""
-    mean, margin = mean_and_margin(values)
-    return f"{100 * mean:{sign}.1f}" + ("" if margin is None else f" ± {100 * margin:.1f}")
+    margin = t.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5
+    return f"{mean} ± {100 * margin:.1f}"

@@ -47,14 +47,17 @@ def add_options(group: Any, options: type, *, without: Collection[str] = ()) -> 
         default = item.default if item.default is not MISSING else item.default_factory()
         settings = dict(item.metadata["settings"])
         if item.metadata["by_recipe"]:
-            settings |= {"default": None, "help": f"{settings['help']} [recipe]"}
+            mark = "" if "(default" in settings["help"] else " [recipe]"
+            settings |= {"default": None, "help": settings["help"] + mark}
             settings |= {"action": argparse.BooleanOptionalAction} if isinstance(default, bool) else {}
         elif isinstance(default, bool):
             settings = {"action": "store_true", "default": False} | settings
         else:
-            settings["default"] = list(default) if isinstance(default, tuple) else default
-            if default is not None and "(default" not in settings["help"]:
-                settings["help"] += " (default: %(default)s)"
+            shown, settings["default"] = default, default
+            if isinstance(default, tuple):
+                shown, settings["default"] = " ".join(map(str, default)), list(default)
+            if shown not in (None, "") and "(default" not in settings["help"]:
+                settings["help"] += f" (default: {shown})".replace("%", "%%")
         alias = item.metadata["alias"]
         group.add_argument(f"--{name}", *([f"--{alias}"] if alias else []), **settings)
         added.add(name)

@@ -1,7 +1,6 @@
 """The command line of ``eval.py``: flags in, one frozen ``EvaluationOptions`` out."""
 
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,9 @@ from pathlib import Path
 from datasets.images import LabelledImages
 from datasets.options import DataOptions, user_path
 from datasets.registry import NAMES
-from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_idle, refuse_if
-from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe
+from engine.options.evaluation_checks import check_combinations
+from engine.options.parser import Parser, dataset_names, mistakes_of_all
+from engine.options.recipes import RECIPE_HELP, RECIPES, apply_recipe, explain_defaults
 from engine.options.release_flags import EVALUATION_WITHOUT_EFFECT, add_without_effect, given_weights
 from engine.options.run_options import MachineOptions, ScoringOptions
 from engine.options.suite_options import SuiteOptions, runs_in
@@ -21,22 +21,7 @@ SCALE = number(float, 1e-12, 8)  # of an image; a larger one would fill any memo
 OVERLAP = number(float, 0, 0.99)  # windows that overlap wholly never reach the end of an image
 SHARE = {"nargs": "?", "const": 0.02, "type": number(float, 1e-6, 1), "metavar": "SHARE"}
 TARGET_NORM_SEEDS = 5
-PICTURES = ("--dump_images", "--entropy")  # of predictions
-SCORED = ("--inference_mode", "--gumbel_eval above 1", *PICTURES)  # these two tuples: only scores have them
-MEASURED = ("--calibration", "--boundary_iou")
 VIDEO_VIEWS = ("colours", "overlay", "side_by_side")
-ELSEWHERE = ("--images", "--target_norm", "--tsne", "--mem_actmap", "--memory_report", *PICTURES)  # not in tables
-EXCLUSIVE = {
-    "--suite": (*ELSEWHERE, "--inference_mode"),
-    "--runs": (*ELSEWHERE, "--snapshot"),
-    "--images": ("--dataset", "--tsne", "--memory_report", "--gumbel_eval above 1", *MEASURED),
-    "--target_norm": ("--images", "--tsne", "--mem_actmap", "--memory_report", *SCORED),
-    "--tsne": SCORED + MEASURED,
-    "--mem_actmap": SCORED + MEASURED,
-    "--memory_report": ("--inference_mode", "--gumbel_eval above 0", *PICTURES, *MEASURED),
-    "--pca": ("--duplication above 1",),
-    "--gumbel_off": ("--gumbel_eval above 0",),
-}
 
 
 def scales(text: str) -> tuple[float, ...]:
@@ -103,7 +88,7 @@ class InferenceOptions:
     flip: bool = option(True, "sliding and pooling without mirror images", flag="no_flip")
     crop_size: int = option(768, "side of a sliding window at scale 1", type=COUNT)
     overlap: float = option(
-        1 / 3, "share by which windows overlap (default: %(default).3g)", flag="sliding_overlap", type=OVERLAP
+        1 / 3, "share by which windows overlap (default: a third)", flag="sliding_overlap", type=OVERLAP
     )
     counts: str | None = option(
         None, "divisor of sums over windows [recipe]", flag="sliding_counts", choices=("pixel", "row")
@@ -228,28 +213,5 @@ def evaluation_parser() -> Parser:
     add_options(parser.add_argument_group("figures, instead of scores"), FigureOptions)
     add_options(parser.add_argument_group("machine"), MachineOptions)
     add_without_effect(parser, EVALUATION_WITHOUT_EFFECT)
+    explain_defaults(parser)
     return parser
-
-
-def check_combinations(args: Namespace) -> None:
-    """UsageError for flags that change nothing, or that exclude each other."""
-    mode, repeats, few_classes = args.inference_mode, args.gumbel_eval or 0, args.tsne or args.mem_actmap
-    figures, any_figure = few_classes or args.memory_report, "--tsne, --mem_actmap or --memory_report"
-    refuse_idle(
-        ("--all_class", args.all_class, few_classes, "--tsne or --mem_actmap"),
-        ("--source_domain", args.source_domain, figures, any_figure),
-        ("--centre_crop", args.centre_crop, figures, any_figure),
-        ("--pca", args.pca, args.tsne, "--tsne"),
-        ("--target_norm_seeds", args.target_norm_seeds, args.target_norm, "--target_norm"),
-        ("--corruptions", args.corruptions, args.suite, "--suite dg"),
-        ("--scales", args.scales != (1.0,), mode != "whole", "--inference_mode sliding or pooling"),
-    )
-    given = {f"--{flag}": value for flag, value in vars(args).items()} | {
-        "--inference_mode": mode != "whole",
-        "--gumbel_eval above 0": repeats > 0,
-        "--gumbel_eval above 1": repeats > 1,
-        "--duplication above 1": args.duplication > 1,
-    }
-    for flag, others in EXCLUSIVE.items():
-        for other in others:
-            refuse_if(given[flag] and given[other], f"{flag} and {other} exclude each other: drop one of them")

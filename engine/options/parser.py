@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             known = [name for name in self._option_string_actions if name.startswith("--")]
-            close = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+            close = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1, cutoff=0.7)
             self.error(f"{unknown[0]}: no such flag" + (f"; did you mean {close[0]}?" if close else ""))
         if self.without_effect:
             flags = ", ".join(dict.fromkeys(self.without_effect))

@@ -1,6 +1,6 @@
 """Recipes: ``--recipe`` sets the defaults where published behaviour and sense differ (docs/recipes.md)."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from network.archs import short_name
@@ -37,7 +37,19 @@ RECIPES: dict[str, dict[str, Any]] = {
     name: {flag: values[place] for flag, values in DIFFERENCES.items() if values[place] is not None}
     for place, name in enumerate(("published", "repaired", "tuned"))
 }
-RECIPE_HELP = "defaults of the flags marked [recipe]: as published, repaired, or tuned for short runs"
+RECIPE_HELP = "defaults as published, repaired, or tuned for short runs: docs/recipes.md"
+
+
+def explain_defaults(parser: ArgumentParser) -> None:
+    """Write the values of the recipes into the help texts, in the place of [recipe]."""
+    for action in parser._actions:
+        if action.dest not in DIFFERENCES or not action.help.endswith(" [recipe]"):
+            continue
+        values = [f"{RATIO:.3g} times --max_iter" if value is None else value for value in DIFFERENCES[action.dest]]
+        published, usual, tuned = values
+        others = {"published": published, "tuned": tuned}
+        texts = [f"{name}: {value}" for name, value in others.items() if value != usual]
+        action.help = action.help.replace("[recipe]", f"(default: {'; '.join([str(usual), *texts])})")
 
 
 def apply_recipe(args: Namespace) -> None:

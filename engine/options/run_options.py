@@ -13,6 +13,7 @@ from utils.options import ANY, COUNT, number, option
 from utils.processes import own_cores
 
 EXPERIMENTS = home() / "experiment_pinmem"
+EITHER = {"action": argparse.BooleanOptionalAction}  # --NAME and --no-NAME
 
 
 def usual_workers() -> int:
@@ -43,14 +44,10 @@ class StepOptions:
         False,
         "compute the backbone's activations again for the gradient: less memory",
         flag="checkpoint_activations",
-        action=argparse.BooleanOptionalAction,
+        **EITHER,
     )
-    compile: bool = option(
-        False, "let torch compile the network, in a single process", action=argparse.BooleanOptionalAction
-    )
-    deterministic: bool = option(
-        False, "use algorithms that give the same bits every time; slower", action=argparse.BooleanOptionalAction
-    )
+    compile: bool = option(False, "let torch compile the network, in a single process", **EITHER)
+    deterministic: bool = option(False, "use algorithms that give the same bits every time; slower", **EITHER)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from engine.options.parser import refuse_idle, refuse_if
 from engine.options.training_options import TrainingOptions
 from engine.tracker import need_tracker
 from network.archs import check_norms
+from optimizer.schedules import RATES
 from utils.files import no_file
+from utils.log import log
 from utils.packages import need_kmeans
 from utils.processes import world_size
 
@@ -22,6 +24,8 @@ def check_training(options: TrainingOptions) -> None:
     """UsageError for the first contradiction."""
     leaves = {"..", "/"} & {*Path(options.run.exp).parts} and not options.run.checkpoint
     refuse_if(leaves, f"--exp {options.run.exp}: lies outside of --exp_root; give a name, and the place by --exp_root")
+    if options.optimizer.optimizer == "adamw" and options.optimizer.lr >= RATES["sgd"]["lr"]:
+        log.warning(f"note: --lr {options.optimizer.lr:g} is a rate for SGD; usual for adamw is {RATES['adamw']['lr']}")
     check_needs(options)
     check_whitening(options)
     check_step(options)
@@ -35,7 +39,7 @@ def check_training(options: TrainingOptions) -> None:
 def check_needs(options: TrainingOptions) -> None:
     loss, whitening, sampling = options.segmentation, options.whitening, options.sampling
     boosting = sampling.class_uniform and BOOSTED in options.run.sources
-    fresh, snapshot = options.run.fresh, options.run.snapshot
+    fresh, snapshot, optimizer = options.run.fresh, options.run.snapshot, options.optimizer
     boosted_by = f"--class_uniform_pct and {BOOSTED} as a source"
     refuse_idle(
         ("--wt_bound", loss.bound != 1, loss.image_weights, "--img_wt_loss"),
@@ -46,6 +50,7 @@ def check_needs(options: TrainingOptions) -> None:
         ("--dynamic", whitening.dynamic, whitening.selective, "--wt_layer 2 and --wt_reg_weight"),
         ("--coarse_boost_classes", sampling.boosted_classes, boosting, boosted_by),
         ("--fresh", fresh, snapshot, "--snapshot"),
+        ("--momentum", optimizer.momentum != 0.9, optimizer.optimizer == "sgd", "--optimizer sgd"),
         ("--fresh memory", "memory" in fresh, options.entry.memory, "--memory"),
     )
 

@@ -10,7 +10,7 @@ from datasets.options import AugmentationOptions, DataOptions, SamplingOptions
 from datasets.own.custom import is_custom
 from datasets.registry import NAMES
 from engine.options.parser import Parser, dataset_names, mistakes_of_all, refuse_if
-from engine.options.recipes import apply_recipe
+from engine.options.recipes import apply_recipe, explain_defaults
 from engine.options.release_flags import TRAINING_WITHOUT_EFFECT, add_letters, add_without_effect, given_weights
 from engine.options.resuming import flags_of_run, refuse_changes
 from engine.options.run_options import MachineOptions, RunOptions, ScoringOptions, StepOptions
@@ -23,8 +23,8 @@ from optimizer.schedules import OptimizerOptions
 from utils.log import log
 from utils.options import add_options
 
+SOURCES = ("gtav", "synthia")
 UNSEEN = ("cityscapes", "bdd100k", "mapillary")
-KNOWN = f"(default: %(default)s; of {NAMES})"
 # What --test_mode sets, unless a flag is given.
 TRIAL = {"crop_size": 240, "bs_mult": 2, "max_iter": 60, "mem_init_batches": 4, "val_images": 12, "val_interval": 60}
 
@@ -83,7 +83,8 @@ def training_parser() -> Parser:
     parser.set_defaults(checkpoint=None)  # --resume sets it
     data = parser.add_argument_group("data")
     sources, targets = data.add_mutually_exclusive_group(), data.add_mutually_exclusive_group()
-    sources.add_argument("--dataset", nargs="+", default=["gtav", "synthia"], help=f"sources {KNOWN}")
+    known = f"sources (default: {' '.join(SOURCES)}; of {NAMES})"
+    sources.add_argument("--dataset", nargs="+", default=list(SOURCES), help=known)
     add_letters(sources, "--source", "dataset")
     usual = f"(default: {' '.join(UNSEEN)}, or none if a source is your own data)"
     targets.add_argument("--val_dataset", nargs="*", help=f"unseen domains, for validations {usual}")
@@ -93,8 +94,8 @@ def training_parser() -> Parser:
     sampling = parser.add_argument_group("sampling")
     add_options(sampling, SamplingOptions)
     # The release's other splits leave no held-out images that could choose the best checkpoint.
-    sampling.add_argument("--cv", type=int, choices=(0,), default=0, help="split of Cityscapes: the standard one")
-    sampling.add_argument("--city_mode", choices=("train",), default="train", help="part of Cityscapes to train on")
+    sampling.add_argument("--cv", type=int, choices=(0,), default=0, help=argparse.SUPPRESS)
+    sampling.add_argument("--city_mode", choices=("train",), default="train", help=argparse.SUPPRESS)
     add_options(parser.add_argument_group("evaluation"), ScoringOptions)
     add_options(parser.add_argument_group("network"), NetworkOptions)
     add_method_flags(parser.add_argument_group("method"))
@@ -113,6 +114,7 @@ def training_parser() -> Parser:
     add_options(machine, MachineOptions)
     add_options(machine, StepOptions)
     add_without_effect(parser, TRAINING_WITHOUT_EFFECT)
+    explain_defaults(parser)
     return parser
 
 

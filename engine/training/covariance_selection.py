@@ -18,7 +18,7 @@ from utils.distributed import from_first
 from utils.log import log
 from utils.processes import rank, world_size
 
-Check = Callable[[], None]  # raises an exception to leave the selection
+Leave = Callable[..., None]  # ``Trainer.leave``
 
 
 class CovarianceSelection:
@@ -37,8 +37,8 @@ class CovarianceSelection:
         colours = {"color_aug": 0, "gblur": False, "bblur": False}
         self.geometry = Augmentation(**asdict(options.augmentation) | colours)
 
-    def take(self, method: Method, iteration: int, device: torch.device, *, between: Check, within: Check) -> None:
-        """Select entries by the present weights; call ``between`` after every pass and ``within`` after every image.
+    def take(self, method: Method, iteration: int, device: torch.device, *, leave: Leave) -> None:
+        """Select entries by the present weights; call ``leave`` after every pass and, ``alone``, after every image.
 
         The network runs in single precision: differences of covariances are small.
         """
@@ -47,7 +47,7 @@ class CovarianceSelection:
         masks: list[Tensor] | None = None
         for trial in range(whitening.trials):
             for number, images in enumerate(self.sets):
-                pairs = self.pairs(images, (self.seed, iteration, trial, number), device, within)
+                pairs = self.pairs(images, (self.seed, iteration, trial, number), device, leave)
                 variances = mean_variances(method.net.encoder, pairs, term.selective)
                 selected = None
                 if rank() == 0:
@@ -55,14 +55,14 @@ class CovarianceSelection:
                     selected = [sensitive_entries(variance, **settings) for variance in variances]
                 selected = from_first(selected)
                 masks = selected if masks is None else [a & b for a, b in zip(masks, selected, strict=True)]
-                between()
+                leave()
         method.net.train()
         term.select(masks, iteration, device)
         counts = ", ".join(f"{int(mask.sum()):,} of {len(mask) * (len(mask) - 1) // 2:,}" for mask in masks)
         log.info(f"{iteration}: covariance entries to whiten: {counts}")
 
     def pairs(
-        self, images: LabelledImages, seeds: tuple[int, ...], device: torch.device, within: Check
+        self, images: LabelledImages, seeds: tuple[int, ...], device: torch.device, leave: Leave
     ) -> Iterator[Tensor]:
         """This process's images of a data set in two views each: 2,3,H,W, normalised."""
         mine = range(rank(), len(images), world_size())
@@ -71,4 +71,4 @@ class CovarianceSelection:
         title = f"covariances of {images.spec.name}, {seeds[2] + 1} of {self.whitening.trials}"
         for pair in tqdm(loader, title, leave=False, unit="image", disable=rank() > 0):
             yield normalise(pair.to(device, non_blocking=True), image_in=self.image_in)
-            within()
+            leave(alone=True)

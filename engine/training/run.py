@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from checkpoints.adoption import check_fits, load_start
 from checkpoints.frozen_encoders import completed, frozen_facts
@@ -29,8 +28,9 @@ from engine.report.page import FILE, report_after
 from engine.run_log import RunLog, code_version, create_run_folder
 from engine.training.class_sampling import class_uniform
 from engine.training.covariance_selection import CovarianceSelection
+from engine.training.progress import STATE, Progress
 from engine.training.sample_sheets import with_sheets
-from engine.training.trainer import Progress, Trainer
+from engine.training.trainer import Trainer
 from methods.method import Method
 from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
@@ -38,17 +38,9 @@ from optimizer.optimizers import go_on
 from utils import distributed
 from utils.errors import UsageError
 from utils.files import hold, write_json
-from utils.forms import ANYTHING, WHOLE
 from utils.log import log
 from utils.processes import local_world_size, rank, world_size
 
-# The form (utils/forms.py) of what a checkpoint holds beside the network.
-COUNTS = {"iteration": WHOLE, "validated": WHOLE, "best_iteration": WHOLE}
-MOMENTS = {name: (..., Tensor) for name in ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")}
-OPTIMIZER = {"state": {int: MOMENTS | {str: object}}, str: object}
-WHITENING = {"masks": (None, [Tensor]), "taken": WHOLE}
-OTHERS = {"validation": ANYTHING, "best": float, "bad_files": {str: str}, str: object}
-STATE = {"optimizer": OPTIMIZER, "whitening": (..., WHITENING)} | COUNTS | OTHERS
 Sets = list[tuple[DatasetSpec, str, Pairs]]  # data sets, each with the name of a split and its images
 
 

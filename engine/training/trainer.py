@@ -4,7 +4,7 @@ import math
 import signal
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,6 +26,7 @@ from engine.timetable import timetable_of
 from engine.training.batch_feed import BatchFeed, Pace
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interruption, Stopped
+from engine.training.progress import Progress
 from methods.first_memory import write_first_memory
 from methods.memory_health import COLLAPSED
 from methods.method import Method
@@ -37,18 +38,6 @@ from utils.processes import rank, world_size
 from utils.seeds import seed_of
 
 PATIENCE = 100  # iterations that a memory may take to come apart
-
-
-@dataclass
-class Progress:
-    """The state of a run besides weights; every checkpoint holds it."""
-
-    iteration: int = 0  # iterations done
-    validated: int = 0  # the iteration of the last validation
-    validation: dict[str, float] = field(default_factory=dict)  # mIoU by domain in that validation
-    best: float = -math.inf  # the highest mean mIoU of the held-out source images
-    best_iteration: int = 0
-    bad_files: dict[str, str] = field(default_factory=dict)  # replaced images -> what is wrong with each
 
 
 @dataclass(eq=False)
@@ -181,8 +170,7 @@ class Trainer:
             try:
                 with machine.any_size(self.options.step.compile):
                     if self.selection_due():
-                        checks = {"between": self.leave, "within": self.leave_alone}
-                        self.selection.take(self.method, iteration, self.device, **checks)
+                        self.selection.take(self.method, iteration, self.device, leave=self.leave)
                     if self.validation_due():
                         self.validate()
             except Stopped:
@@ -205,9 +193,9 @@ class Trainer:
             precision=self.precision,
         )
         for role, images in [(role, images) for role, group in self.validation.items() for images in group]:
-            name = images.spec.name
-            settings = {"scoring": self.options.scoring, "workers": self.options.machine.workers}
-            (scores,) = score_reads(predict, images, **settings, each=lambda *_: self.leave_alone())
+            name, workers = images.spec.name, self.options.machine.workers
+            check = {"each": lambda *_: self.leave(alone=True)}
+            (scores,) = score_reads(predict, images, scoring=self.options.scoring, workers=workers, **check)
             self.leave()
             results[name] = scores.mean_iou
             if self.run_log:
@@ -219,17 +207,12 @@ class Trainer:
             self.progress.best, self.progress.best_iteration = mean, iteration
         log.info(f"{iteration}: mIoU {', '.join(f'{name} {100 * value:.1f}' for name, value in results.items())}")
 
-    def leave(self) -> None:
-        """Raise ``Stopped`` if a signal reached any process; all processes call this together."""
-        if any_rank(self.interruption.number > 0):
-            raise Stopped
+    def leave(self, *, alone: bool = False) -> None:
+        """Raise ``Stopped`` if a signal reached any process; all processes call this together.
 
-    def leave_alone(self) -> None:
-        """Raise ``Stopped`` if a signal came and there is a single process.
-
-        Processes call this at different places, so several of them cannot agree to stop here.
+        Processes call it ``alone`` at different places: there several of them cannot agree to stop.
         """
-        if self.interruption.number and world_size() == 1:
+        if (world_size() == 1 or not alone) and any_rank(self.interruption.number > 0):
             raise Stopped
 
     def ending(self) -> Interrupted | CommonError:
@@ -244,6 +227,8 @@ class Trainer:
 
     def how_to_continue(self) -> str:
         done = f"stopped after iteration {self.progress.iteration} of {self.timetable.end}, all is saved"
+        if self.options.run.seeds:
+            return f"{done}; repeat the command to go on with this and the other seeds"
         return f"{done}; continue with: {command_to_continue(self.folder, world_size())}"
 
     def save(self) -> None:
