@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from benchmarks.step import table
+from benchmarks.frame import table
 from datasets.demo import write_demo
 from datasets.sampling.loaders import Batch
 from engine.build import network_from

@@ -50,7 +50,7 @@ describe_machine() {
     command -v nvidia-smi >/dev/null && timeout 20 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1 | tee -a "$summary"
     "$python" -c '
 import torch
-from benchmarks.step import Options, machine
+from benchmarks.frame import Options, machine
 print(machine(Options()), "CUDA", torch.version.cuda, "cuDNN", torch.backends.cudnn.version())' 2>&1 |
         tail -n 1 | tee -a "$summary"
     local missing

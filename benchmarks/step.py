@@ -5,26 +5,16 @@ floor is one forward and backward pass of the network per image, plus one forwar
 per image and write of the memory.
 """
 
-import re
-import resource
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from benchmarks.frame import Case, Options, run_benchmark
 from datasets.sampling.loaders import Batch
 from engine.build import network_from
-from engine.machine import autocast, choose_algorithms, choose_device, choose_precision, keep_memory
-from engine.options.parser import Parser
+from engine.machine import autocast, choose_algorithms, choose_precision, keep_memory
 from engine.options.training_command import parse_training
-from engine.run_log import code_version
 from engine.training.batch_feed import BatchFeed
 from engine.training.progress import Progress
 from engine.training.trainer import Trainer
@@ -35,46 +25,30 @@ from methods.whitening_term import Whitening
 from network.deeplab import Encoder
 from optimizer.optimizers import build_optimizer
 from optimizer.schedules import OptimizerOptions
-from utils.files import write_json
-from utils.options import COUNT, add_options, fill, number, option
-from utils.processes import own_cores
-from utils.program import run_program
+from utils.options import COUNT, number, option
 
 ISW = "ISW"  # RobustNet: the baseline with selective whitening
 NAMES = (*METHODS, ISW)
 SEVERAL = number(int, 2)  # batch norm needs two images, meta-learning two domains
-Figures = dict[str, float]  # by column of the table
 
 
 @dataclass(frozen=True)
-class Options:
-    """What is measured, and how often."""
-
-    methods: tuple[str, ...] = option(NAMES, "which ones", nargs="+", choices=NAMES)
+class StepOptions(Options):
+    cases: tuple[str, ...] = option(NAMES, "which ones", flag="methods", nargs="+", choices=NAMES)
     arch: str = option("DeepR50V3PlusD", "the network, as in train.py")
     crop: int = option(256, "side of an image", type=COUNT)
     batch: int = option(2, "images per domain", type=SEVERAL)
     domains: int = option(2, "number of domains", type=SEVERAL)
     recompute: bool = option(False, "as in train.py", flag="checkpoint_activations")
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
-    amp: str = option("off", "precision", choices=("off", "tf32", "bf16"))
-    threads: int | None = option(None, "threads of torch; with 1, seconds are processor time", type=COUNT, metavar="N")
-    repeats: int = option(7, "measured turns, after the warm-up", type=COUNT, metavar="N")
-    json: Path | None = option(None, "write all turns, options and the machine there", type=Path, metavar="FILE")
 
 
-class Step:
-    """A method on random images, and the passes that are its floor.
+class Step(Case):
+    """A method on random images, and the passes that are its floor."""
 
-    One thread is measured in processor time, which other programs hardly lengthen.
-    """
+    unit = "s/iteration"
 
-    def __init__(self, name: str, options: Options) -> None:
-        torch.set_num_threads(options.threads or torch.get_num_threads())
-        torch.manual_seed(0)
-        self.device = choose_device(options.device)
-        alone = self.device.type == "cpu" and torch.get_num_threads() == 1
-        self.clock = time.process_time if alone else time.perf_counter
+    def __init__(self, name: str, options: StepOptions) -> None:
+        super().__init__(name, options)
         choose_algorithms(deterministic=False)
         keep_memory(self.device)
         self.precision = choose_precision(options.amp, self.device)
@@ -114,26 +88,6 @@ class Step:
                 for part in self.writes:
                     self.baseline.net.encoder(part.images)
 
-    def turn(self) -> Figures:
-        """The seconds of both.  The median of their ratio varies less than the ratio of two medians."""
-        work, floor = self.seconds(self.work), self.seconds(self.floor)
-        return {"s/iteration": work, "floor": floor, "ratio": work / floor}
-
-    def seconds(self, function: Callable[[], object]) -> float:
-        """The duration of a call, until the device has finished."""
-        start = self.clock()
-        function()
-        if self.device.type != "cpu":
-            torch.accelerator.synchronize()
-        return self.clock() - start
-
-    def peak_memory(self) -> float:
-        """Gigabytes of the device until now; on a CPU, of the whole process."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 1e9
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
 
 def random_whitening(encoder: Encoder, device: torch.device) -> Whitening:
     """The term for a random half of all covariance entries."""
@@ -143,54 +97,5 @@ def random_whitening(encoder: Encoder, device: torch.device) -> Whitening:
     return whitening
 
 
-def main() -> None:
-    parser = Parser(prog="python -m benchmarks.step", description=__doc__)
-    add_options(parser, Options)
-    options = fill(Options, parser.parse_args())
-    turns, rows = {}, {}
-    for name in options.methods:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:  # it inherits no memory
-            peak, turns[name] = fresh.submit(measure, name, options).result()
-        columns = turns[name][0]
-        rows[name] = {column: statistics.median(turn[column] for turn in turns[name]) for column in columns}
-        rows[name]["peak GB"] = peak
-    print(table(rows))
-    if options.json:
-        content = {"options": asdict(options), "machine": machine(options), "medians": rows, "turns": turns}
-        write_json(options.json, content)
-
-
-def measure(name: str, options: Options) -> tuple[float, list[Figures]]:
-    """The peak of the memory after ``work`` has run twice and nothing else has, and the figures of all turns."""
-    ready = Step(name, options)
-    for _ in range(2):
-        ready.work()
-    peak = ready.peak_memory()
-    ready.turn()
-    return peak, [ready.turn() for _ in range(options.repeats)]
-
-
-def table(rows: dict[str, Figures]) -> str:
-    """A Markdown table."""
-    columns = list(next(iter(rows.values())))
-    lines = [["case", *columns], ["---"] * (len(columns) + 1)]
-    lines += [[row, *(f"{number:.4g}" for number in figures.values())] for row, figures in rows.items()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def machine(options: Options) -> dict[str, Any]:
-    """The machine and the versions that the figures depend on."""
-    cpus, device = Path("/proc/cpuinfo"), choose_device(options.device)
-    model = re.search(r"model name\s*: (.*)", cpus.read_text() if cpus.exists() else "")
-    return {
-        "processor": model and model[1],
-        "cores": own_cores(),
-        "threads": options.threads or torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "torch": torch.__version__,
-        "code": code_version(),
-    }
-
-
 if __name__ == "__main__":
-    run_program("benchmarks.step", main)
+    run_benchmark("step", __doc__, StepOptions, Step)

@@ -7,6 +7,7 @@ from datasets.options import BOOSTED
 from datasets.shared_classes import shared_classes
 from engine.data_report import coarse_pairs, count, joined, validation_sets, whereabouts
 from engine.encoder_report import encoder_lines, special_encoder
+from engine.loading_cost import loading_line
 from engine.options.recipes import RECIPES
 from engine.options.training_options import TrainingOptions
 from engine.timetable import timetable_of
@@ -79,6 +80,7 @@ def data_lines(options: TrainingOptions) -> Iterator[str]:
     if options.entry.mldg:
         jittered = {"role": "the meta-test domains", "first_domain": f"{datasets[0].name}, always", "none": "none"}
         yield f"roles       drawn anew in every iteration; strong jitter: {jittered[sampling.meta_aug]}"
+    yield loading_line(options)
 
 
 def of_domains(options: TrainingOptions) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -28,6 +27,8 @@ def errors(image: np.ndarray, labels: np.ndarray, prediction: np.ndarray, num_cl
 
 def heat(values: np.ndarray) -> np.ndarray:
     """Colours (H,W,3 uint8) for values from 0 to 1 (H,W).  Viridis grows lighter: a print in grey shows the order."""
+    import cv2  # late: most programs draw no maps
+
     return cv2.applyColorMap((255 * values).round().astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
 
 
