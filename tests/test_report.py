@@ -21,7 +21,7 @@ from engine.evaluating.image_scores import ImageScore, details
 from engine.report import page
 from engine.report.charts import Series, lines
 from engine.report.comparing import PAPER, paper_scores
-from engine.report.records import Record, log_rows, read_record, role_of
+from engine.report.records import Record, log_rows, read_record, roles_in
 from support.programs import exit_code
 from tools import report
 from utils.errors import UsageError
@@ -169,7 +169,7 @@ def test_long_names_hide_no_numbers(run: Path, tmp_path: Path) -> None:
 )
 def test_seen_in_training(source: str, domain: str, data_set: str, role: str) -> None:
     scored = {domain: {"protocol": {"data_set": data_set}}}
-    assert role_of({"trained": {"flags": {"dataset": [source]}}, "domains": scored}, domain) == role
+    assert roles_in({"trained": {"flags": {"dataset": [source]}}, "domains": scored}) == {domain: role}
 
 
 def test_broken_pictures(run: Path, tmp_path: Path) -> None:
@@ -315,12 +315,13 @@ def test_optional_parts(run: Path, tmp_path: Path) -> None:
     bins = [{"confidence": 0.9, "accuracy": 0.8, "share": 1.0}, {"confidence": None, "accuracy": None, "share": 0.0}]
     per_class = dict.fromkeys(results["domains"]["gtav"]["classes"], 0.123)
     results["domains"]["gtav"]["calibration"] = {"ece": 0.1, "bins": bins}
+    results["domains"]["synthia"]["calibration"] = {"ece": 0.25, "bins": bins}
     results["domains"]["gtav"]["boundary_iou"] = {"mean": 0.456, "per_class": per_class, "width": 3}
     row = {"own_item": 0.5, "read_weight": None, "zeroed": -0.001, "replaced": 1.25}
     memory_report = {"domains": {"gtav": {"classes": {"road": row}}}}
     page.write_report([replace(record, results=results, memory_report=memory_report)], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    for part in ("calibration on gtav", ">10.0<", ">45.6<", ">12.3<", ">+0.00<", ">+1.25<"):
+    for part in ("calibration on gtav", ">10.0<", ">17.5<", ">45.6<", ">12.3<", ">+0.00<", ">+1.25<"):
         assert part in text, part
 
 

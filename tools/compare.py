@@ -12,11 +12,12 @@ from typing import Any
 from engine.evaluating.suite_table import FILE, INTERVAL, LEGEND, Run, titled
 from engine.evaluating.suite_table import FORM as RUNS
 from engine.options.parser import named_folder
-from engine.report.records import role_of
+from engine.report.records import roles_in
 from utils.errors import UsageError
 from utils.files import write_text
 from utils.forms import read_json
 from utils.intervals import shown
+from utils.log import counted
 from utils.program import run_program
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
@@ -70,7 +71,7 @@ def table_of_runs(families: dict[str, list[Run]]) -> list[str]:
     """Return Markdown lines: a row per checkpoint, way and domain; means over runs, and differences of equal seeds."""
     first, *others = families
     head, *_ = families[first]
-    titles = [f"{name} ({len(runs)} runs)" for name, runs in families.items()]
+    titles = [f"{name} ({counted(len(runs), 'run')})" for name, runs in families.items()]
     titles += [f"{name} - {first}" for name in others]
     lines = ["| checkpoint, way | domain | " + " | ".join(titles) + " |", "|---" * (2 + len(titles)) + "|"]
     for row, column in ((row, column) for row, columns in head["rows"].items() for column in columns):
@@ -81,7 +82,7 @@ def table_of_runs(families: dict[str, list[Run]]) -> list[str]:
             if not pairs:
                 raise UsageError(f"{name}: has no seed of {first}, and only equal seeds make pairs; use --seed")
             differences = [numbers[name][seed] - numbers[first][seed] for seed in pairs]
-            cells.append(f"{shown(differences, sign='+')} ({len(pairs)} pairs)")
+            cells.append(f"{shown(differences, sign='+')} ({counted(len(pairs), 'pair')})")
         lines.append(f"| {row} | {titled(column, head['roles'])} | " + " | ".join(cells) + " |")
     return [*lines, "", f"{LEGEND}; {INTERVAL}; differences are paired by seed"]
 
@@ -96,10 +97,8 @@ def by_seed(name: str, runs: list[Run], row: str, column: str) -> dict[int, floa
 
 def domains_by_role(result: dict[str, Any]) -> dict[str, list[str]]:
     """Return the domains that were seen in training, and so on."""
-    domains: dict[str, list[str]] = {"seen": [], "unseen": [], "not known": []}
-    for domain in result["domains"]:
-        domains[role_of(result, domain)].append(domain)
-    return domains
+    roles = roles_in(result)
+    return {role: [name for name in roles if roles[name] == role] for role in ("seen", "unseen", "not known")}
 
 
 def scores(results: Results, domain: str, measure: str) -> list[float | None]:

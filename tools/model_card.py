@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
-from datasets.registry import SPECS
+from datasets.registry import SPECS, related, spec
 from methods import METHODS
 from network.archs import short_name
 from tools.compare import FORM, MEASURES, domains_by_role
 from utils.forms import misfit
+from utils.log import counted
 
 LICENCES = {  # of the training data, in short: the owners' terms decide
     "cityscapes": "own licence, non-commercial use",
@@ -22,7 +23,11 @@ LICENCES = {  # of the training data, in short: the owners' terms decide
     "mapillary": "CC BY-NC-SA (research edition)",
     "idd": "non-commercial research, after registration",
     "kitti": "CC BY-NC-SA 3.0",
+    "camvid": "research; no licence is stated",
     "acdc": "own licence, non-commercial use",
+    "dark_zurich": "own licence, non-commercial use",
+    "muses": "non-commercial use, after registration",
+    "urbansyn": "CC BY-SA 4.0",
 }
 SETTINGS = ("recipe", "bs_mult", "crop_size", "lr", "max_iter", "seed")  # flags that the card names
 PROTOCOL = ("images", "split", "geometry", "memory_read", "recipe")  # facts that stand beside a score
@@ -69,9 +74,10 @@ def data(names: Iterable[str], source: Path) -> Iterator[str]:
     used = content_of(source.parent / "flags.json", {"training data": {str: {"images": int, str: object}}, str: object})
     for name in names:
         images = used.get("training data", {}).get(name, {}).get("images")
-        whole = SPECS[name].counts.get("train") if name in SPECS else None
-        part = f"{images:,} images{f' ({whole:,} in its training split)' if whole else ''}, " if images else ""
-        yield f"- {name}: {part}{LICENCES.get(name, 'the terms of its owner')}"
+        entry = next((each for each in SPECS.values() if related(name, each.name)), None)  # the whole of a part
+        whole = spec(name).counts.get("train") if entry else None
+        part = f"{counted(images, 'image')}{f' ({whole:,} in its training split)' if whole else ''}, " if images else ""
+        yield f"- {name}: {part}{LICENCES[entry.name] if entry else 'the terms of its owner'}"
 
 
 def scores(content: Mapping[str, Any], source: Path) -> Iterator[str]:

@@ -15,6 +15,7 @@ from datasets.options import DataOptions
 from engine.options.parser import dataset_names, named_folder
 from utils.errors import UsageError
 from utils.files import errors_about
+from utils.log import counted
 from utils.options import ANY, COUNT, add_options, fill
 from utils.program import run_program
 
@@ -52,7 +53,7 @@ def pictures(images: LabelledImages, index: int, results: Iterable[Path]) -> lis
     """Return an image of a domain, its labels, and its predictions, in the sizes in which they are stored."""
     domain = f"{images.spec.name} ({images.split})"
     if index >= len(images):
-        raise UsageError(f"--index {index}: {domain} has {len(images)} images; give 0 to {len(images) - 1}")
+        raise UsageError(f"--index {index}: {domain} has {counted(len(images), 'image')}; give 0 to {len(images) - 1}")
     image, labels, name = images[index]
     row = [image, Image.fromarray(images.spec.classes.colourise(labels))]
     for folder in results:

@@ -41,7 +41,7 @@ from engine.run_log import code_version
 from utils.distributed import start
 from utils.errors import UsageError
 from utils.files import hold
-from utils.log import log
+from utils.log import counted, log
 from utils.processes import rank
 
 
@@ -132,7 +132,7 @@ def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, 
             mean = write_results(out, header, domains, more)
             if rank() == 0:
                 write_examples(out / "examples" / name, predict, images, options.scoring, more[name]["examples"])
-            log.info(f"\n{name} ({images.split}, {len(images)} images)\n{class_table(domains[name])}")
+            log.info(f"\n{name} ({images.split}, {counted(len(images), 'image')})\n{class_table(domains[name])}")
         if mean:
             log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
         log.info(f"written to {out}")

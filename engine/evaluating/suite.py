@@ -12,6 +12,7 @@ import torch
 from checkpoints.run_files import weights_hash
 from datasets.corruptions import corruption_names
 from datasets.images import LabelledImages
+from engine.data_report import role_of
 from engine.evaluating.assessment import (
     checked_domains,
     choose_classes,
@@ -110,7 +111,8 @@ def score_run(options: EvaluationOptions, sets: Sets, ways: Ways, device: torch.
         own = at(options, path)
         content = read_snapshot(own.snapshot)
         choose_classes(options.subject.datasets, path, content["network"])
-        roles = {name: role_of(images, content["flags"].get("dataset")) for name, images in sets.items()}
+        sources = content["flags"].get("dataset")
+        roles = {name: role_of((name, images.spec.asked_as), sources) for name, images in sets.items()}
         header = header_of(options, path, content) | {"weights": weights_hash(content["weights"])}
         rows |= score_checkpoint(predictor_of(content, own, device), own, sets, ways, roles, header)
     trained = {"seed": content["flags"].get("seed"), "iteration": content["iteration"]}
@@ -122,12 +124,6 @@ def checkpoints_of(options: EvaluationOptions) -> list[Path]:
     path = options.snapshot.snapshot
     both = [path.with_name("last.pth"), path.with_name("best.pth")]
     return both if options.suite.name and path in both and all(map(Path.is_file, both)) else [path]
-
-
-def role_of(images: LabelledImages, sources: Sequence[str] | None) -> str:
-    """Whether the network saw the domain, or the data set that it is a part of."""
-    names = {images.spec.asked_as, images.spec.part_of}
-    return "not known" if sources is None else "unseen" if names.isdisjoint(sources) else "seen"
 
 
 def score_checkpoint(
@@ -144,9 +140,10 @@ def score_checkpoint(
         tag = f"{predict.inference.tag}_{corruption}" if corruption else predict.inference.tag
         out = place_of(options) / stem / tag
         images = {name: each.under(corruption) for name, each in sets.items()}
-        label = {"label": f"{stem}, {way}"} if options.suite.name else {}
-        results = score_way(predict, options, images, out=out, header=header | label)
-        rows[f"{stem}, {way}"] = row_of(results, roles)
+        title = f"{stem}, {way}"
+        label = {"label": title} if options.suite.name else {}
+        results = score_way(predict, options, images, out=out, header=header | label, title=title)
+        rows[title] = row_of(results, roles)
         under += [results] if corruption else []
     if under:
         rows[f"{stem}, mean of {len(under)} corruptions"] = row_of(mean_results(under), roles)
@@ -162,7 +159,7 @@ def place_of(options: EvaluationOptions) -> Path:
 
 
 def score_way(
-    predict: Predictor, options: EvaluationOptions, sets: Sets, *, out: Path, header: dict[str, Any]
+    predict: Predictor, options: EvaluationOptions, sets: Sets, *, out: Path, header: dict[str, Any], title: str
 ) -> Domains:
     """The results of every domain, which are also written into the folder ``out``.
 
@@ -178,7 +175,7 @@ def score_way(
                 write_results(out, header, domains, more)
                 if rank() == 0 and out.name == WHOLE:  # the report shows these
                     write_examples(out / "examples" / name, predict, images, options.scoring, more[name]["examples"])
-            log.info(f"{out.parent.name}, {out.name}, {name}: mIoU {percent(domains[name], 'mean_iou')}")
+            log.info(f"{title}, {name}: mIoU {percent(domains[name], 'mean_iou')}")
     return domains
 
 

@@ -10,7 +10,7 @@ from utils.intervals import shown
 FILE = "runs.json"  # holds the tables of all runs, in this form (utils/forms.py)
 ENTRY = {"run": str, "seed": (None, WHOLE), "roles": {str: str}, "rows": {str: {str: float}}, str: object}
 FORM = {"runs": [ENTRY]}
-LEGEND = "mIoU in percent; mean, worst and ECE are over the domains that were not seen in training, if there are any"
+LEGEND = "mIoU in percent; the columns behind the domains leave out those seen in training, if others are left"
 INTERVAL = "± is half of the 95 % interval over runs, by Student's t"
 Row = dict[str, float]  # the mIoU of each domain, then mean and worst, and the ECE if it was measured
 Table = dict[str, Row]  # by checkpoint and way

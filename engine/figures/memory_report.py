@@ -23,7 +23,7 @@ from network.categorical_memory import CategoricalMemory
 from network.deeplab import Encoding, full_size
 from utils.distributed import gather
 from utils.files import write_json
-from utils.log import log
+from utils.log import counted, log
 from utils.metrics import ConfusionMatrix, Scores
 from utils.processes import rank
 
@@ -61,7 +61,7 @@ def write_memory_report(
         domain = domain_report(measured, memory, names, memories.most_similar)
         domain["protocol"] = scoring_protocol(options, images, reads=1)
         report["domains"][name] = domain
-        log.info(f"\n{name} ({images.split}, {len(images)} images)\n{table(domain)}")
+        log.info(f"\n{name} ({images.split}, {counted(len(images), 'image')})\n{table(domain)}")
     if rank() == 0:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "report.json", report)
@@ -73,14 +73,16 @@ def write_memory_report(
 def changed_memories(memory: CategoricalMemory) -> Memories:
     """The items, and their changed versions.
 
-    A read does not depend on the order of the items: to exchange two of them would change nothing.
+    A read does not depend on the order of the items: to exchange two of them would change nothing.  In a centred memory
+    an item is zero if it is the mean of the others.
     """
     items, compared = memory.items, memory.compared(memory.items)
+    others = (items.sum(dim=0) - items) / (len(items) - 1)
     cosines = (compared @ compared.T).fill_diagonal_(-math.inf)
     most_similar = cosines.argmax(dim=1).tolist()
     zeroed, replaced = ([items.clone() for _ in items] for _ in range(2))
     for k, other in enumerate(most_similar):
-        zeroed[k][k] = 0
+        zeroed[k][k] = others[k] if memory.centred else 0
         replaced[k][k] = items[other]
     return Memories(items, zeroed, replaced, most_similar)
 

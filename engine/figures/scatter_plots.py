@@ -38,7 +38,7 @@ class Cloud(NamedTuple):
 
 
 def draw_cloud(stem: Path, cloud: Cloud, *, sources: Collection[str], note: str) -> None:
-    """Write the pictures ``stem``_class and ``stem``_domain as PNG and PDF; ``sources`` are the training domains."""
+    """Write the pictures ``stem``_class and ``stem``_domain as PNG and PDF; ``sources`` were seen in training."""
     for kind, draw in (("class", by_class), ("domain", by_domain)):
         figure = draw(cloud, sources=sources, note=note)
         for suffix in ("png", "pdf"):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datasets.images import LabelledImages
 from datasets.labels import ClassSet
+from engine.data_report import role_of
 from engine.evaluating.prediction import Predictor
 from engine.figures.scatter_plots import Cloud, Point, draw_cloud
 from engine.figures.views import domain_views, shown_classes
@@ -21,7 +22,7 @@ from utils.distributed import gather
 from utils.embedding import REMEDY, embed, settings_for
 from utils.errors import UsageError
 from utils.files import whole_file
-from utils.log import log
+from utils.log import counted, log
 from utils.packages import need
 from utils.precision import at_least_single
 from utils.processes import rank
@@ -52,15 +53,17 @@ def draw_tsne(
     folder = out / f"{'_'.join(domains)}_{settings['split']}"
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.concatenate([np.stack([point.feature for point in points]), items])
-    note = f"{method}; {len(points):,} points (one per image and class) and {len(items)} memory items"
+    roles = {name: role_of((name, images.spec.asked_as), settings["sources"]) for name, images in domains.items()}
+    seen = [name for name, role in roles.items() if role == "seen"]
+    note = f"{counted(len(points), 'point')} (one per image and class) and {counted(len(items), 'memory item')}"
     for number in range(1, figures.embeddings + 1):
         embedding = settings_for(method, len(vectors), number=number, perplexity=figures.perplexity)
         places = embed(vectors, embedding)
         cloud = Cloud(points, places[: len(points)], item_classes, items, places[len(points) :], classes)
         stem = folder / f"{method}_{len(shown)}classes_{number}"
         write_cloud(stem, cloud, {"embedding": embedding, **settings})
-        draw_cloud(stem, cloud, sources=settings["sources"], note=note)
-    log.info(f"{len(points)} points and {len(items)} memory items\nwritten to {folder}")
+        draw_cloud(stem, cloud, sources=seen, note=f"{method}; {note}")
+    log.info(f"{note}\nwritten to {folder}")
 
 
 def collect_points(
@@ -83,8 +86,8 @@ def collect_points(
     points = list(chain(*(points for *_, points in ordered)))
     if len(points) < FEWEST:
         raise UsageError(
-            f"--tsne: {len(points)} points in {len(ordered)} images, and at least {FEWEST} are needed; name more "
-            "domains, raise --imagenum_dom, or add --all_class"
+            f"--tsne: {counted(len(points), 'point')} in {counted(len(ordered), 'image')}, and at least {FEWEST} are "
+            "needed; name more domains, raise --imagenum_dom, or add --all_class"
         )
     return points
 

@@ -11,11 +11,15 @@ from engine.report.comparing import count, differing, facts_of, paper_scores
 from engine.report.records import Record, read_record
 from utils.errors import UsageError, first_line
 from utils.files import write_text
-from utils.log import log
+from utils.log import counted, log
 
 FILE = "report.html"
 LIMIT = 5_000_000  # bytes of a page
 WIDTHS = 640, 440, 300, 200  # pixels of a picture: the first with which the page is below the limit
+MEASURES = {
+    "mean_iou_frequent": "frequent classes", "accuracy": "accuracy", "ece": "calibration error",
+    "near_borders": "near borders",
+}  # fmt: skip
 CLASSES = 30  # of a confusion matrix, the most frequent ones
 
 
@@ -38,7 +42,12 @@ def write_report(records: Sequence[Record], out: Path) -> None:
     loader = FileSystemLoader(Path(__file__).parent)
     settings = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=loader, **settings)
-    environment.filters |= {"percent": percent, "count": count, "capital": lambda text: text[:1].upper() + text[1:]}
+    environment.filters |= {
+        "percent": percent,
+        "count": count,
+        "counted": counted,
+        "capital": lambda text: text[:1].upper() + text[1:],
+    }
     template, content = environment.get_template("page.html"), content_of(records)
     for width in WIDTHS:
         page = template.render(content, picture=partial(data_uri, width=width))
@@ -67,6 +76,7 @@ def content_of(records: Sequence[Record]) -> dict[str, Any]:
         "tables": tables,
         "domains": {role: [name for name in roles if roles[name] == role] for role in sorted({*roles.values()})},
         "mean": mean,
+        "measures": {} if len(records) > 1 else measures_in(tables[0]),
         "paper": [paper_scores(record) for record in records],
         "differences": differing([facts_of(record, shared) for record in records]),
         "settings": differing([{"code": record.facts.get("code"), **record.flags} for record in records]),
@@ -78,6 +88,11 @@ def content_of(records: Sequence[Record]) -> dict[str, Any]:
         "reliability": reliability,
         "examples": [examples_of(record) for record in records],
     }
+
+
+def measures_in(table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The further columns of the table of a single record: those with a number."""
+    return {key: title for key, title in MEASURES.items() if any(row.get(key) is not None for row in table.values())}
 
 
 def mean(table: Mapping[str, Mapping[str, Any]], names: Sequence[str], measure: str) -> float | None:
