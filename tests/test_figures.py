@@ -25,7 +25,7 @@ from datasets.transforms import normalise, to_tensor
 from engine.build import network_from
 from engine.figures import tsne
 from engine.figures.activation_maps import activation
-from engine.figures.scatter_plots import Cloud, Point, by_class, by_domain
+from engine.figures.tsne import Cloud, Point, by_class, by_domain
 from network.deeplab import DeepLab, SegOutput
 from support.ranks import evaluate_and_tell, run_ranks
 from support.snapshots import write_snapshot

@@ -20,8 +20,14 @@ from datasets.transforms import normalise, to_tensor
 from engine.build import network_from
 from engine.evaluating.assessment import choose_classes
 from engine.evaluating.prediction import Inference, Predictor
-from engine.figures.memory_pictures import MOST, Patch, best_patches, nearest_patches
-from engine.figures.memory_report import changed_memories, write_memory_report
+from engine.figures.memory_report import (
+    MOST,
+    Patch,
+    best_patches,
+    changed_memories,
+    nearest_patches,
+    write_memory_report,
+)
 from engine.options.evaluation_options import parse_evaluation
 from methods.memory_health import memory_health
 from network.categorical_memory import CategoricalMemory

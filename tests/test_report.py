@@ -178,7 +178,7 @@ def test_broken_pictures(run: Path, tmp_path: Path) -> None:
     Path(f"{stem}_prediction.png").write_bytes(Path(f"{stem}_prediction.png").read_bytes()[:60])
     with pytest.raises(UsageError, match=r"best_prediction\.png: not a readable picture"):
         page.write_report([record], tmp_path / "page.html")
-    Path(f"{stem}_image.jpg").unlink()
+    Path(f"{stem}_image.png").unlink()
     page.write_report([record], tmp_path / "page.html")
 
 
@@ -210,7 +210,7 @@ def test_page_with_the_papers_numbers(tmp_path: Path) -> None:
 
 def full_record(**changes: Any) -> Record:
     """A record of Pin the Memory by the paper's protocol, but for ``changes``, which are paths like flags__dataset."""
-    flags = {"dataset": ["gtav", "synthia"], "mldg": True, "memory": True}
+    flags = {"dataset": ["gtav", "synthia"], "method": "pinmem"}
     used = {"gtav": {"images": 12388}, "synthia": {"images": 6580}}
     protocol = {"split": "val", "mode": "whole", "scales": [1.0], "flip": False}
     square = "height 1536, centre crop 1536x1536, padding road"
@@ -256,11 +256,11 @@ def test_the_papers_numbers() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"network": {"arch": "x.DeepR18V3PlusD"}}, "the network is DeepR18V3PlusD"),
-        ({"network__classes": {"names": ["road"], "colours": [[1, 2, 3]]}}, "the classes differ"),
-        ({"flags__mldg": False}, "no row for the memory without meta-learning trained on gtav and synthia"),
+        ({"network": {"arch": "x.DeepR18V3PlusD"}}, "network DeepR18V3PlusD (paper: DeepR50V3PlusD)"),
+        ({"network__classes": {"names": ["road"], "colours": [[1, 2, 3]]}}, "classes others (paper: 19)"),
+        ({"flags__method": "memory"}, "no row for the memory without meta-learning trained on gtav and synthia"),
         ({"flags__dataset": ["idd"]}, "no row for Pin the Memory trained on idd"),
-        ({"training data__gtav": {"images": 20}}, "trained on 20 of 12,388 images of gtav"),
+        ({"training data__gtav": {"images": 20}}, "training images of gtav 20 (paper: 12,388)"),
         ({"results__domains": {}}, "the paper scores cityscapes, bdd100k, mapillary only"),
         ({"results": {}}, "not been evaluated"),
     ],
@@ -273,9 +273,9 @@ def test_no_comparison_with_the_paper(changes: Mapping[str, Any], reason: str) -
 @pytest.mark.parametrize(
     ("entry", "value", "reason"),
     [
-        ("images", 20, "20 of 2,000 images"),
-        ("flip", True, "flip True, not False"),
-        ("geometry", "as stored", "as stored, the"),
+        ("images", 20, "images 20 (paper: 2,000)"),
+        ("flip", True, "flip True (paper: False)"),
+        ("geometry", "as stored", "geometry as stored (paper: height 1536"),
     ],
 )
 def test_a_domain_without_comparison(entry: str, value: Any, reason: str) -> None:

@@ -15,7 +15,7 @@ from datasets.corruptions import SEEDED, corrupted
 from datasets.demo import write_demo
 from datasets.options import DataOptions
 from engine.data_report import role_of
-from engine.evaluating import suite
+from engine.evaluating import assessment
 from engine.options.suite_options import domains_on_disk
 from support.snapshots import write_snapshot
 from tools import compare
@@ -72,13 +72,13 @@ def test_the_table_has_all_domains_ways_and_checkpoints(scored: Path, data: Path
 
 
 def count_scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    done, score = [], suite.score_domain
+    done, score = [], assessment.score_domain
 
     def counted(predict: object, options: object, images: object, *rest: object, **more: object) -> tuple:
         done.append(images.spec.name)
         return score(predict, options, images, *rest, **more)
 
-    monkeypatch.setattr(suite, "score_domain", counted)
+    monkeypatch.setattr(assessment, "score_domain", counted)
     return done
 
 

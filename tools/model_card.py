@@ -9,9 +9,12 @@ from typing import Any
 import yaml
 
 from datasets.registry import SPECS, related, spec
+from engine.evaluating.suite_table import markdown_table
+from engine.report.page import percent
+from engine.report.records import RESULTS
 from methods import METHODS
 from network.archs import short_name
-from tools.compare import FORM, MEASURES, domains_by_role
+from tools.compare import MEASURES, domains_by_role
 from utils.forms import misfit
 from utils.log import counted
 
@@ -83,18 +86,19 @@ def data(names: Iterable[str], source: Path) -> Iterator[str]:
 def scores(content: Mapping[str, Any], source: Path) -> Iterator[str]:
     """Yield a table for each result: a row per domain, with its mIoU and the protocol."""
     for path in sorted(source.with_suffix("").glob("*/results.json")):
-        result = content_of(path, FORM)
+        result = content_of(path, RESULTS)
         if not result or result["trained"].get("iteration") != content["iteration"]:
             continue  # of an earlier state of the run
         yield f"\nProtocol `{path.parent.name}`, in percent:\n"
-        yield f"| domain | {' | '.join([*MEASURES.values(), *(key.replace('_', ' ') for key in PROTOCOL)])} |"
-        yield "|---" * (1 + len(MEASURES) + len(PROTOCOL)) + "|"
+        rows = []
         for role, domains in domains_by_role(result).items():
             for domain in domains:
                 scored = result["domains"][domain]
-                numbers = ["-" if scored[each] is None else f"{100 * scored[each]:.1f}" for each in MEASURES]
+                numbers = [percent(scored.get(each)) for each in MEASURES]
                 how = [str(scored["protocol"].get(key, "-")) for key in PROTOCOL]
-                yield f"| {' | '.join([f'{domain} ({role})', *numbers, *how])} |"
+                rows.append([f"{domain} ({role})", *numbers, *how])
+        head = ["domain", *MEASURES.values(), *(key.replace("_", " ") for key in PROTOCOL)]
+        yield from markdown_table(head, rows)
 
 
 def content_of(path: Path, form: Any) -> dict[str, Any]:

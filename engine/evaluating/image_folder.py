@@ -14,8 +14,8 @@ from datasets.images import ImageFolder
 from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
 from datasets.sampling.loaders import picture_loader
 from datasets.transforms import Pyramid
-from engine.evaluating.measures import write_entropy
 from engine.evaluating.prediction import Predictor, likeliest
+from engine.evaluating.scoring import write_entropy
 from engine.evaluating.video_labels import label_video, label_videos
 from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first

@@ -1,11 +1,15 @@
 """Makes the page from records, a template and charts."""
 
 import os
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from PIL import Image
 
 from engine.report.comparing import count, differing, facts_of, paper_scores
 from engine.report.records import Record, read_record
@@ -36,8 +40,6 @@ def write_report(records: Sequence[Record], out: Path) -> None:
     """Write the page of these records.  UsageError if it would be too large."""
     os.environ["MPLBACKEND"] = "agg"  # a notebook's own one, which programs inherit, may not exist here
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from engine.report.pictures import data_uri
 
     loader = FileSystemLoader(Path(__file__).parent)
     settings = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
@@ -164,7 +166,20 @@ def examples_of(record: Record) -> dict[str, list[dict[str, Any]]]:
             split = record.results["domains"][domain]["protocol"].get("split")
             files["entropy"] = record.evaluation / f"{domain}_{split}" / "entropy" / f"{example['image']}.png"
             layers = {layer: path for layer, path in files.items() if path.is_file()}
-            photo = Path(f"{stem}_image.jpg")
+            photo = Path(f"{stem}_image.png")
             if "prediction" in layers and photo.is_file():
                 shown.setdefault(domain, []).append({"kind": kind, **example, "photo": photo, "layers": layers})
     return shown
+
+
+def data_uri(path: Path | str, share: float = 1, *, width: int) -> str:
+    """The picture, no wider than ``share`` of ``width`` pixels."""
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise UsageError(f"{path}: not a readable picture ({first_line(error)}); delete its folder") from error
+    picture.thumbnail((int(share * width), picture.height))
+    file = BytesIO()
+    picture.save(file, format="webp", quality=80)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.data_report import role_of
-from methods import METHODS, method_name
+from methods import METHODS
 from utils.errors import UsageError
 from utils.forms import ANYTHING, WHOLE, read_json
 
-FLAGS = {"flags": ANYTHING, str: object}  # forms (utils/forms.py) of flags.json, results.json, report.json
-SCORED = {"mean_iou": (None, float), "classes": {str: ANYTHING}, "protocol": ANYTHING, str: object}
+# Forms (utils/forms.py) of flags.json, results.json, report.json, details.json.
+FLAGS = {"flags": {"dataset": (..., None, [str]), str: object}, str: object}
+PROTOCOL = {"data_set": (..., str), str: object}
+SCORED = {"mean_iou": (None, float), "classes": {str: ANYTHING}, "protocol": PROTOCOL, str: object}
 RESULTS = {"domains": {str: SCORED}, "trained": FLAGS, "snapshot": str, str: object}
 MEMORY_REPORT = {"domains": {str: {"classes": {str: ANYTHING}, str: object}}, str: object}
 EXAMPLE = {"image": str, "mean_iou": float, str: object}
@@ -42,9 +44,7 @@ class Record:
     @property
     def title(self) -> str:
         """The method for people."""
-        known = "mldg" in self.flags and "memory" in self.flags
-        name = method_name(mldg=self.flags["mldg"], memory=self.flags["memory"]) if known else ""
-        entry = METHODS.get(self.flags.get("method", name))
+        entry = METHODS.get(self.flags.get("method"))
         return entry.title if entry else "a method of its own" if self.flags else "weights of the authors' release"
 
     @property
