@@ -3,6 +3,7 @@
 import hashlib
 import shlex
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 from datasets.check import check_sources
@@ -10,10 +11,10 @@ from datasets.check.findings import ERROR, REFUSED
 from datasets.disk.layouts import Pairs
 from datasets.images import LabelledImages
 from datasets.options import BOOSTED, DataOptions
-from datasets.registry import DatasetSpec, Sample
+from datasets.registry import DatasetSpec, Sample, related
 from engine.options.run_options import RunOptions
 from utils.errors import UsageError
-from utils.log import log
+from utils.log import counted, log
 from utils.processes import rank
 
 
@@ -37,6 +38,16 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
+def role_of(names: Iterable[str], sources: Sequence[str] | None) -> str:
+    """Whether the network saw a domain in training, itself or in part; ``names`` are its title and its data set.
+
+    The authors' files do not name their sources.
+    """
+    if sources is None:
+        return "not known"
+    return "seen" if any(related(*pair) for pair in product(names, sources)) else "unseen"
+
+
 def facts(pairs: Pairs) -> dict[str, Any]:
     """What a run keeps about the images of a split."""
     return {"images": len(pairs), "hash": fingerprint(pairs), "layout": pairs.layout, "split_by": pairs.split_by}
@@ -45,7 +56,7 @@ def facts(pairs: Pairs) -> dict[str, Any]:
 def count(pairs: Pairs) -> str:
     """The number of images, and the expected number if it differs."""
     differs = pairs.expected not in (None, len(pairs))
-    return f"{len(pairs):,} images" + (f" ({pairs.expected:,} expected)" if differs else "")
+    return counted(len(pairs), "image") + (f" ({pairs.expected:,} expected)" if differs else "")
 
 
 def whereabouts(pairs: Pairs) -> list[str]:

@@ -26,8 +26,8 @@ PRECISIONS = {  # --amp
 def plan(options: TrainingOptions) -> str:
     """The plan.  It counts the images, so missing data is an error here already."""
     paragraphs = (
-        method_lines, trained_lines, data_lines, step_lines, sampling_lines, loss_lines, whitening_lines,
-        schedule_lines, number_lines, validation_lines, output_lines, recipe_lines,
+        method_lines, data_lines, sampling_lines, loss_lines, whitening_lines, schedule_lines, validation_lines,
+        output_lines,
     )  # fmt: skip
     return joined(line for paragraph in paragraphs for line in paragraph(options))
 
@@ -43,12 +43,8 @@ def method_lines(options: TrainingOptions) -> Iterator[str]:
         yield f"starts      from the weights{' and the memory' if memory else ''} of {run.snapshot}{fresh}"
     elif entry.memory:
         yield f"memory      first written from {run.first_memory_batches:,} batches that training does not see"
-
-
-def trained_lines(options: TrainingOptions) -> Iterator[str]:
-    """What is known of an encoder of timm, or of one that does not train as a whole.  Only this needs torch."""
     if special_encoder(options.network):
-        from engine.build import outline
+        from engine.build import outline  # needs torch
 
         yield from encoder_lines(outline(options), options.network)
 
@@ -61,7 +57,8 @@ def data_lines(options: TrainingOptions) -> Iterator[str]:
     processes = f" in each of {world_size()} processes" if world_size() > 1 else ""
     per_domain = sampling.batch_size * world_size()
     total = per_domain * (1 if sampling.joined else len(run.sources))
-    batch = f"{sampling.batch_size} images {of_domains(options)}{processes}"
+    share = "of all domains together" if sampling.joined else "per domain"
+    batch = f"{sampling.batch_size} images {share}{processes}"
     yield f"batch       {batch}, {total} images in all, crop {augmentation.crop_size}"
     special = {
         f"a shorter side of {augmentation.pre_size} before scaling": augmentation.pre_size,
@@ -81,16 +78,8 @@ def data_lines(options: TrainingOptions) -> Iterator[str]:
         jittered = {"role": "the meta-test domains", "first_domain": f"{datasets[0].name}, always", "none": "none"}
         yield f"roles       drawn anew in every iteration; strong jitter: {jittered[sampling.meta_aug]}"
     yield loading_line(options)
-
-
-def of_domains(options: TrainingOptions) -> str:
-    return "of all domains together" if options.sampling.joined else "per domain"
-
-
-def step_lines(options: TrainingOptions) -> Iterator[str]:
-    parts = options.step.parts
-    if parts > 1:
-        size = f"{options.sampling.batch_size // parts} images {of_domains(options)}"
+    if (parts := options.step.parts) > 1:
+        size = f"{sampling.batch_size // parts} images {share}"
         yield f"parts       {parts} per batch, each of {size}; their gradients are summed"
     if options.step.recompute:
         yield "activations of the backbone's stages are computed again for the gradient"
@@ -162,10 +151,6 @@ def schedule_lines(options: TrainingOptions) -> Iterator[str]:
     }
     if any(special.values()):
         yield f"optimizer   {', '.join(text for text, used in special.items() if used)}"
-
-
-def number_lines(options: TrainingOptions) -> Iterator[str]:
-    """In which precision, and how, torch computes."""
     step = options.step
     stages = ", but for the backbone's stages, which are computed again" if step.recompute else ""
     compiled = f", compiled{stages}" if step.compile else ""
@@ -187,11 +172,8 @@ def output_lines(options: TrainingOptions) -> Iterator[str]:
     yield f"written     to {folder}: flags.json, metrics.jsonl (every iteration), tensorboard/,"
     yield f"            a checkpoint every {run.save_interval:,} iterations, at each validation and at the end: the"
     yield f"            newest {run.keep} as iteration_*.pth, the newest as last.pth too, the best as best.pth"
-
-
-def recipe_lines(options: TrainingOptions) -> Iterator[str]:
-    recipe, values = RECIPES[options.run.recipe], options.run.recipe_values
-    yield f"recipe      {options.run.recipe}"
-    for name, value in values.items():
+    recipe = RECIPES[run.recipe]
+    yield f"recipe      {run.recipe}"
+    for name, value in run.recipe_values.items():
         usual = recipe.get(name, value)
         yield f"            --{name} {value}" + ("" if value == usual else f" (not the recipe's {usual})")

@@ -52,8 +52,11 @@ class CategoricalMemory(nn.Module):
         self.gate = nn.Parameter(torch.zeros(dim, 1, 1)) if residual else None
 
     def compared(self, items: Tensor) -> Tensor:
-        """The unit vectors (S,C) by which ``items`` (S,C) are compared with pixels and with each other."""
-        return F.normalize(items - items.mean(dim=0), dim=1) if self.centred else items
+        """The unit vectors (S,C) by which ``items`` (S,C) are compared with pixels and with each other.
+
+        In a centred memory, an item that is the mean of all becomes zero.
+        """
+        return F.normalize(items - items.mean(dim=0), dim=1, eps=1e-4) if self.centred else items
 
     def queries(self, features: Tensor, items: Tensor) -> Tensor:
         """The unit vectors (N,C,h,w) by which the pixels of ``features`` (N,C,h,w) are compared with ``items``."""

@@ -52,6 +52,14 @@ def test_from_our_run_and_back(checkpoints: Path, tmp_path: Path) -> None:
     assert back["network"] == content["network"] | seen
 
 
+def test_what_the_authors_code_cannot_compute(checkpoints: Path, tmp_path: Path) -> None:
+    content = load_checkpoint(checkpoints / "ours.pth")
+    content["network"]["memory"]["centred"] = True
+    torch.save(content, tmp_path / "run.pth")
+    with pytest.raises(UsageError, match=r"run.pth: the authors' code has no --mem_centred; choose --to ours or --to"):
+        convert.main([str(tmp_path / "run.pth"), str(tmp_path / "x.pth"), "--to", "release"])
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -118,7 +118,7 @@ def test_processes_share_the_images(home: Path, threads: Callable[[int], None], 
     for argv in lines["one"]:
         evaluation.main(argv)
     first, second = run_ranks(evaluate_and_tell, 2, tmp_path, lines["two"])
-    assert "mean mIoU of 2 domains" in first and "3 images labelled" in first and not second
+    assert "mean mIoU of 2 domains" in first and "images: 3 labelled" in first and not second
     one, two = (json.loads((home / out / "results.json").read_text()) for out in ("one", "two"))
     assert one["domains"] == two["domains"] and one["mean"] == two["mean"]
     assert one["domains"]["gtav"]["protocol"]["images"] == 3

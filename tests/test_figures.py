@@ -25,7 +25,7 @@ from datasets.transforms import normalise, to_tensor
 from engine.build import network_from
 from engine.figures import tsne
 from engine.figures.activation_maps import activation
-from engine.figures.scatter_plots import Cloud, Point, by_class, by_domain
+from engine.figures.tsne import Cloud, Point, by_class, by_domain
 from network.deeplab import DeepLab, SegOutput
 from support.ranks import evaluate_and_tell, run_ranks
 from support.snapshots import write_snapshot
@@ -106,7 +106,7 @@ def test_points_and_what_is_written(home: Path, capsys: pytest.CaptureFixture) -
             image, labels, name = pair(home, domain, index)
             means = slow_means(look(home, image).features[0], labels)
             expected += [(domain, name, CLASSES[k], means[k]) for k in SHOWN if k in means]
-    assert f"{len(expected)} points and 6 memory items" in capsys.readouterr().out
+    assert f"{len(expected)} points (one per image and class) and 6 memory items" in capsys.readouterr().out
     *columns, features = zip(*expected, strict=True)
     assert columns == [tuple(data[key].tolist()) for key in ("domain", "image", "class")]
     np.testing.assert_allclose(data["features"], np.stack(features), atol=1e-5)
@@ -134,7 +134,7 @@ def test_all_classes_two_embeddings_and_a_part_of_the_points(home: Path, monkeyp
 
 
 def test_few_points(home: Path) -> None:
-    with pytest.raises(UsageError, match="points in 1 images, and at least 4 are needed; name more domains"):
+    with pytest.raises(UsageError, match="points in 1 image, and at least 4 are needed; name more domains"):
         draw(home, f"--dataset gtav --tsne --pca --imagenum_dom 1 --centre_crop 2 2 --out {home}/few")
 
 

@@ -58,9 +58,9 @@ def label(home: Path, pictures: Path, *more: str, snapshot: str = "memory.pth") 
 def test_images_of_a_folder(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     label(home, pictures, "--out", str(tmp_path / "out"))
     output = capsys.readouterr()
-    assert "2 files are no images or videos and are skipped: Thumbs.db, notes.txt" in output.out
+    assert "skipped: 2 files of other kinds: Thumbs.db, notes.txt" in output.out
     assert "broken.jpg: unreadable image" in output.err and "film.mp4: has no readable frame" in output.err
-    assert "5 images labelled; 0 were finished before; 1 could not be read" in output.out
+    assert "images: 5 labelled, 0 finished before, 1 unreadable" in output.out
     folder = tmp_path / "out" / "my pictures"
     for name, size in IMAGES.items():
         colours, overlay, train_ids, ids = (Image.open(folder / kind / f"{name}.png") for kind in KINDS)
@@ -86,14 +86,14 @@ def test_links_are_followed(pictures: Path, tmp_path: Path) -> None:
 def test_a_folder_is_continued(home: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "out"
     label(home, pictures, "--out", str(out), "--limit", "2")
-    assert "2 images labelled" in capsys.readouterr().out
+    assert "images: 2 labelled" in capsys.readouterr().out
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     assert len(before) == 2 * 4
     missing = out / "my pictures" / "overlay" / "a.png.png"
     missing.unlink()  # as after a kill
     label(home, pictures, "--out", str(out))
     text = capsys.readouterr().out
-    assert "4 images labelled" in text and "1 were finished before" in text and missing.exists()
+    assert "images: 4 labelled" in text and "1 finished before" in text and missing.exists()
     unchanged = {path.name for path, time in before.items() if path.stat().st_mtime_ns == time}
     assert unchanged == {"a.jpg.png"}
 
@@ -116,7 +116,7 @@ def test_labels_of_other_weights_stay(home: Path, pictures: Path, tmp_path: Path
 def test_results_inside_the_folder_are_no_images(home: Path, pictures: Path, capsys: pytest.CaptureFixture) -> None:
     for _ in range(2):
         label(home, pictures, "--out", str(pictures.parent), "--inference_mode", "pooling", "--scales", "0.5")
-    assert "0 images labelled; 5 were finished before; 1 could not be read" in capsys.readouterr().out
+    assert "images: 0 labelled, 5 finished before, 1 unreadable" in capsys.readouterr().out
     label(home, pictures / "a.jpg")
     assert (home / "memory" / "whole" / "my pictures" / "colours" / "a.png").exists()
 

@@ -19,8 +19,10 @@ import train as training
 from checkpoints.hub_folder import without_paths
 from checkpoints.run_files import load_checkpoint, read_checkpoint, weights_hash
 from datasets.labels import CLASSES
+from datasets.registry import SPECS
 from support.programs import exit_code
 from tools import convert
+from tools.model_card import LICENCES, data
 from utils.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -186,6 +188,12 @@ def test_every_program_reads_the_folder(
     results.write_text(results.read_text().replace('"iteration": 1', '"iteration": 7'))
     convert.main([str(run / "last.pth"), str(folder), "--to", "hub", "--force"])
     assert "Not evaluated." in (folder / "README.md").read_text()  # the scores are of another state
+
+
+def test_terms_of_all_data_sets(tmp_path: Path) -> None:
+    assert LICENCES.keys() == SPECS.keys()
+    night, own = data(["bdd100k_night", "campus"], tmp_path / "last.pth")
+    assert night.endswith("bdd100k_night: education, research and non-profit use") and own.endswith("of its owner")
 
 
 def test_flags_without_paths() -> None:

@@ -15,6 +15,7 @@ from datasets.labels import CLASSES
 from support.logs import log_rows, repeatable
 from tools import compare, visualise
 from utils.errors import UsageError
+from utils.pictures import GAP, TITLE
 from utils.program import run_program
 
 pytestmark = pytest.mark.usefixtures("thin_resnet")
@@ -112,7 +113,7 @@ def test_comparison(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -
         [str(sheet), "--data_root", str(data), "--dataset", "gtav", "--results", f"a={tmp_path}/r", "--width", "64"]
     )
     with Image.open(sheet) as picture:
-        assert picture.size == (3 * 64, visualise.TITLE + 32)
+        assert picture.size == (3 * 64 + 2 * GAP, TITLE + 32)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])

@@ -20,8 +20,14 @@ from datasets.transforms import normalise, to_tensor
 from engine.build import network_from
 from engine.evaluating.assessment import choose_classes
 from engine.evaluating.prediction import Inference, Predictor
-from engine.figures.memory_pictures import MOST, Patch, best_patches, nearest_patches
-from engine.figures.memory_report import write_memory_report
+from engine.figures.memory_report import (
+    MOST,
+    Patch,
+    best_patches,
+    changed_memories,
+    nearest_patches,
+    write_memory_report,
+)
 from engine.options.evaluation_options import parse_evaluation
 from methods.memory_health import memory_health
 from network.categorical_memory import CategoricalMemory
@@ -95,6 +101,14 @@ def test_worth_of_items(tmp_path: Path) -> None:
     assert rows["c"]["zeroed"] < 0 and rows["c"]["replaced"] == pytest.approx(two)
     assert rows["item 3"]["zeroed"] == rows["item 3"]["replaced"] == 0 and rows["item 3"]["iou"] is None
     assert [rows[name]["replaced_by"] for name in "abc"] == [*"baa"]
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_zero_item_adds_nothing(centred: bool) -> None:
+    memory = CategoricalMemory(4, dim=3, centred=centred)
+    for k, items in enumerate(changed_memories(memory).zeroed):
+        compared = memory.compared(items)
+        assert compared.norm(dim=1).tolist() == pytest.approx([float(k != other) for other in range(4)], abs=1e-2)
 
 
 # A snapshot

@@ -21,7 +21,7 @@ from engine.evaluating.image_scores import ImageScore, details
 from engine.report import page
 from engine.report.charts import Series, lines
 from engine.report.comparing import PAPER, paper_scores
-from engine.report.records import Record, log_rows, read_record, role_of
+from engine.report.records import Record, log_rows, read_record, roles_in
 from support.programs import exit_code
 from tools import report
 from utils.errors import UsageError
@@ -169,7 +169,7 @@ def test_long_names_hide_no_numbers(run: Path, tmp_path: Path) -> None:
 )
 def test_seen_in_training(source: str, domain: str, data_set: str, role: str) -> None:
     scored = {domain: {"protocol": {"data_set": data_set}}}
-    assert role_of({"trained": {"flags": {"dataset": [source]}}, "domains": scored}, domain) == role
+    assert roles_in({"trained": {"flags": {"dataset": [source]}}, "domains": scored}) == {domain: role}
 
 
 def test_broken_pictures(run: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_broken_pictures(run: Path, tmp_path: Path) -> None:
     Path(f"{stem}_prediction.png").write_bytes(Path(f"{stem}_prediction.png").read_bytes()[:60])
     with pytest.raises(UsageError, match=r"best_prediction\.png: not a readable picture"):
         page.write_report([record], tmp_path / "page.html")
-    Path(f"{stem}_image.jpg").unlink()
+    Path(f"{stem}_image.png").unlink()
     page.write_report([record], tmp_path / "page.html")
 
 
@@ -210,7 +210,7 @@ def test_page_with_the_papers_numbers(tmp_path: Path) -> None:
 
 def full_record(**changes: Any) -> Record:
     """A record of Pin the Memory by the paper's protocol, but for ``changes``, which are paths like flags__dataset."""
-    flags = {"dataset": ["gtav", "synthia"], "mldg": True, "memory": True}
+    flags = {"dataset": ["gtav", "synthia"], "method": "pinmem"}
     used = {"gtav": {"images": 12388}, "synthia": {"images": 6580}}
     protocol = {"split": "val", "mode": "whole", "scales": [1.0], "flip": False}
     square = "height 1536, centre crop 1536x1536, padding road"
@@ -256,11 +256,11 @@ def test_the_papers_numbers() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"network": {"arch": "x.DeepR18V3PlusD"}}, "the network is DeepR18V3PlusD"),
-        ({"network__classes": {"names": ["road"], "colours": [[1, 2, 3]]}}, "the classes differ"),
-        ({"flags__mldg": False}, "no row for the memory without meta-learning trained on gtav and synthia"),
+        ({"network": {"arch": "x.DeepR18V3PlusD"}}, "network DeepR18V3PlusD (paper: DeepR50V3PlusD)"),
+        ({"network__classes": {"names": ["road"], "colours": [[1, 2, 3]]}}, "classes others (paper: 19)"),
+        ({"flags__method": "memory"}, "no row for the memory without meta-learning trained on gtav and synthia"),
         ({"flags__dataset": ["idd"]}, "no row for Pin the Memory trained on idd"),
-        ({"training data__gtav": {"images": 20}}, "trained on 20 of 12,388 images of gtav"),
+        ({"training data__gtav": {"images": 20}}, "training images of gtav 20 (paper: 12,388)"),
         ({"results__domains": {}}, "the paper scores cityscapes, bdd100k, mapillary only"),
         ({"results": {}}, "not been evaluated"),
     ],
@@ -273,9 +273,9 @@ def test_no_comparison_with_the_paper(changes: Mapping[str, Any], reason: str) -
 @pytest.mark.parametrize(
     ("entry", "value", "reason"),
     [
-        ("images", 20, "20 of 2,000 images"),
-        ("flip", True, "flip True, not False"),
-        ("geometry", "as stored", "as stored, the"),
+        ("images", 20, "images 20 (paper: 2,000)"),
+        ("flip", True, "flip True (paper: False)"),
+        ("geometry", "as stored", "geometry as stored (paper: height 1536"),
     ],
 )
 def test_a_domain_without_comparison(entry: str, value: Any, reason: str) -> None:
@@ -315,12 +315,13 @@ def test_optional_parts(run: Path, tmp_path: Path) -> None:
     bins = [{"confidence": 0.9, "accuracy": 0.8, "share": 1.0}, {"confidence": None, "accuracy": None, "share": 0.0}]
     per_class = dict.fromkeys(results["domains"]["gtav"]["classes"], 0.123)
     results["domains"]["gtav"]["calibration"] = {"ece": 0.1, "bins": bins}
+    results["domains"]["synthia"]["calibration"] = {"ece": 0.25, "bins": bins}
     results["domains"]["gtav"]["boundary_iou"] = {"mean": 0.456, "per_class": per_class, "width": 3}
     row = {"own_item": 0.5, "read_weight": None, "zeroed": -0.001, "replaced": 1.25}
     memory_report = {"domains": {"gtav": {"classes": {"road": row}}}}
     page.write_report([replace(record, results=results, memory_report=memory_report)], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    for part in ("calibration on gtav", ">10.0<", ">45.6<", ">12.3<", ">+0.00<", ">+1.25<"):
+    for part in ("calibration on gtav", ">10.0<", ">17.5<", ">45.6<", ">12.3<", ">+0.00<", ">+1.25<"):
         assert part in text, part
 
 

@@ -14,7 +14,8 @@ import eval as evaluation
 from datasets.corruptions import SEEDED, corrupted
 from datasets.demo import write_demo
 from datasets.options import DataOptions
-from engine.evaluating import suite
+from engine.data_report import role_of
+from engine.evaluating import assessment
 from engine.options.suite_options import domains_on_disk
 from support.snapshots import write_snapshot
 from tools import compare
@@ -71,13 +72,13 @@ def test_the_table_has_all_domains_ways_and_checkpoints(scored: Path, data: Path
 
 
 def count_scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    done, score = [], suite.score_domain
+    done, score = [], assessment.score_domain
 
     def counted(predict: object, options: object, images: object, *rest: object, **more: object) -> tuple:
         done.append(images.spec.name)
         return score(predict, options, images, *rest, **more)
 
-    monkeypatch.setattr(suite, "score_domain", counted)
+    monkeypatch.setattr(assessment, "score_domain", counted)
     return done
 
 
@@ -105,8 +106,7 @@ def test_what_is_scored_is_not_scored_again(
 def test_acdc_counts_by_its_conditions(tmp_path: Path) -> None:
     write_demo(tmp_path, domains=["acdc"], train=1, val=2, size=(32, 64), workers=1)
     assert domains_on_disk(DataOptions(tmp_path), "val") == ("acdc_fog", "acdc_night")  # the others have no images
-    fog = DataOptions(tmp_path).images("acdc_fog", "val")
-    roles = [suite.role_of(fog, sources) for sources in (["acdc_fog"], ["acdc"], ["acdc_night"], None)]
+    roles = [role_of(["acdc_fog"], sources) for sources in (["acdc_fog"], ["acdc"], ["acdc_night"], None)]
     assert roles == ["seen", "seen", "unseen", "not known"]
     with pytest.raises(UsageError, match="no data set with images of test here"):
         domains_on_disk(DataOptions(tmp_path / "none"), "test")

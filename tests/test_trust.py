@@ -15,7 +15,7 @@ from scipy import ndimage
 import eval as evaluation
 from datasets.demo import write_demo
 from datasets.labels import ClassSet
-from engine.evaluating.measures import MeasuredMatrix, calibration_result, measured, write_entropy
+from engine.evaluating.scoring import MeasuredMatrix, calibration_result, measured, write_entropy
 from engine.options.evaluation_options import MeasureOptions, parse_evaluation
 from support.ranks import evaluate_and_tell, run_ranks
 from support.snapshots import write_snapshot

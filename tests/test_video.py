@@ -125,11 +125,12 @@ def test_a_folder_of_pictures_and_videos(home: Path, tmp_path: Path, capsys: pyt
         film(folder / name, frames=5)
     (folder / "c.mp4").write_text("no video")
     ffmpeg("-display_rotation", 90, "-i", folder / "a40.mp4", "-c", "copy", folder / "turned.mp4")
-    for times in ("2 images labelled; 0", "4 videos labelled; 0"), ("0 images labelled; 2", "0 videos labelled; 4"):
-        evaluation.main(line(home, folder, tmp_path))  # the results are below the folder
+    for times in ("images: 2 labelled, 0", "videos: 4 labelled, 0"), ("images: 0 labelled, 2", "videos: 0 labelled, 4"):
+        evaluation.main([*line(home, folder, tmp_path), "--entropy"])  # the results are below the folder
         printed = capsys.readouterr()
-        assert all(f"{part} were finished before; {k} could" in printed.out for k, part in enumerate(times))
+        assert all(f"{part} finished before, {k} unreadable" in printed.out for k, part in enumerate(times))
         assert "c.mp4: has no readable frame" in printed.err
+        assert "--entropy: makes pictures of images only" in printed.err
     made = {path.relative_to(folder / "overlay").as_posix() for path in (folder / "overlay").rglob("*.*")}
     assert made == {"a40.png", "a53.png", "a40.mp4", "deep/b.MOV.mp4", "deep/b.avi.mp4", "turned.mp4"}
     assert frames_of(folder / "overlay" / "turned.mp4")[0].shape == (5, 64, 48, 3)
@@ -166,14 +167,14 @@ def test_interrupted_and_continued(
     assert [path.name for path in made.iterdir()] == ["a.mp4"]
     signal_at(3)
     assert exit_code("eval.py", evaluation.main, argv) == 130
-    assert "\n4 frames are labelled: " in capsys.readouterr().out
+    assert "\n4 frames labelled: " in capsys.readouterr().out
     assert {path.name for path in made.iterdir()} == {"a.mp4", "b.part.mp4"}
     assert len(frames_of(made / "b.part.mp4")[0]) == 4
     (made / f".{32 * 'a'}.partial").write_text("left by a killed process")
     assert exit_code("eval.py", evaluation.main, [*argv, "--limit", "6"]) == 0
     assert {path.name for path in made.iterdir()} == {"a.mp4", "b.part.mp4", "c.part.mp4"}
     assert exit_code("eval.py", evaluation.main, argv) == 0
-    assert "2 videos labelled; 1 were finished before" in capsys.readouterr().out
+    assert "videos: 2 labelled, 1 finished before" in capsys.readouterr().out
     assert {path.name: len(frames_of(path)[0]) for path in made.iterdir()} == {"a.mp4": 10, "b.mp4": 10, "c.mp4": 10}
 
 

@@ -7,22 +7,22 @@ first ones.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from engine.evaluating.suite_table import FILE, INTERVAL, LEGEND, Run, titled
+from engine.evaluating.suite_table import FILE, INTERVAL, LEGEND, Run, markdown_table, titled
 from engine.evaluating.suite_table import FORM as RUNS
 from engine.options.parser import named_folder
-from engine.report.records import role_of
+from engine.report.page import percent
+from engine.report.records import RESULTS, roles_in
 from utils.errors import UsageError
 from utils.files import write_text
 from utils.forms import read_json
 from utils.intervals import shown
+from utils.log import counted
 from utils.program import run_program
 
 MEASURES = {"mean_iou": "mIoU over all classes", "mean_iou_frequent": "mIoU over the classes with 1% of the pixels"}
-SCORED = {measure: (None, float) for measure in MEASURES} | {"protocol": {"data_set": (..., str), str: object}}
-TRAINED = {"flags": {"dataset": (..., None, [str]), str: object}, str: object}
-FORM = {"domains": {str: {**SCORED, str: object}}, "trained": TRAINED, str: object}  # of results.json
 Results = dict[str, dict[str, Any]]  # the content of results.json by the names that the user gave
 
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the tables there (Markdown)")
     args = parser.parse_args(argv)
     remedy, of_runs = "give NAME=DIR, a folder of eval.py", any((folder / FILE).is_file() for _, folder in args.results)
-    file, form = (FILE, RUNS) if of_runs else ("results.json", FORM)
+    file, form = (FILE, RUNS) if of_runs else ("results.json", RESULTS)
     results = {name: read_json(folder / file, form, remedy=remedy) for name, folder in args.results}
     if of_runs:
         lines = table_of_runs({name: content["runs"] for name, content in results.items()})
@@ -52,27 +52,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def table(results: Results, measure: str) -> list[str]:
     """Return Markdown lines: a row per domain, the seen ones first, and a column per result, in percent."""
-    lines = [f"\n{MEASURES[measure]}, in percent\n"]
-    lines.append("| domain | | " + " | ".join(results) + " |")
-    lines.append("|---|---" + "|---" * len(results) + "|")
+    lines = []
     for role, domains in domains_by_role(next(iter(results.values()))).items():
         rows = {domain: scores(results, domain, measure) for domain in domains}
         if len(rows) > 1:
             columns = zip(*rows.values(), strict=True)
-            rows["**mean**"] = [None if None in column else sum(column) / len(column) for column in columns]
-        for domain, row in rows.items():
-            shown = ["-" if score is None else f"{100 * score:.1f}" for score in row]
-            lines.append(f"| {domain} | {role} | " + " | ".join(shown) + " |")
-    return lines
+            rows["**mean**"] = [None if None in column else fmean(column) for column in columns]
+        lines += [[domain, role, *map(percent, row)] for domain, row in rows.items()]
+    return [f"\n{MEASURES[measure]}, in percent\n", *markdown_table(["domain", "", *results], lines)]
 
 
 def table_of_runs(families: dict[str, list[Run]]) -> list[str]:
     """Return Markdown lines: a row per checkpoint, way and domain; means over runs, and differences of equal seeds."""
     first, *others = families
     head, *_ = families[first]
-    titles = [f"{name} ({len(runs)} runs)" for name, runs in families.items()]
+    titles = [f"{name} ({counted(len(runs), 'run')})" for name, runs in families.items()]
     titles += [f"{name} - {first}" for name in others]
-    lines = ["| checkpoint, way | domain | " + " | ".join(titles) + " |", "|---" * (2 + len(titles)) + "|"]
+    lines = []
     for row, column in ((row, column) for row, columns in head["rows"].items() for column in columns):
         numbers = {name: by_seed(name, runs, row, column) for name, runs in families.items()}
         cells = [shown(list(of_family.values())) for of_family in numbers.values()]
@@ -81,9 +77,10 @@ def table_of_runs(families: dict[str, list[Run]]) -> list[str]:
             if not pairs:
                 raise UsageError(f"{name}: has no seed of {first}, and only equal seeds make pairs; use --seed")
             differences = [numbers[name][seed] - numbers[first][seed] for seed in pairs]
-            cells.append(f"{shown(differences, sign='+')} ({len(pairs)} pairs)")
-        lines.append(f"| {row} | {titled(column, head['roles'])} | " + " | ".join(cells) + " |")
-    return [*lines, "", f"{LEGEND}; {INTERVAL}; differences are paired by seed"]
+            cells.append(f"{shown(differences, sign='+')} ({counted(len(pairs), 'pair')})")
+        lines.append([row, titled(column, head["roles"]), *cells])
+    legend = f"{LEGEND}; {INTERVAL}; differences are paired by seed"
+    return [*markdown_table(["checkpoint, way", "domain", *titles], lines), "", legend]
 
 
 def by_seed(name: str, runs: list[Run], row: str, column: str) -> dict[int, float]:
@@ -96,10 +93,8 @@ def by_seed(name: str, runs: list[Run], row: str, column: str) -> dict[int, floa
 
 def domains_by_role(result: dict[str, Any]) -> dict[str, list[str]]:
     """Return the domains that were seen in training, and so on."""
-    domains: dict[str, list[str]] = {"seen": [], "unseen": [], "not known": []}
-    for domain in result["domains"]:
-        domains[role_of(result, domain)].append(domain)
-    return domains
+    roles = roles_in(result)
+    return {role: [name for name in roles if roles[name] == role] for role in ("seen", "unseen", "not known")}
 
 
 def scores(results: Results, domain: str, measure: str) -> list[float | None]:
@@ -107,7 +102,7 @@ def scores(results: Results, domain: str, measure: str) -> list[float | None]:
     for name, result in results.items():
         if domain not in result["domains"]:
             raise UsageError(f"{name}: has no result for {domain}; evaluate all with the same --dataset")
-    return [result["domains"][domain][measure] for result in results.values()]
+    return [result["domains"][domain].get(measure) for result in results.values()]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 from checkpoints import CARD
 from datasets.options import user_path
 from engine.options.parser import Parser
+from network.archs import TIMM
 from network.options import NORM_FLAG, NORM_HELP
 from tools.model_card import model_card
 from utils.errors import UsageError, first_line
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     content = read_checkpoint(source, "IN")
     facts = {"arch": args.arch, "output_stride": args.output_stride, "wt_layer": args.wt_layer}
     ours = as_ours(content, source, **facts, image_in=args.image_in or None)
+    if args.to == "release" and (unknown := unknown_to_release(ours)):
+        raise UsageError(f"IN {source}: the authors' code has no {unknown}; choose --to ours or --to hub")
     if args.to == ("hub" if is_shared(source) else "ours" if is_ours(content) else "release"):
         raise UsageError(f"IN {source}: has the format of {args.to} already; choose another one with --to")
     try:
@@ -73,6 +76,15 @@ def add_facts(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="each image was normalised by its own mean and deviation, not by ImageNet's; stored in OUT",
     )
+
+
+def unknown_to_release(content: Mapping[str, Any]) -> str:
+    """What of a network of ours the authors' code cannot compute; '' for all that it can."""
+    network = content["network"]
+    memory = network["memory"] or {}
+    parts = {f"--arch {network['arch']}": network["arch"].startswith(TIMM)}
+    parts |= {f"--mem_{name}": memory.get(name) for name in ("centred", "residual")}
+    return " and no ".join(name for name, used in parts.items() if used)
 
 
 def released(content: Mapping[str, Any]) -> dict[str, Any]:

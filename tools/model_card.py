@@ -8,11 +8,15 @@ from typing import Any
 
 import yaml
 
-from datasets.registry import SPECS
+from datasets.registry import SPECS, related, spec
+from engine.evaluating.suite_table import markdown_table
+from engine.report.page import percent
+from engine.report.records import RESULTS
 from methods import METHODS
 from network.archs import short_name
-from tools.compare import FORM, MEASURES, domains_by_role
+from tools.compare import MEASURES, domains_by_role
 from utils.forms import misfit
+from utils.log import counted
 
 LICENCES = {  # of the training data, in short: the owners' terms decide
     "cityscapes": "own licence, non-commercial use",
@@ -22,7 +26,11 @@ LICENCES = {  # of the training data, in short: the owners' terms decide
     "mapillary": "CC BY-NC-SA (research edition)",
     "idd": "non-commercial research, after registration",
     "kitti": "CC BY-NC-SA 3.0",
+    "camvid": "research; no licence is stated",
     "acdc": "own licence, non-commercial use",
+    "dark_zurich": "own licence, non-commercial use",
+    "muses": "non-commercial use, after registration",
+    "urbansyn": "CC BY-SA 4.0",
 }
 SETTINGS = ("recipe", "bs_mult", "crop_size", "lr", "max_iter", "seed")  # flags that the card names
 PROTOCOL = ("images", "split", "geometry", "memory_read", "recipe")  # facts that stand beside a score
@@ -69,26 +77,28 @@ def data(names: Iterable[str], source: Path) -> Iterator[str]:
     used = content_of(source.parent / "flags.json", {"training data": {str: {"images": int, str: object}}, str: object})
     for name in names:
         images = used.get("training data", {}).get(name, {}).get("images")
-        whole = SPECS[name].counts.get("train") if name in SPECS else None
-        part = f"{images:,} images{f' ({whole:,} in its training split)' if whole else ''}, " if images else ""
-        yield f"- {name}: {part}{LICENCES.get(name, 'the terms of its owner')}"
+        entry = next((each for each in SPECS.values() if related(name, each.name)), None)  # the whole of a part
+        whole = spec(name).counts.get("train") if entry else None
+        part = f"{counted(images, 'image')}{f' ({whole:,} in its training split)' if whole else ''}, " if images else ""
+        yield f"- {name}: {part}{LICENCES[entry.name] if entry else 'the terms of its owner'}"
 
 
 def scores(content: Mapping[str, Any], source: Path) -> Iterator[str]:
     """Yield a table for each result: a row per domain, with its mIoU and the protocol."""
     for path in sorted(source.with_suffix("").glob("*/results.json")):
-        result = content_of(path, FORM)
+        result = content_of(path, RESULTS)
         if not result or result["trained"].get("iteration") != content["iteration"]:
             continue  # of an earlier state of the run
         yield f"\nProtocol `{path.parent.name}`, in percent:\n"
-        yield f"| domain | {' | '.join([*MEASURES.values(), *(key.replace('_', ' ') for key in PROTOCOL)])} |"
-        yield "|---" * (1 + len(MEASURES) + len(PROTOCOL)) + "|"
+        rows = []
         for role, domains in domains_by_role(result).items():
             for domain in domains:
                 scored = result["domains"][domain]
-                numbers = ["-" if scored[each] is None else f"{100 * scored[each]:.1f}" for each in MEASURES]
+                numbers = [percent(scored.get(each)) for each in MEASURES]
                 how = [str(scored["protocol"].get(key, "-")) for key in PROTOCOL]
-                yield f"| {' | '.join([f'{domain} ({role})', *numbers, *how])} |"
+                rows.append([f"{domain} ({role})", *numbers, *how])
+        head = ["domain", *MEASURES.values(), *(key.replace("_", " ") for key in PROTOCOL)]
+        yield from markdown_table(head, rows)
 
 
 def content_of(path: Path, form: Any) -> dict[str, Any]:

@@ -8,19 +8,20 @@ import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from PIL import Image
 
 from datasets.images import LabelledImages
 from datasets.options import DataOptions
 from engine.options.parser import dataset_names, named_folder
 from utils.errors import UsageError
 from utils.files import errors_about
+from utils.log import counted
 from utils.options import ANY, COUNT, add_options, fill
+from utils.pictures import contact_sheet
 from utils.program import run_program
 
-TITLE = 18  # height of a line of text
 SUFFIXES = (".jpg", ".jpeg", ".png")
-Row = tuple[str, list[Image.Image]]  # the name of a domain and its pictures
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,16 +44,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = fill(DataOptions, args, names=tuple(names))
     domains = [data.images(name, args.split) for name in names]
     rows = [(images.spec.name, pictures(images, args.index, results.values())) for images in domains]
+    sheet = np.concatenate([draw_row(*row, titles=["image", "labels", *results], width=args.width) for row in rows])
     args.sheet.parent.mkdir(parents=True, exist_ok=True)
     with errors_about(args.sheet):
-        draw_sheet(rows, ["image", "labels", *results], args.width).save(args.sheet, quality=88)
+        Image.fromarray(sheet).save(args.sheet, quality=88)
 
 
 def pictures(images: LabelledImages, index: int, results: Iterable[Path]) -> list[Image.Image]:
     """Return an image of a domain, its labels, and its predictions, in the sizes in which they are stored."""
     domain = f"{images.spec.name} ({images.split})"
     if index >= len(images):
-        raise UsageError(f"--index {index}: {domain} has {len(images)} images; give 0 to {len(images) - 1}")
+        raise UsageError(f"--index {index}: {domain} has {counted(len(images), 'image')}; give 0 to {len(images) - 1}")
     image, labels, name = images[index]
     row = [image, Image.fromarray(images.spec.classes.colourise(labels))]
     for folder in results:
@@ -63,21 +65,10 @@ def pictures(images: LabelledImages, index: int, results: Iterable[Path]) -> lis
     return row
 
 
-def draw_sheet(rows: Sequence[Row], titles: list[str], width: int) -> Image.Image:
-    """Draw all pictures ``width`` pixels wide, titles above the columns and the rows' names in their corners."""
-    heights = [max(1, round(width * row[0].height / row[0].width)) for _, row in rows]
-    sheet = Image.new("RGB", (width * len(titles), TITLE + sum(heights)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for column, title in enumerate(titles):
-        draw.text((column * width + 5, 1), title, "black", font=font)
-    top = TITLE
-    for (name, row), height in zip(rows, heights, strict=True):
-        for column, picture in enumerate(row):
-            sheet.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (column * width, top))
-        draw.rectangle((0, top, draw.textlength(name, font=font) + 8, top + TITLE), "white")
-        draw.text((4, top + 1), name, "black", font=font)
-        top += height
-    return sheet
+def draw_row(domain: str, row: Sequence[Image.Image], *, titles: Sequence[str], width: int) -> np.ndarray:
+    """Draw the pictures of a domain side by side, each ``width`` pixels wide and with a title, as H,W,3 uint8."""
+    tiles = {f"{domain}: {title}": np.asarray(picture) for title, picture in zip(titles, row, strict=True)}
+    return contact_sheet(tiles, columns=len(tiles), width=width)
 
 
 if __name__ == "__main__":

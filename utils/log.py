@@ -25,3 +25,8 @@ log.propagate = False
 if not log.handlers:  # torch.hub may load this module again
     log.addHandler(Screen())
 log.addFilter(lambda record: rank() == 0 or record.levelno >= logging.ERROR)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 image, 2 images."""
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")

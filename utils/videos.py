@@ -18,7 +18,7 @@ import numpy as np
 
 from utils.errors import UsageError
 from utils.files import whole_file
-from utils.log import log
+from utils.log import counted, log
 from utils.packages import need
 
 APART = {"stdin": subprocess.DEVNULL, "start_new_session": True}  # Ctrl-C reaches our program only
@@ -66,7 +66,7 @@ class Video:
             raise UsageError(f"{self.name}: has no readable frame ({fault}); {self.remedy}")
         whole = number if self.live or not fault else self.whole_frames()
         if fault and (self.live or whole < number or number < self.length - 2):
-            used = f"{number} frames could be read" + (f", of about {self.length}" if self.length else "")
+            used = f"{counted(number, 'frame')} could be read" + (f", of about {self.length}" if self.length else "")
             log.warning(f"{self.name}: broken at frame {whole} ({fault}); {used}; {self.remedy}")
 
     def whole_frames(self) -> int:

@@ -20,17 +20,17 @@ from engine.build import network_from
 from engine.data_report import check_images, report
 from engine.evaluating.image_folder import label_camera, label_folder
 from engine.evaluating.image_scores import ImageScores, details, write_examples
-from engine.evaluating.measures import measured
 from engine.evaluating.prediction import Inference, Predictor
 from engine.evaluating.results import (
     class_table,
     domain_result,
-    keep_older,
+    kept_results,
+    mean_of,
     percent,
     scoring_protocol,
     write_results,
 )
-from engine.evaluating.scoring import score_reads, write_pictures
+from engine.evaluating.scoring import measured, score_reads, write_pictures
 from engine.evaluating.target_norm import target_norm_results
 from engine.figures.activation_maps import draw_activation
 from engine.machine import choose_device, choose_precision, keep_memory
@@ -38,11 +38,14 @@ from engine.options.evaluation_options import EvaluationOptions, SnapshotOptions
 from engine.options.suite_options import domains_on_disk
 from engine.report.page import report_after
 from engine.run_log import code_version
-from utils.distributed import start
+from utils.distributed import from_first, start
 from utils.errors import UsageError
 from utils.files import hold
-from utils.log import log
+from utils.log import counted, log
 from utils.processes import rank
+
+Sets = dict[str, LabelledImages]
+Domains = dict[str, dict[str, Any]]  # what results.json or details.json holds of each domain
 
 
 def evaluate(options: EvaluationOptions) -> None:
@@ -66,7 +69,13 @@ def evaluate(options: EvaluationOptions) -> None:
         label = label_folder if subject.camera is None else label_camera
         label(predict, options, classes, out=subject.out or beside / tag, record=record)
     else:
-        score_domains(predict, options, out=subject.out or beside / tag, header=header)
+        out = subject.out or beside / tag
+        domains = score_domains(predict, options, checked_domains(options), out=out, header=header)
+        if len(domains) > 1:
+            log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean_of(domains), 'mean_iou')}")
+        log.info(f"written to {out}")
+        if rank() == 0:
+            report_after(out)
 
 
 def header_of(options: EvaluationOptions, snapshot: Path, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,30 +126,29 @@ def read_snapshot(options: SnapshotOptions) -> dict[str, Any]:
     return content
 
 
-def score_domains(predict: Predictor, options: EvaluationOptions, *, out: Path, header: dict[str, Any]) -> None:
-    """Score every domain; the first process prints tables and writes JSON and CSV after each domain."""
-    sets = checked_domains(options)
+def score_domains(
+    predict: Predictor, options: EvaluationOptions, sets: Sets, *, out: Path, header: dict[str, Any], title: str = ""
+) -> Domains:
+    """The results of every domain; the first process writes all of them as JSON and CSV after each one.
+
+    ``title`` names them in a larger table.  What an earlier command scored for it is then taken from there.
+    """
+    protocols = {name: protocol_of(predict, options, images) for name, images in sets.items()}
     with hold(out):
-        if rank() == 0:
-            keep_older(out)
-        domains: dict[str, dict[str, Any]] = {}
-        more: dict[str, dict[str, Any]] = {}
-        mean = None
+        domains, more = from_first(kept_results(out, header, protocols if title else {}) if rank() == 0 else None)
         for name, images in sets.items():
-            protocol = protocol_of(predict, options, images)
-            domains[name], more[name] = score_domain(predict, options, images, protocol, out=out)
-            mean = write_results(out, header, domains, more)
-            if rank() == 0:
-                write_examples(out / "examples" / name, predict, images, options.scoring, more[name]["examples"])
-            log.info(f"\n{name} ({images.split}, {len(images)} images)\n{class_table(domains[name])}")
-        if mean:
-            log.info(f"\nmean mIoU of {len(domains)} domains: {percent(mean, 'mean_iou')}")
-        log.info(f"written to {out}")
-        if rank() == 0:
-            report_after(out)
+            if name not in domains:
+                domains[name], more[name] = score_domain(predict, options, images, protocols[name], out=out)
+                write_results(out, header, domains, more)
+                if rank() == 0 and (not title or out.name == "whole"):  # there is a report
+                    write_examples(out / "examples" / name, predict, images, options.scoring, more[name]["examples"])
+            split = f"{images.split}, {counted(len(images), 'image')}"
+            table = f"\n{name} ({split})\n{class_table(domains[name])}"
+            log.info(f"{title}, {name}: mIoU {percent(domains[name], 'mean_iou')}" if title else table)
+    return domains
 
 
-def checked_domains(options: EvaluationOptions) -> dict[str, LabelledImages]:
+def checked_domains(options: EvaluationOptions) -> Sets:
     """The images of each domain, after a check of a sample of the files; a report on them is logged."""
     sets = options.domains()
     if options.subject.check:

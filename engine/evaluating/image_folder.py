@@ -14,21 +14,22 @@ from datasets.images import ImageFolder
 from datasets.labels import CITYSCAPES_IDS, STANDARD, ClassSet
 from datasets.sampling.loaders import picture_loader
 from datasets.transforms import Pyramid
-from engine.evaluating.measures import write_entropy
 from engine.evaluating.prediction import Predictor, likeliest
+from engine.evaluating.scoring import write_entropy
 from engine.evaluating.video_labels import label_video, label_videos
 from engine.options.evaluation_options import EvaluationOptions, SubjectOptions
 from utils.distributed import all_sum, from_first
 from utils.errors import CommonError, UsageError
 from utils.files import PARTIAL, hold, write_json
 from utils.forms import ANYTHING, read_json
-from utils.log import log
+from utils.log import counted, log
 from utils.pictures import overlay, save_picture
 from utils.processes import rank, world_size
 from utils.videos import ffmpeg, open_camera
 
 ENTROPY = "entropy"  # pictures of this kind are made on request
 KINDS = ("colours", "overlay", "train_ids", "cityscapes_ids")  # the last one only for the classes of Cityscapes
+ONLY_IMAGES = "note: --entropy: makes pictures of images only, not of videos"
 RESULTS = (*KINDS, ENTROPY, "side_by_side")  # the last one for videos
 
 
@@ -44,7 +45,9 @@ def label_folder(
         ffmpeg()  # raises, before anything is done, where it is missing
     if images.skipped:
         names = some([file.name for file in images.skipped], 3)
-        log.info(f"{len(images.skipped)} files are no images or videos and are skipped: {names}")
+        log.info(f"skipped: {counted(len(images.skipped), 'file')} of other kinds: {names}")
+    if options.measures.entropy and images.videos:
+        log.warning(ONLY_IMAGES)
     with hold(folder):
         if rank() == 0:
             prepare_folder(folder, {"images": str(images.root.resolve()), **record})
@@ -67,7 +70,7 @@ def label_folder(
             done += 1
         done, before, broken = all_sum(torch.tensor([done, len(mine) - len(todo), len(todo) - done])).tolist()
         if len(images):
-            log.info(f"{done} images labelled; {before} were finished before; {broken} could not be read")
+            log.info(f"images: {done} labelled, {before} finished before, {broken} unreadable")
         broken += label_videos(predict, options.subject, classes, videos=images.videos, folder=folder)
         log.info(f"written to {folder}")
     if broken == len(images) + len(images.videos):
@@ -82,6 +85,8 @@ def label_camera(
     if world_size() > 1:
         raise CommonError(f"--images {number}: one process can read a camera; start the program without torchrun")
     camera = open_camera(number)
+    if options.measures.entropy:
+        log.warning(ONLY_IMAGES)
     with hold(out / f"camera{number}") as folder:
         prepare_folder(folder, {"images": f"camera {number}", **record})
         log.info(f"camera {number}: {camera.size[0]} x {camera.size[1]}; Ctrl-C ends the video")

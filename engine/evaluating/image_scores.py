@@ -17,14 +17,12 @@ from engine.evaluating.scoring import Each, load_images
 from engine.options.run_options import ScoringOptions
 from utils.distributed import gather
 from utils.errors import first_line
-from utils.files import whole_file
 from utils.log import log
 from utils.metrics import ious
+from utils.pictures import errors, save_picture
 from utils.processes import rank, world_size
 
 WIDTH = 640  # pixels of a picture, at most
-UNLABELLED, WRONG = 1, 2  # values of a picture of errors; 0 is right, and transparent
-ERROR_COLOURS, ERROR_OPACITY = [0, 0, 0, 0, 0, 0, 220, 40, 40], bytes([0, 150, 255])
 
 
 class ImageScore(NamedTuple):
@@ -85,33 +83,18 @@ def write_examples(
 def write_example(
     stem: Path, predict: Predictor, images: LabelledImages, scoring: ScoringOptions, *, index: int
 ) -> None:
-    """Predict an image once more, with the same noise as before, and write ``stem``_image.jpg and, as palette images,
-    ``stem``_labels.png, ``stem``_prediction.png and ``stem``_errors.png."""
+    """Predict an image once more, with the same noise as before, and write the pictures ``stem``_KIND.png."""
     pyramid = predict.inference.pyramid
     ((image, labels, _, *resized),) = load_images(images, scoring, indices=[index], workers=0, pyramid=pyramid)
     prediction, truth = predict(image, resized, index=index).cpu().numpy(), labels.numpy()
-    errors = np.where(truth < len(images.spec.classes), WRONG * (truth != prediction), UNLABELLED)
-    colours = list(chain(*images.spec.classes.colours))
+    classes, pixels = images.spec.classes, image.permute(1, 2, 0).numpy()
     pictures = {
-        "labels": palette_image(truth, colours),
-        "prediction": palette_image(prediction, colours),
-        "errors": palette_image(errors, ERROR_COLOURS),
-        "image": Image.fromarray(image.permute(1, 2, 0).numpy()),
+        "image": pixels,
+        "labels": classes.colourise(truth),
+        "prediction": classes.colourise(prediction),
+        "errors": errors(pixels, truth, prediction, len(classes)),
     }
-    height, width = truth.shape
-    share = min(1, WIDTH / width)
-    stem.parent.mkdir(parents=True, exist_ok=True)
     for kind, picture in pictures.items():
-        # Pillow takes the nearest pixel where there is a palette.
-        small = picture.resize((max(1, round(share * width)), max(1, round(share * height))), Image.Resampling.LANCZOS)
-        opacity = ERROR_OPACITY if kind == "errors" else None
-        suffix, form = ("jpg", "JPEG") if kind == "image" else ("png", "PNG")
-        with whole_file(Path(f"{stem}_{kind}.{suffix}")) as partial:
-            small.save(partial, format=form, quality=82, transparency=opacity)
-
-
-def palette_image(values: np.ndarray, colours: Sequence[int]) -> Image.Image:
-    """An image of small numbers (H,W) whose colours are ``colours`` (red, green, blue of 0, 1, ...), black beyond."""
-    picture = Image.fromarray(values.astype(np.uint8))
-    picture.putpalette([*colours, *[0] * (768 - len(colours))])
-    return picture
+        small = Image.fromarray(picture)
+        small.thumbnail((WIDTH, small.height))
+        save_picture(Path(f"{stem}_{kind}.png"), np.asarray(small))

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,9 @@ from datasets.labels import ClassSet
 from engine.data_report import fingerprint
 from engine.evaluating.scoring import FREQUENT, scoring_crop, summary
 from engine.options.evaluation_options import EvaluationOptions
+from engine.report.records import RESULTS
 from utils.files import whole_file, write_json
+from utils.forms import ANYTHING, read_json
 from utils.log import log
 from utils.metrics import Scores
 from utils.processes import rank
@@ -99,16 +102,35 @@ def keep_older(folder: Path) -> None:
             log.info(f"the older {path} is now {older.name}")
 
 
-def write_results(
-    out: Path, header: Mapping[str, Any], domains: Results, details: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Let the first process write all results into the folder ``out``; return the mean over several domains."""
+def kept_results(out: Path, header: dict[str, Any], protocols: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The results and details in ``out`` of the same weights, of domains that were scored by these ``protocols``.
+
+    Files that hold anything else are renamed.
+    """
+    if not protocols or not (out / "results.json").is_file():
+        keep_older(out)
+        return {}, {}
+    remedy = "delete it, or name another --out"
+    before = read_json(out / "results.json", RESULTS, remedy=remedy)
+    more = read_json(out / "details.json", ANYTHING, remedy=remedy)
+    same = {"weights": header["weights"], "measures": header["measures"]}
+    same, protocols = json.loads(json.dumps([same, protocols]))  # as they are in a file
+    fits = all(before.get(key) == value for key, value in same.items())
+    domains = {
+        name: each for name, each in before["domains"].items() if fits and each["protocol"] == protocols.get(name)
+    }
+    if len(domains) < len(before["domains"]):
+        keep_older(out)
+    return domains, {name: more[name] for name in domains}
+
+
+def write_results(out: Path, header: Mapping[str, Any], domains: Results, details: Mapping[str, Any]) -> None:
+    """Let the first process write all results into the folder ``out``, with the mean over several domains."""
     mean = mean_of(domains) if len(domains) > 1 else None
     if rank() == 0:
         write_json(out / "details.json", details)  # first, so that no result lacks it
         write_json(out / "results.json", {**header, "domains": domains} | ({"mean": mean} if mean else {}))
         write_csv(out / "results.csv", domains, mean=mean)
-    return mean
 
 
 def write_csv(path: Path, domains: Results, *, mean: Mapping[str, Any] | None) -> None:

@@ -1,8 +1,12 @@
-"""Scoring a network on labelled domains."""
+"""Scoring a network on labelled domains: confusion matrices, and what is measured besides."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -10,13 +14,15 @@ from datasets.images import LabelledImages
 from datasets.labels import ClassSet
 from datasets.sampling.loaders import eval_loader
 from datasets.transforms import Pyramid
-from engine.evaluating.measures import MeasuredMatrix, write_entropy
 from engine.evaluating.prediction import Predictor, likeliest
 from engine.options.evaluation_options import MeasureOptions
 from engine.options.run_options import ScoringOptions
+from utils.boundaries import BoundaryMatrix
+from utils.calibration import Calibration, normalised_entropy
+from utils.distributed import all_sum
 from utils.errors import UsageError
 from utils.metrics import ConfusionMatrix, Scores
-from utils.pictures import errors, overlay, save_picture
+from utils.pictures import errors, heat, overlay, save_picture
 from utils.processes import rank, world_size
 
 FREQUENT = 0.01  # a class is frequent if it has this share of the labelled pixels
@@ -24,6 +30,35 @@ NOTHING_MORE = MeasureOptions()
 
 # Takes name, image 3,H,W, labels H,W, prediction H,W (all uint8) and the confusion matrix K,K of the image.
 Each = Callable[[str, Tensor, Tensor, Tensor, Tensor], None]
+
+
+class MeasuredMatrix(ConfusionMatrix):
+    """A confusion matrix that also counts what the options ask for."""
+
+    def __init__(self, num_classes: int, device: torch.device, options: MeasureOptions):
+        super().__init__(num_classes, device)
+        self.calibration = Calibration(device) if options.calibration else None
+        self.borders = BoundaryMatrix(num_classes, share=options.boundary_iou) if options.boundary_iou else None
+
+    def update(self, labels: Tensor, predictions: Tensor, probabilities: Tensor | None = None) -> None:
+        """Count the pixels of one image (H,W); calibration needs its probabilities (K,H,W)."""
+        super().update(labels, predictions)
+        if self.calibration:
+            self.calibration.update(labels, predictions, probabilities)
+        if self.borders:
+            self.borders.update(labels, predictions)
+
+    def gather(self) -> None:
+        super().gather()
+        if self.calibration:
+            self.calibration.sums = all_sum(self.calibration.sums)
+        if self.borders:
+            self.borders.gather()
+
+    def scores(self) -> Scores:
+        calibration = self.calibration.scores() if self.calibration else None
+        boundary_iou = self.borders.scores().iou[:-1] if self.borders else None  # without the inside
+        return replace(super().scores(), calibration=calibration, boundary_iou=boundary_iou)
 
 
 def score_reads(
@@ -109,3 +144,32 @@ def write_pictures(
     wrong = errors(pixels, labels.numpy(), train_ids, len(classes))
     for kind, picture in (("colours", colours), ("overlay", overlay(pixels, colours)), ("errors", wrong)):
         save_picture(folder / kind / f"{name}.png", picture)
+
+
+def measured(scores: list[Scores], classes: ClassSet, options: MeasureOptions) -> dict[str, Any]:
+    """The results of the measures by name; calibration is over the pixels of all repeats, boundary IoU is a mean."""
+    results: dict[str, Any] = {}
+    if options.calibration:
+        results["calibration"] = calibration_result(sum(each.calibration for each in scores))
+    if options.boundary_iou:
+        ious = torch.stack([each.boundary_iou for each in scores])
+        values = [None if math.isnan(value) else value for value in ious.nanmean(0).tolist()]
+        results["boundary_iou"] = {
+            "mean": ious.nanmean(1).mean().item(),
+            "per_class": dict(zip(classes.names, values, strict=True)),
+            "width": f"{options.boundary_iou:g} of the diagonal of each image, at least 1 pixel",
+        }
+    return results
+
+
+def calibration_result(sums: Tensor) -> dict[str, Any]:
+    """The expected calibration error and its bins; an empty bin has neither confidence nor accuracy (NaN)."""
+    pixels, right, confidence = sums
+    rows = torch.stack([confidence / pixels, right / pixels, pixels / pixels.sum()], dim=1).tolist()
+    bins = [dict(zip(("confidence", "accuracy", "share"), row, strict=True)) for row in rows]
+    return {"ece": ((right - confidence).abs().sum() / pixels.sum()).item(), "bins": bins}
+
+
+def write_entropy(file: Path, probabilities: Tensor) -> None:
+    """Write the normalised entropy as a picture, from dark violet (0) to yellow (1)."""
+    save_picture(file, heat(normalised_entropy(probabilities).cpu().numpy()))

@@ -1,6 +1,5 @@
 """Several checkpoints, ways of inference, domains and runs in one table; an interrupted command goes on."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -11,37 +10,31 @@ import torch
 
 from checkpoints.run_files import weights_hash
 from datasets.corruptions import corruption_names
-from datasets.images import LabelledImages
+from engine.data_report import role_of
 from engine.evaluating.assessment import (
+    Sets,
     checked_domains,
     choose_classes,
     header_of,
     predictor_of,
-    protocol_of,
     read_snapshot,
-    score_domain,
+    score_domains,
     with_sources,
 )
-from engine.evaluating.image_scores import write_examples
 from engine.evaluating.prediction import Inference, Predictor
-from engine.evaluating.results import keep_older, percent, write_results
 from engine.evaluating.suite_table import FILE, Run, Table, markdown, mean_results, row_of
 from engine.machine import choose_device, keep_memory
 from engine.options.evaluation_options import EvaluationOptions
 from engine.options.resuming import run_file
 from engine.report.page import report_after
-from engine.report.records import RESULTS
-from utils.distributed import from_first, start
+from utils.distributed import start
 from utils.errors import CommonError
-from utils.files import hold, write_json, write_text
-from utils.forms import ANYTHING, read_json
+from utils.files import write_json, write_text
 from utils.log import log
 from utils.processes import rank
 
-WHOLE, SUITE = "whole", "suite_dg"
+SUITE = "suite_dg"
 Ways = dict[str, tuple[Inference, str]]  # by the name in the table: how images are looked at, the corruption or ''
-Sets = dict[str, LabelledImages]
-Domains = dict[str, dict[str, Any]]  # what results.json or details.json holds of each domain
 
 
 def score_suite(options: EvaluationOptions) -> None:
@@ -68,7 +61,7 @@ def score_suite(options: EvaluationOptions) -> None:
         write_json(place / FILE, {"runs": runs})
         write_text(place / "table.md", text)
         log.info(f"\n{text}\nwritten to {place}")
-        for page in place.glob(f"*/{WHOLE}") if given.name and not given.runs else ():
+        for page in place.glob("*/whole") if given.name and not given.runs else ():
             report_after(page)
 
 
@@ -79,7 +72,7 @@ def ways_of(options: EvaluationOptions) -> Ways:
         return {given.tag: (given, "")}
     names = corruption_names() if options.suite.corruptions else ()
     return {
-        WHOLE: (Inference(), ""),
+        "whole": (Inference(), ""),
         "half size": (Inference("pooling", (0.5,)), ""),
         "two scales": (Inference("pooling", (0.5, 1.0)), ""),
         "sliding": (replace(given, mode="sliding", flip=True), ""),
@@ -110,8 +103,10 @@ def score_run(options: EvaluationOptions, sets: Sets, ways: Ways, device: torch.
         own = at(options, path)
         content = read_snapshot(own.snapshot)
         choose_classes(options.subject.datasets, path, content["network"])
-        roles = {name: role_of(images, content["flags"].get("dataset")) for name, images in sets.items()}
-        header = header_of(options, path, content) | {"weights": weights_hash(content["weights"])}
+        sources = content["flags"].get("dataset")
+        roles = {name: role_of((name, images.spec.asked_as), sources) for name, images in sets.items()}
+        header = header_of(options, path, content)
+        header |= {"weights": weights_hash(content["weights"]), "measures": asdict(options.measures)}
         rows |= score_checkpoint(predictor_of(content, own, device), own, sets, ways, roles, header)
     trained = {"seed": content["flags"].get("seed"), "iteration": content["iteration"]}
     return {"run": str(paths[0].resolve().parent), **trained, "roles": roles, "rows": rows}
@@ -122,12 +117,6 @@ def checkpoints_of(options: EvaluationOptions) -> list[Path]:
     path = options.snapshot.snapshot
     both = [path.with_name("last.pth"), path.with_name("best.pth")]
     return both if options.suite.name and path in both and all(map(Path.is_file, both)) else [path]
-
-
-def role_of(images: LabelledImages, sources: Sequence[str] | None) -> str:
-    """Whether the network saw the domain, or the data set that it is a part of."""
-    names = {images.spec.asked_as, images.spec.part_of}
-    return "not known" if sources is None else "unseen" if names.isdisjoint(sources) else "seen"
 
 
 def score_checkpoint(
@@ -144,9 +133,10 @@ def score_checkpoint(
         tag = f"{predict.inference.tag}_{corruption}" if corruption else predict.inference.tag
         out = place_of(options) / stem / tag
         images = {name: each.under(corruption) for name, each in sets.items()}
-        label = {"label": f"{stem}, {way}"} if options.suite.name else {}
-        results = score_way(predict, options, images, out=out, header=header | label)
-        rows[f"{stem}, {way}"] = row_of(results, roles)
+        title = f"{stem}, {way}"
+        label = {"label": title} if options.suite.name else {}
+        results = score_domains(predict, options, images, out=out, header=header | label, title=title)
+        rows[title] = row_of(results, roles)
         under += [results] if corruption else []
     if under:
         rows[f"{stem}, mean of {len(under)} corruptions"] = row_of(mean_results(under), roles)
@@ -159,42 +149,3 @@ def place_of(options: EvaluationOptions) -> Path:
         return options.subject.out
     home = options.snapshot.snapshot.absolute().parent
     return home / SUITE if options.suite.name else home
-
-
-def score_way(
-    predict: Predictor, options: EvaluationOptions, sets: Sets, *, out: Path, header: dict[str, Any]
-) -> Domains:
-    """The results of every domain, which are also written into the folder ``out``.
-
-    What an earlier command scored there of the same weights, by the same protocol, is taken from there.
-    """
-    header |= {"measures": asdict(options.measures)}
-    protocols = {name: protocol_of(predict, options, images) for name, images in sets.items()}
-    with hold(out):
-        domains, more = from_first(kept_results(out, header, protocols) if rank() == 0 else None)
-        for name, images in sets.items():
-            if name not in domains:
-                domains[name], more[name] = score_domain(predict, options, images, protocols[name], out=out)
-                write_results(out, header, domains, more)
-                if rank() == 0 and out.name == WHOLE:  # the report shows these
-                    write_examples(out / "examples" / name, predict, images, options.scoring, more[name]["examples"])
-            log.info(f"{out.parent.name}, {out.name}, {name}: mIoU {percent(domains[name], 'mean_iou')}")
-    return domains
-
-
-def kept_results(out: Path, header: dict[str, Any], protocols: dict[str, Any]) -> tuple[Domains, Domains]:
-    """The results and details of domains that were scored before in the same way; a file with others is renamed."""
-    if not (out / "results.json").is_file():
-        return {}, {}
-    remedy = "delete it, or name another --out"
-    before = read_json(out / "results.json", RESULTS, remedy=remedy)
-    more = read_json(out / "details.json", ANYTHING, remedy=remedy)
-    same = {"weights": header["weights"], "measures": header["measures"]}
-    same, protocols = json.loads(json.dumps([same, protocols]))  # as they are in a file
-    fits = all(before.get(key) == value for key, value in same.items())
-    domains = {
-        name: each for name, each in before["domains"].items() if fits and each["protocol"] == protocols.get(name)
-    }
-    if len(domains) < len(before["domains"]):
-        keep_older(out)
-    return domains, {name: more[name] for name in domains}

@@ -1,6 +1,6 @@
 """The table of a suite: a row per checkpoint and way, a column per domain.  Imports no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -10,7 +10,7 @@ from utils.intervals import shown
 FILE = "runs.json"  # holds the tables of all runs, in this form (utils/forms.py)
 ENTRY = {"run": str, "seed": (None, WHOLE), "roles": {str: str}, "rows": {str: {str: float}}, str: object}
 FORM = {"runs": [ENTRY]}
-LEGEND = "mIoU in percent; mean, worst and ECE are over the domains that were not seen in training, if there are any"
+LEGEND = "mIoU in percent; the columns behind the domains leave out those seen in training, if others are left"
 INTERVAL = "± is half of the 95 % interval over runs, by Student's t"
 Row = dict[str, float]  # the mIoU of each domain, then mean and worst, and the ECE if it was measured
 Table = dict[str, Row]  # by checkpoint and way
@@ -46,11 +46,16 @@ def markdown(runs: Sequence[Run]) -> str:
     rows, roles = [run["rows"] for run in runs], runs[0]["roles"]
     columns = list(max(rows[0].values(), key=len))
     titles = [titled(name, roles) for name in columns]
-    lines = [["checkpoint, way", *titles], ["---"] * (len(titles) + 1)]
+    lines = []
     for name in (name for name in rows[0] if all(name in table for table in rows)):
         of_runs = {column: [table[name].get(column) for table in rows] for column in columns}
         cells = {column: "-" if None in values else shown(values) for column, values in of_runs.items()}
         worst = min(counted_domains(roles), key=lambda domain, of_runs=of_runs: sum(of_runs[domain]))
         lines.append([name, *(cells | {"worst": f"{cells['worst']} ({worst})"}).values()])
     legend = LEGEND if len(runs) == 1 else f"{LEGEND}; means of {len(runs)} runs, {INTERVAL}"
-    return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + ["", legend, ""])
+    return "\n".join([*markdown_table(["checkpoint, way", *titles], lines), "", legend, ""])
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from datasets.images import LabelledImages
-from engine.evaluating.measures import MeasuredMatrix, measured
 from engine.evaluating.prediction import Predictor, likeliest
 from engine.evaluating.results import domain_result
-from engine.evaluating.scoring import joint_scores, load_images, scoring_crop
+from engine.evaluating.scoring import MeasuredMatrix, joint_scores, load_images, measured, scoring_crop
 from engine.options.evaluation_options import TARGET_NORM_SEEDS, EvaluationOptions
 from network.batch_norms import target_normalised
 from utils.metrics import Scores

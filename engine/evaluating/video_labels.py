@@ -18,7 +18,7 @@ from engine.options.evaluation_options import SubjectOptions
 from engine.training.interruption import Interruption
 from utils.distributed import all_gathered, any_rank, from_first
 from utils.errors import Interrupted, UsageError
-from utils.log import log
+from utils.log import counted, log
 from utils.pictures import overlay
 from utils.processes import rank, world_size
 from utils.videos import Video, open_video, video_file
@@ -44,7 +44,7 @@ def label_videos(
             log.warning(f"skipped: {error}")
             broken += 1
     if videos:
-        log.info(f"{done} videos labelled; {before} were finished before; {broken} could not be read")
+        log.info(f"videos: {done} labelled, {before} finished before, {broken} unreadable")
     return broken
 
 
@@ -66,7 +66,9 @@ def label_video(
             os.replace(part, targets[view])
     if stopped and not whole:
         files = ", ".join(map(str, parts.values()))
-        raise Interrupted(f"{count} frames are labelled: {files}; the same command starts anew", interruption.number)
+        raise Interrupted(
+            f"{counted(count, 'frame')} labelled: {files}; the same command starts anew", interruption.number
+        )
 
 
 def label_frames(
@@ -101,7 +103,7 @@ def label_frames(
             progress.update(len(group))
             if any_rank(interruption.number > 0):
                 break
-        log.info(f"{video.name}: {count} frames, {count / (perf_counter() - began):.1f} per second")
+        log.info(f"{video.name}: {counted(count, 'frame')}, {count / (perf_counter() - began):.1f} per second")
     return count
 
 

@@ -103,7 +103,7 @@ class MeasureOptions:
     boundary_iou: float | None = option(
         None, "also the IoU within SHARE of the diagonal of a contour (default: 0.02 if the flag stands alone)", **SHARE
     )
-    entropy: bool = option(False, "also write the entropy of each prediction as a picture, 0 (violet) to 1 (yellow)")
+    entropy: bool = option(False, "also write the entropy of images (not videos) as pictures, 0 (violet) to 1 (yellow)")
 
 
 @dataclass(frozen=True)

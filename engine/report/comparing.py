@@ -1,7 +1,7 @@
 """Which numbers may be compared: between records, and with the paper."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from datasets.registry import SPECS
 from engine.report.records import Record
 
 PAPER = json.loads(Path(__file__).with_name("paper.json").read_text())  # in percent; docs/results.md has the sources
+SQUARE = "height 1536, centre crop 1536x1536, padding road"  # of its images of Mapillary
 PROTOCOL = (  # entries that must be equal for scores to be comparable
     "images_hash", "images", "split", "mode", "scales", "flip", "window", "overlap", "window_counts", "geometry",
     "gtav_labels", "normalised_by",
@@ -22,41 +23,38 @@ def paper_scores(record: Record) -> tuple[dict[str, float], list[str]]:
     if not record.results:
         return {}, ["the run has not been evaluated yet"]
     row = PAPER["mean_iou"].get(" ".join(record.sources), {}).get(record.title)
-    if reasons := list(differences_from_paper(record, row)):
+    used = record.facts.get("training data", {})
+    trained = f"{record.title} trained on {' and '.join(record.sources) or 'unknown data'}"
+    others = tuple(record.classes) not in ((), CLASSES)
+    facts = {"network": (record.network, PAPER["network"]), "classes": ("others" if others else 19, 19)}
+    for name in filter(SPECS.get, record.sources):
+        facts[f"training images of {name}"] = used.get(name, {}).get("images"), SPECS[name].counts.get("train")
+    if reasons := [*([] if row else [f"the paper has no row for {trained}"]), *unlike_paper(facts)]:
         return {}, reasons
     listed = dict(zip(PAPER["domains"], row, strict=True))
-    shared = {name: record.results["domains"][name]["protocol"] for name in listed if name in record.results["domains"]}
-    differing = {name: ", ".join(differences_of_domain(protocol)) for name, protocol in shared.items()}
-    reasons = [f"{name}: {differs}" for name, differs in differing.items() if differs]
-    scores = {name: listed[name] for name, differs in differing.items() if not differs}
-    return scores, reasons if shared else [f"the paper scores {', '.join(listed)} only"]
+    protocols = {name: each["protocol"] for name, each in record.results["domains"].items() if name in listed}
+    differing = {name: unlike_paper(facts_of_paper(name, protocol)) for name, protocol in protocols.items()}
+    scores = {name: listed[name] for name, reasons in differing.items() if not reasons}
+    reasons = [f"{name}: {', '.join(reasons)}" for name, reasons in differing.items() if reasons]
+    return scores, reasons if protocols else [f"the paper scores {', '.join(listed)} only"]
 
 
-def differences_from_paper(record: Record, row: Sequence[float] | None) -> Iterator[str]:
-    if record.network != PAPER["network"]:
-        yield f"the network is {record.network or 'unknown'}, the paper's {PAPER['network']}"
-    if tuple(record.classes) not in ((), CLASSES):
-        yield "the classes differ"
-    if not row:
-        yield f"the paper has no row for {record.title} trained on {' and '.join(record.sources) or 'unknown data'}"
-    for name in record.sources:
-        images = record.facts.get("training data", {}).get(name, {}).get("images")
-        if images != (expected := SPECS[name].counts.get("train") if name in SPECS else None):
-            yield f"trained on {count(images)} of {count(expected)} images of {name}"
+def facts_of_paper(domain: str, protocol: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """How a domain was scored here and in the paper."""
+    theirs = {"split": "val", "mode": "whole", "scales": [1.0], "flip": False}
+    theirs |= {"images": protocol.get("images_expected")} | ({"geometry": SQUARE} if domain == "mapillary" else {})
+    return {key: (protocol.get(key), value) for key, value in theirs.items()}
 
 
-def differences_of_domain(protocol: Mapping[str, Any]) -> Iterator[str]:
-    if protocol.get("images") != protocol.get("images_expected") or protocol.get("split") != "val":
-        yield f"{count(protocol.get('images'))} of {count(protocol.get('images_expected'))} images"
-    for key, value in (("mode", "whole"), ("scales", [1.0]), ("flip", False)):
-        if protocol.get(key) != value:
-            yield f"{key} {protocol.get(key)}, not {value}"
-    if protocol.get("data_set") == "mapillary" and "crop 1536x1536, padding road" not in str(protocol.get("geometry")):
-        yield f"{protocol.get('geometry')}, the paper's: centre crop 1536x1536, padding road"
+def unlike_paper(facts: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """A text for each fact, ours and the paper's, that is not the same."""
+    unlike = {name: both for name, both in facts.items() if both[0] != both[1]}
+    return [f"{name} {count(ours)} (paper: {count(theirs)})" for name, (ours, theirs) in unlike.items()]
 
 
 def count(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else "an unknown number"
+    """The text of a value, with commas in large numbers."""
+    return f"{value:,}" if type(value) is int else "unknown" if value in (None, "") else str(value)
 
 
 def facts_of(record: Record, domains: Collection[str]) -> dict[str, Any]:

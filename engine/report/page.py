@@ -1,21 +1,29 @@
 """Makes the page from records, a template and charts."""
 
 import os
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from PIL import Image
 
 from engine.report.comparing import count, differing, facts_of, paper_scores
 from engine.report.records import Record, read_record
 from utils.errors import UsageError, first_line
 from utils.files import write_text
-from utils.log import log
+from utils.log import counted, log
 
 FILE = "report.html"
 LIMIT = 5_000_000  # bytes of a page
 WIDTHS = 640, 440, 300, 200  # pixels of a picture: the first with which the page is below the limit
+MEASURES = {
+    "mean_iou_frequent": "frequent classes", "accuracy": "accuracy", "ece": "calibration error",
+    "near_borders": "near borders",
+}  # fmt: skip
 CLASSES = 30  # of a confusion matrix, the most frequent ones
 
 
@@ -33,12 +41,15 @@ def write_report(records: Sequence[Record], out: Path) -> None:
     os.environ["MPLBACKEND"] = "agg"  # a notebook's own one, which programs inherit, may not exist here
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    from engine.report.pictures import data_uri
-
     loader = FileSystemLoader(Path(__file__).parent)
     settings = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=loader, **settings)
-    environment.filters |= {"percent": percent, "count": count, "capital": lambda text: text[:1].upper() + text[1:]}
+    environment.filters |= {
+        "percent": percent,
+        "count": count,
+        "counted": counted,
+        "capital": lambda text: text[:1].upper() + text[1:],
+    }
     template, content = environment.get_template("page.html"), content_of(records)
     for width in WIDTHS:
         page = template.render(content, picture=partial(data_uri, width=width))
@@ -67,6 +78,7 @@ def content_of(records: Sequence[Record]) -> dict[str, Any]:
         "tables": tables,
         "domains": {role: [name for name in roles if roles[name] == role] for role in sorted({*roles.values()})},
         "mean": mean,
+        "measures": {} if len(records) > 1 else measures_in(tables[0]),
         "paper": [paper_scores(record) for record in records],
         "differences": differing([facts_of(record, shared) for record in records]),
         "settings": differing([{"code": record.facts.get("code"), **record.flags} for record in records]),
@@ -78,6 +90,11 @@ def content_of(records: Sequence[Record]) -> dict[str, Any]:
         "reliability": reliability,
         "examples": [examples_of(record) for record in records],
     }
+
+
+def measures_in(table: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The further columns of the table of a single record: those with a number."""
+    return {key: title for key, title in MEASURES.items() if any(row.get(key) is not None for row in table.values())}
 
 
 def mean(table: Mapping[str, Mapping[str, Any]], names: Sequence[str], measure: str) -> float | None:
@@ -149,7 +166,20 @@ def examples_of(record: Record) -> dict[str, list[dict[str, Any]]]:
             split = record.results["domains"][domain]["protocol"].get("split")
             files["entropy"] = record.evaluation / f"{domain}_{split}" / "entropy" / f"{example['image']}.png"
             layers = {layer: path for layer, path in files.items() if path.is_file()}
-            photo = Path(f"{stem}_image.jpg")
+            photo = Path(f"{stem}_image.png")
             if "prediction" in layers and photo.is_file():
                 shown.setdefault(domain, []).append({"kind": kind, **example, "photo": photo, "layers": layers})
     return shown
+
+
+def data_uri(path: Path | str, share: float = 1, *, width: int) -> str:
+    """The picture, no wider than ``share`` of ``width`` pixels."""
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise UsageError(f"{path}: not a readable picture ({first_line(error)}); delete its folder") from error
+    picture.thumbnail((int(share * width), picture.height))
+    file = BytesIO()
+    picture.save(file, format="webp", quality=80)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"

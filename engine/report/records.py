@@ -4,17 +4,18 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from datasets.registry import related
-from methods import METHODS, method_name
+from engine.data_report import role_of
+from methods import METHODS
 from utils.errors import UsageError
 from utils.forms import ANYTHING, WHOLE, read_json
 
-FLAGS = {"flags": ANYTHING, str: object}  # forms (utils/forms.py) of flags.json, results.json, report.json
-SCORED = {"mean_iou": (None, float), "classes": {str: ANYTHING}, "protocol": ANYTHING, str: object}
+# Forms (utils/forms.py) of flags.json, results.json, report.json, details.json.
+FLAGS = {"flags": {"dataset": (..., None, [str]), str: object}, str: object}
+PROTOCOL = {"data_set": (..., str), str: object}
+SCORED = {"mean_iou": (None, float), "classes": {str: ANYTHING}, "protocol": PROTOCOL, str: object}
 RESULTS = {"domains": {str: SCORED}, "trained": FLAGS, "snapshot": str, str: object}
 MEMORY_REPORT = {"domains": {str: {"classes": {str: ANYTHING}, str: object}}, str: object}
 EXAMPLE = {"image": str, "mean_iou": float, str: object}
@@ -43,9 +44,7 @@ class Record:
     @property
     def title(self) -> str:
         """The method for people."""
-        known = "mldg" in self.flags and "memory" in self.flags
-        name = method_name(mldg=self.flags["mldg"], memory=self.flags["memory"]) if known else ""
-        entry = METHODS.get(self.flags.get("method", name))
+        entry = METHODS.get(self.flags.get("method"))
         return entry.title if entry else "a method of its own" if self.flags else "weights of the authors' release"
 
     @property
@@ -80,20 +79,22 @@ class Record:
     def scores(self) -> dict[str, Mapping[str, Any]]:
         """The overall numbers of each domain with its role: of the evaluation, or else of the last validation."""
         if self.results:
-            roles = ((name, role_of(self.results, name)) for name in self.results["domains"])
-            return {name: self.results["domains"][name] | {"role": role} for name, role in roles}
+            roles, domains = roles_in(self.results), self.results["domains"]
+            return {name: measured_of(each) | {"role": roles[name]} for name, each in domains.items()}
         rows = self.of_kind("validation")
         return {row["domain"]: row for row in rows if row["iteration"] == rows[-1]["iteration"]}
 
 
-def role_of(results: Mapping[str, Any], domain: str) -> str:
-    """Whether the network saw the domain in training.  The authors' files do not say; shared weights name the titles
-    of own data."""
-    sources = results["trained"]["flags"].get("dataset")
-    if sources is None:
-        return "not known"
-    names = domain, results["domains"][domain]["protocol"].get("data_set", domain)
-    return "seen" if any(related(*pair) for pair in product(names, sources)) else "unseen"
+def measured_of(domain: Mapping[str, Any]) -> dict[str, Any]:
+    """A domain of results.json, with what was measured beside the mIoU as overall numbers."""
+    ece, near_borders = domain.get("calibration", {}).get("ece"), domain.get("boundary_iou", {}).get("mean")
+    return {**domain, "ece": ece, "near_borders": near_borders}
+
+
+def roles_in(results: Mapping[str, Any]) -> dict[str, str]:
+    """The role of each domain of a results.json."""
+    sources, domains = results["trained"]["flags"].get("dataset"), results["domains"]
+    return {name: role_of((name, each["protocol"].get("data_set", name)), sources) for name, each in domains.items()}
 
 
 def read_record(path: Path) -> Record:
@@ -106,7 +107,8 @@ def read_record(path: Path) -> Record:
             f"{path}: neither flags.json nor results.json is here; give the folder of a run, or of an evaluation"
         )
     if not evaluation:  # the newest one of a checkpoint of the run
-        found = sorted(folder.glob("*/*/results.json"), key=lambda file: file.stat().st_mtime)
+        files = [*folder.glob("*/*/results.json"), *folder.glob("suite_dg/*/whole/results.json")]
+        found = sorted(files, key=lambda file: file.stat().st_mtime)
         evaluation = found[-1].parent if found else None
     results = read_json(evaluation / "results.json", RESULTS, remedy=REMEDY) if evaluation else {}
     snapshot = Path(results["snapshot"]) if results else folder / "last.pth"
