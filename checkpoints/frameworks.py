@@ -38,14 +38,6 @@ MARKS = {  # beginnings of entries that a framework's networks have, all of them
     "mmsegmentation": ("backbone.", "decode_head."),
     "torchvision or timm": ("conv1.", "layer1.", "fc."),
 }
-SEPARABLE = "its pyramid and its decoder have separable convolutions"
-DIFFERENCES = {  # from our networks, by the beginning of an entry that shows them
-    "classifier.0.convs.": "it dilates the first blocks of its stages less, and resizes without aligned corners",
-    "decoder.aspp.": SEPARABLE,
-    "decode_head.sep_bottleneck.": SEPARABLE,
-    "decode_head.aspp_modules.": "one convolution takes the place of our projection and decoder",
-    "fc.": "it classifies whole images",
-}
 
 
 def from_framework(state: Mapping[str, Tensor], path: Path) -> tuple[Mapping[str, Tensor], str | None]:
@@ -53,17 +45,13 @@ def from_framework(state: Mapping[str, Tensor], path: Path) -> tuple[Mapping[str
 
     UsageError if the framework's network is none of ours.
     """
-
-    def has(start: str) -> bool:
-        return any(key.startswith(start) for key in state)
-
-    framework = next((name for name, marks in MARKS.items() if all(map(has, marks))), None)
+    started = {name: all(any(key.startswith(mark) for key in state) for mark in marks) for name, marks in MARKS.items()}
+    framework = next((name for name, all_there in started.items() if all_there), None)
     if framework is None:
         return state, None
     if framework == SMP and state.keys() >= {"encoder.layer4.0.conv1.weight", "decoder.0.convs.1.0.weight"}:
         return from_smp(state), SMP
-    difference = next((text for start, text in DIFFERENCES.items() if has(start)), "it has other layers")
-    raise UsageError(f"{path}: a network of {framework}, and none of --arch: {difference}; {remedy(state, path)}")
+    raise UsageError(f"{path}: a network of {framework} with other layers than those of --arch; {remedy(state, path)}")
 
 
 def from_smp(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -82,11 +82,7 @@ def publish(path: Path, *, best: bool) -> None:
 
 
 def read_checkpoint(path: Path, flag: str) -> Any:
-    """Return the content of any checkpoint, a file or a folder.
-
-    UsageError, which begins with ``flag``, if it cannot be read, or if it is ours and an entry has another form than
-    ``train.py`` gives it.
-    """
+    """Return the content of any checkpoint, a file or a folder; UsageError if it is unreadable or ours but misfits."""
     if problem := no_checkpoint(path):
         raise UsageError(f"{flag} {path}: {problem}; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
@@ -106,7 +102,7 @@ def is_shared(path: Path) -> bool:
 
 
 def check_form(content: Any, form: Any, source: str) -> None:
-    """UsageError, which begins with ``source``, if the content of a checkpoint misfits ``form``."""
+    """UsageError, which begins with ``source``, if ``content`` misfits ``form``."""
     if fault := misfit(content, form):
         raise UsageError(f"{source}: {fault}; give an earlier or another checkpoint")
 

@@ -1,6 +1,9 @@
 """Pin the Memory (Kim et al., CVPR 2022, section 3 and algorithm 1)."""
 
+from collections.abc import Iterable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.sampling.loaders import Batch
@@ -8,9 +11,10 @@ from loss.memory_losses import classification_loss, cohesion_loss, divergence_lo
 from methods.memory_health import memory_health
 from methods.method import Method, by_stage, call_with, meta_parts
 from methods.objective import Terms
-from network.deeplab import SegOutput
-from utils.distributed import share
-from utils.precision import full_precision
+from network.categorical_memory import class_sums
+from network.deeplab import DeepLab, SegOutput
+from utils.distributed import all_sum, share
+from utils.precision import at_least_single, full_precision
 
 
 class PinMem(Method):
@@ -89,3 +93,21 @@ class PinMem(Method):
         values = memory_health(self.net.memory, *self.absorbed)
         self.net.train()
         return values
+
+
+@torch.no_grad()
+def write_first_memory(net: DeepLab, batches: Iterable[Batch]) -> None:
+    """Set every item of the memory to the mean unit feature of its class over ``batches``, at unit length.
+
+    A class that no batch shows keeps its random item.
+    """
+    net.eval()
+    items, sums, mass = net.memory.items, 0, 0
+    for batch in batches:
+        flat = batch.pool()
+        features = F.normalize(at_least_single(net.encoder(flat.images).features), dim=1)
+        batch_sums, batch_mass = class_sums(features, flat.labels, len(items))
+        sums, mass = sums + batch_sums, mass + batch_mass
+    sums, mass = all_sum(sums), all_sum(mass)
+    items.copy_(torch.where(mass > 0, F.normalize(sums, dim=1), items))
+    net.train()

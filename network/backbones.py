@@ -4,14 +4,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
 from network.archs import SMALL, TIMM, check_norms, lookup_arch, undilated_strides
 from network.instance_norms import NAME, add_norm, add_stem_norms
 from network.pretrained import load_backbone, pretrained_weights
-from network.recomputing import recomputed
 from utils.packages import need
 
 BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
@@ -121,8 +119,7 @@ class Backbone(nn.Module):
     """The stem and the four stages of the backbone ``name``.
 
     ``forward`` maps images (N,3,H,W) to four feature maps, the last at ``output_stride`` (4, 8, 16 or 32).
-    ``wt_layer`` adds norms, see ``network/instance_norms.py``.  If ``recompute`` is set, the backward pass computes the
-    stages again, so their inner maps need not be kept.
+    ``wt_layer`` adds norms, see ``network/instance_norms.py``.
     """
 
     def __init__(
@@ -147,7 +144,6 @@ class Backbone(nn.Module):
         self.channels = spec.channels
         self.strides = tuple(min(stride, output_stride) for stride in undilated_strides(name))
         self.low_scale, self.multiple, self.note, self.normalised_by = 1, 1, "", "ImageNet"
-        self.recompute = False
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -156,7 +152,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         x, maps = self.stem(images), []
         for stage in self.stages:
-            x = recomputed(stage, x) if self.recompute and torch.is_grad_enabled() else stage(x)
+            x = stage(x)
             maps.append(x)
         return maps
 

@@ -17,7 +17,6 @@ from torch.func import functional_call
 
 from network.archs import TIMM
 from network.pretrained import load_timm_weights, timm_download, weights_of_file
-from network.recomputing import recompute_in_backward
 from utils.errors import UsageError
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as ``datasets.transforms`` normalises images
@@ -187,12 +186,3 @@ class TimmEncoder(nn.Module):
         for name, child in self.net.named_children():
             parts += child.children() if name == "blocks" else [child]
         return [part for part in parts if sum(param.ndim > 1 for param in part.parameters()) > 1]
-
-    @property
-    def recompute(self) -> bool:
-        return any("forward" in vars(block) for block in self.blocks)
-
-    @recompute.setter
-    def recompute(self, wanted: bool) -> None:
-        for block in self.blocks if wanted else ():
-            recompute_in_backward(block)

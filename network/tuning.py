@@ -95,16 +95,19 @@ def layers_of(backbone: nn.Module) -> tuple[dict[str, int], int]:
 
 
 def add_low_rank_updates(backbone: nn.Module, rank: int) -> None:
-    added = 0
-    for parent in [module for block in backbone.blocks for module in block.modules()]:
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
-                setattr(parent, name, LowRankLinear(child, rank))
-                added += 1
+    parents = [module for block in backbone.blocks for module in block.modules()]
+    places = [(parent, *item) for parent in parents for item in parent.named_children() if type(item[1]) is nn.Linear]
+    if not places:
+        raise UsageError(f"--tune lora:{rank}: its blocks have no linear layers; give last:N, head or all")
+    narrowest = min(min(layer.weight.shape) for _, _, layer in places)
+    if rank > narrowest:
+        raise UsageError(
+            f"--tune lora:{rank}: a layer of the encoder has {narrowest} channels; give {narrowest} or less"
+        )
+    for parent, name, layer in places:
+        setattr(parent, name, LowRankLinear(layer, rank))
         if hasattr(parent, "qkv_bias_separate"):  # timm's EVA would use the weight of ``qkv`` without calling it
             parent.qkv_bias_separate = True
-    if not added:
-        raise UsageError(f"--tune lora:{rank}: its blocks have no linear layers; give last:N, head or all")
 
 
 def frozen_entries(net: nn.Module) -> Iterator[str]:

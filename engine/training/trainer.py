@@ -26,10 +26,10 @@ from engine.timetable import timetable_of
 from engine.training.batch_feed import BatchFeed, Pace
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interruption, Stopped
-from methods.first_memory import write_first_memory
 from methods.memory_health import COLLAPSED
 from methods.method import Method
 from methods.objective import Terms
+from methods.pinmem import write_first_memory
 from utils.distributed import all_sum, any_rank, from_first
 from utils.errors import CommonError, Interrupted, UsageError
 from utils.log import log
