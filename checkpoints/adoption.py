@@ -105,10 +105,9 @@ def load_start(net: DeepLab, path: Path, config: Config, *, fresh: Sequence[str]
 
 
 def check_fits(stored: Config, wanted: Config, source: str, *, remedy: str = REMEDY) -> None:
-    """UsageError for the first fact in which the network ``stored`` in a checkpoint differs from the one ``wanted``.
+    """UsageError, which begins with ``source``, for the first fact in which ``stored`` differs from ``wanted``.
 
-    The output stride may differ, and a memory or an auxiliary head may be left out.  The message begins with
-    ``source``.
+    The output stride may differ, and a memory or an auxiliary head may be left out.
     """
     lookup_arch(wanted["arch"])  # or a UsageError
     there = facts({"image_in": wanted.get("image_in")} | dict(stored))  # older and foreign files do not say it

@@ -28,10 +28,7 @@ def write_folder(folder: Path, content: Mapping[str, Any], *, card: str) -> None
 
 
 def read_folder(folder: Path) -> Any:
-    """Return the checkpoint of ours in ``folder``; its weights alone if another project wrote it.
-
-    Raises ``Unreadable`` for the weights, UsageError for the configuration.
-    """
+    """Return the checkpoint of ours in ``folder``; its weights alone if another project wrote it."""
     facts = read_json(folder / CONFIG, ANYTHING, remedy="fetch the folder again")
     weights = load_safely(folder / WEIGHTS)
     return {key: facts[key] for key in FACTS if key in facts} | {"weights": weights} if "network" in facts else weights

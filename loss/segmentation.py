@@ -25,8 +25,7 @@ def cross_entropy(
     """This process's share of the cross-entropy, averaged over the valid pixels of all processes.
 
     ``logits`` (N,K,h,w) are resized to ``labels`` (N,H,W).  ``weights`` (N,K or 1,K) are those of the classes in each
-    image.  If the batch is processed in parts, ``whole`` (M,H,W) are the labels of all parts: valid pixels are counted
-    in them.
+    image.  Valid pixels are counted in ``whole`` (M,H,W), the labels of all parts of the batch, if there are parts.
     """
     logits = at_least_single(logits)
     if weights is not None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from datasets.sampling.loaders import Batch
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
-from methods.memory_health import memory_health
+from methods.memory_health import health_of, read_sums
 from methods.method import Method, by_stage, call_with, meta_parts
 from methods.objective import Terms
 from network.categorical_memory import class_sums
@@ -90,9 +90,25 @@ class PinMem(Method):
     def health(self) -> dict[str, float]:
         """The state of the memory, measured on this process's images that were written last."""
         self.net.eval()
-        values = memory_health(self.net.memory, *self.absorbed)
+        values = health_of(self.net.memory, read_sums(self.net.memory, *self.absorbed))
         self.net.train()
         return values
+
+
+class MemoryOnly(PinMem):
+    """The baseline with a memory.  In the terms of ``PinMem``, with D all domains pooled:
+
+    g  = d [L_read(w, M; D) + L_write(w, M; D)] / dw
+    w <- SGD(w, g)
+    M <- write(M, D; w)
+    """
+
+    def step(self, batch: Batch) -> Terms:
+        batch = batch.pool()
+        terms, grads = self.accumulate(batch, self.read_and_write_losses)
+        self.apply(grads)
+        self.absorb(batch)
+        return terms
 
 
 @torch.no_grad()

@@ -80,10 +80,7 @@ def undilated_strides(backbone: str) -> tuple[int, int, int, int]:
 def check_norms(
     name: str, wt_layer: Sequence[int], *, output_stride: int | None = None, side: int | None = None
 ) -> None:
-    """Raise a UsageError if the network ``name`` cannot have the norms ``wt_layer`` (see network/instance_norms.py).
-
-    Only a deep stem has the first two places.  With crops of ``side`` pixels, no norm may get a map of a single pixel.
-    """
+    """UsageError if the network ``name`` cannot have the norms ``wt_layer``, or one would get a map of one pixel."""
     arch = lookup_arch(name)
     if name.startswith(TIMM):
         if any(wt_layer):

@@ -31,10 +31,7 @@ def residual(net: nn.Module) -> Parts:
 
 
 def residual_early(net: nn.Module) -> Parts:
-    """A ResNet whose stages have their stride in the first 1x1 convolution, as in He et al. 2016.
-
-    In torchvision's models the 3x3 convolution has it.
-    """
+    """A ResNet whose stages have their stride in the first 1x1 convolution (He et al. 2016), not in the 3x3 one."""
     parts = residual(net)
     for stage in parts.stages:
         stage[0].conv1.stride, stage[0].conv2.stride = stage[0].conv2.stride, stage[0].conv1.stride
@@ -66,11 +63,6 @@ def cut(layers: nn.Sequential, starts: tuple[int, int, int, int]) -> Parts:
     ends = [*starts[1:], len(layers)]
     stages = [nn.Sequential(*layers[start:end]) for start, end in zip(starts, ends, strict=True)]
     return Parts(nn.Sequential(*layers[: starts[0]]), stages)
-
-
-def mobile(net: nn.Module) -> Parts:
-    """MobileNetV2 (Sandler et al. 2018)."""
-    return cut(net.features, (2, 7, 11, 18))
 
 
 def mnas(net: nn.Module) -> Parts:
@@ -108,7 +100,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
     "resnext101": BackboneSpec("resnext101_32x8d", residual, BOTTLENECK),
     "wide_resnet50": BackboneSpec("wide_resnet50_2", residual, BOTTLENECK),
     "wide_resnet101": BackboneSpec("wide_resnet101_2", residual, BOTTLENECK),
-    "mobilenet_v2": BackboneSpec("mobilenet_v2", mobile, (32, 64, 320, 1280)),
+    "mobilenet_v2": BackboneSpec("mobilenet_v2", lambda net: cut(net.features, (2, 7, 11, 18)), (32, 64, 320, 1280)),
     "mnasnet05": BackboneSpec("mnasnet0_5", mnas, (24, 48, 160, 1280)),
     "mnasnet10": BackboneSpec("mnasnet1_0", mnas, (40, 96, 320, 1280)),
     "shufflenet_v2": BackboneSpec("shufflenet_v2_x1_0", shuffle, (116, 232, 464, 1024)),
@@ -160,8 +152,7 @@ class Backbone(nn.Module):
 def dilate(stage: nn.Module, rate: int, *, everywhere: bool) -> None:
     """Remove a stage's stride and dilate its convolutions by ``rate`` instead.
 
-    ``everywhere``: all of them; torchvision's own option leaves out the first block.  Otherwise only the convolutions
-    that had the stride, as the release does in its small networks.
+    ``everywhere``: all of them.  Otherwise only those that had the stride, as the release does in its small networks.
     """
     for conv in stage.modules():
         if isinstance(conv, nn.Conv2d) and (everywhere or conv.stride != (1, 1)):

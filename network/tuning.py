@@ -38,10 +38,7 @@ class LowRankLinear(nn.Linear):
 
 
 class _UpdatedLinear(torch.autograd.Function):
-    """y = (W + up down) x + b with W and b frozen.
-
-    Adding the update to W costs less than applying it to all tokens, and no gradient of W is computed.
-    """
+    """Adding the update to W costs less than applying it to all tokens, and no gradient of W is computed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor) -> Tensor:
@@ -51,10 +48,7 @@ class _UpdatedLinear(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients g (W + up down) of x, (up' g') x of down and ((down x') g)' of up, summed over tokens.
-
-        Products of R rows take a third of the time of those of R columns.
-        """
+        """Those of x, down and up.  Products of R rows take a third of the time of those of R columns."""
         x, weight, down, up = ctx.saved_tensors
         x, down, up = (tensor.to(grad.dtype) for tensor in (x, down, up))
         of_x = grad @ torch.addmm(weight.to(grad.dtype), up, down) if ctx.needs_input_grad[0] else None
