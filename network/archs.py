@@ -77,27 +77,13 @@ def undilated_strides(backbone: str) -> tuple[int, int, int, int]:
     return (8, 16, 32, 32) if backbone in SMALL else (4, 8, 16, 32)
 
 
-def check_norms(
-    name: str, wt_layer: Sequence[int], *, output_stride: int | None = None, side: int | None = None
-) -> None:
-    """UsageError if the network ``name`` cannot have the norms ``wt_layer``, or one would get a map of one pixel."""
+def check_norms(name: str, wt_layer: Sequence[int]) -> None:
+    """UsageError if the network ``name`` cannot have the norms ``wt_layer`` (see network/instance_norms.py)."""
     arch = lookup_arch(name)
-    if name.startswith(TIMM):
-        if any(wt_layer):
-            raise UsageError(f"--wt_layer: {name} has no place for added norms; drop it, or take another --arch")
-        return
+    if name.startswith(TIMM) and any(wt_layer):
+        raise UsageError(f"--wt_layer: {name} has no place for added norms; drop it, or take another --arch")
     if any(wt_layer[:2]) and arch.backbone not in DEEP_STEMS:
         raise UsageError(
             f"--wt_layer {' '.join(map(str, wt_layer))}: the stem of {short_name(name)} has one place for a "
             "norm, the third; give 0 for the first two"
         )
-    if side is None:
-        return
-    strides = undilated_strides(arch.backbone)
-    for stage, (kind, undilated) in enumerate(zip(wt_layer[3:], strides, strict=True), start=1):
-        stride = min(output_stride or arch.output_stride, undilated)
-        if kind and side <= stride:
-            raise UsageError(
-                f"--crop_size {side}: one pixel is too few for the norm that --wt_layer puts behind stage {stage}, at "
-                f"a stride of {stride}; give more than {stride}, or 0 there"
-            )

@@ -48,7 +48,7 @@ class _UpdatedLinear(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Those of x, down and up.  Products of R rows take a third of the time of those of R columns."""
+        """g (W + up down) of x, (up' g') x of down, ((down x') g)' of up: R rows cost a third of R columns."""
         x, weight, down, up = ctx.saved_tensors
         x, down, up = (tensor.to(grad.dtype) for tensor in (x, down, up))
         of_x = grad @ torch.addmm(weight.to(grad.dtype), up, down) if ctx.needs_input_grad[0] else None

@@ -153,8 +153,6 @@ def test_the_release_s_zeros_are_silent(zeros: str, layers: str, capsys: pytest.
         ("--covstat_val_dataset gta5", "no data set is called gta5"),
         ("--covstat_images 0", "0: give a whole number of 1 or more"),
         ("--wt_layer 0 4 4 0 0 0 0", "--wt_layer 0 4 4 0 0 0 0: the stem of DeepR50V3PlusD has one place for a norm"),
-        ("--crop_size 16 --wt_layer 0 0 0 0 0 4 0", "--crop_size 16: one pixel is too few for the norm"),
-        ("--arch DeepR18V3PlusD --crop_size 32 --wt_layer 0 0 0 0 0 0 1", "stage 4, at a stride of 32; give more than"),
     ],
 )
 def test_mistakes(line: str, message: str, capsys: pytest.CaptureFixture) -> None:

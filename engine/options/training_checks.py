@@ -87,9 +87,7 @@ def check_sampling(options: TrainingOptions) -> None:
 def check_network(options: TrainingOptions) -> None:
     """What can be checked without building the network."""
     network, run = options.network, options.run
-    check_norms(
-        network.arch, network.wt_layer, output_stride=network.output_stride, side=options.augmentation.crop_size
-    )
+    check_norms(network.arch, network.wt_layer)
     if special_encoder(network):
         check_encoder(options)
     if run.checkpoint:
