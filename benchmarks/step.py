@@ -23,6 +23,7 @@ from methods.baseline import Baseline
 from methods.objective import Objective
 from methods.whitening_term import Whitening
 from network.deeplab import Encoder
+from network.recomputing import recompute_in_backward
 from optimizer.optimizers import build_optimizer
 from optimizer.schedules import OptimizerOptions
 from utils.options import COUNT, number, option
@@ -57,7 +58,8 @@ class Step(Case):
         slots = {"slots": 19} if entry.memory else None
         net = network_from({"arch": options.arch, "num_classes": 19, "memory": slots, "wt_layer": norms})
         net = net.to(self.device).train()
-        net.encoder.backbone.recompute = options.recompute
+        if options.recompute:
+            recompute_in_backward(net.encoder.backbone.blocks)
         optimizer = build_optimizer(net, OptimizerOptions(exponent=9, horizon=120_000))
         objective = Objective(whitening=random_whitening(net.encoder, self.device) if name == ISW else None)
         method = entry.load()(net, *optimizer, options=entry.options(), objective=objective)

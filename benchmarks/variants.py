@@ -19,9 +19,8 @@ from datasets.sampling.requests import IterationSampler, Request
 from datasets.transforms import Augmentation, Pair
 from engine import build
 from engine.training import run, trainer
-from methods.first_memory import write_first_memory
 from methods.method import Method
-from methods.pinmem import PinMem
+from methods.pinmem import PinMem, write_first_memory
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, Encoder
 

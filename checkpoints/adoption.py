@@ -34,9 +34,9 @@ def as_ours(
 ) -> dict[str, Any]:
     """Return the ``content`` of the checkpoint ``path`` as ``train.py`` would have written it.
 
-    Foreign files do not hold all facts about their network.  The arguments supply the rest, else usual values do; a
-    note names those.  The output stride may differ from the stored one.  UsageError if another argument does.
-    Low-rank updates are added to the weights; ``pretrained_backbone`` is where those of a frozen encoder are now.
+    The arguments supply facts that foreign files do not hold; else usual values do, and a note names them.  UsageError
+    if one of ours differs, except in the output stride.  Low-rank updates are added to the weights.
+    ``pretrained_backbone`` is where the weights of a frozen encoder are now.
     """
     if output_stride not in (None, 8, 16, 32):  # a program gives any number
         raise UsageError(f"output_stride {output_stride}: give 8, 16 or 32")
@@ -73,8 +73,8 @@ def adopted(content: Any, path: Path, *, wt_layer: Sequence[int] | None) -> dict
     parts = " and ".join(title for part, title in PARTS.items() if config[part]) or "no memory"
     log.info(
         f"note: {path}: {short_name(config['arch'])} with {parts}, {config['num_classes']} classes and --wt_layer "
-        f"{spaced(config['wt_layer'])}; the norms 1, 2 and 3 and the output stride leave no trace in such a file: give "
-        "--wt_layer or --output_stride if its training had others"
+        f"{' '.join(map(str, config['wt_layer']))}; the norms 1, 2 and 3 and the output stride leave no trace in such "
+        "a file: give --wt_layer or --output_stride if its training had others"
     )
     ours = {"network": config, "weights": weights, "origin": origin}
     return ours | {"iteration": None, "flags": {}, "code": None}
@@ -105,10 +105,9 @@ def load_start(net: DeepLab, path: Path, config: Config, *, fresh: Sequence[str]
 
 
 def check_fits(stored: Config, wanted: Config, source: str, *, remedy: str = REMEDY) -> None:
-    """UsageError for the first fact in which the network ``stored`` in a checkpoint differs from the one ``wanted``.
+    """UsageError, which begins with ``source``, for the first fact in which ``stored`` differs from ``wanted``.
 
-    The output stride may differ, and a memory or an auxiliary head may be left out.  The message begins with
-    ``source``.
+    The output stride may differ, and a memory or an auxiliary head may be left out.
     """
     lookup_arch(wanted["arch"])  # or a UsageError
     there = facts({"image_in": wanted.get("image_in")} | dict(stored))  # older and foreign files do not say it
@@ -122,18 +121,16 @@ def facts(config: Config) -> dict[str, str]:
     memory, classes = config["memory"], classes_in(config)
     return {
         "network (--arch)": short_name(config["arch"]).partition("_OS")[0],
-        "list of norms (--wt_layer)": spaced(config.get("wt_layer", NO_NORMS)),
+        "list of norms (--wt_layer)": " ".join(map(str, config.get("wt_layer", NO_NORMS))),
         "normalisation (--image_in)": "each image by itself" if config.get("image_in") else "by ImageNet",
         "list of classes": ", ".join(classes.names) if classes else f"{config['num_classes']}",
         "low-rank update (--tune)": tune if (tune := config.get("tune", "")).startswith("lora") else "none",
         "width (--mem_dim)": f"{config['dim']}",
-        "memory (--memory, --mem_slot, --mem_centred, --mem_residual)": described(memory) if memory else "",
+        "memory (--memory, --mem_slot, --mem_centred, --mem_residual)": ", ".join(
+            [f"{memory['slots']} items", *(key for key in ("centred", "residual") if memory.get(key))] if memory else []
+        ),
         "auxiliary head (without one: --no_aux_loss)": "one" if config["aux"] else "",
     }
-
-
-def described(memory: Config) -> str:
-    return f"{memory['slots']} items" + "".join(f", {key}" for key in ("centred", "residual") if memory.get(key))
 
 
 def classes_in(config: Config) -> ClassSet | None:
@@ -141,7 +138,3 @@ def classes_in(config: Config) -> ClassSet | None:
     if stored := config.get("classes"):
         return ClassSet.from_config(stored)
     return STANDARD if config["num_classes"] == len(STANDARD) else None
-
-
-def spaced(numbers: Sequence[int]) -> str:
-    return " ".join(map(str, numbers))

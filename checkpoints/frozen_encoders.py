@@ -13,8 +13,6 @@ from network.backbones import build_backbone
 from network.tuning import BACKBONE, frozen_entries
 from utils.errors import UsageError
 
-Content = Mapping[str, Any]  # of a checkpoint
-
 
 def frozen_facts(net: nn.Module, source: str) -> dict[str, str] | None:
     """Where the frozen weights come from, and their hash; None if all train.  ``source`` is 'imagenet' or a file."""
@@ -32,7 +30,7 @@ def trained_weights(net: nn.Module, frozen: object) -> dict[str, Tensor]:
     return {name: value for name, value in net.state_dict().items() if name not in left_out}
 
 
-def completed(content: Content, source: str, *, pretrained: str | None = None) -> dict[str, Any]:
+def completed(content: Mapping[str, Any], source: str, *, pretrained: str | None = None) -> dict[str, Any]:
     """A checkpoint of ours with all its weights.  ``pretrained`` is where the frozen ones are now.
 
     UsageError, which begins with ``source``, if they are not those of the training.
@@ -41,11 +39,9 @@ def completed(content: Content, source: str, *, pretrained: str | None = None) -
     if not (frozen := config.get("frozen")):
         return dict(content)
     where, weights = pretrained or frozen["source"], content["weights"]
-    backbone = build_backbone(
-        config["arch"], config["output_stride"], pretrained=where, image_in=config.get("image_in", False)
-    )
-    entries = {BACKBONE + name: value for name, value in backbone.state_dict().items()}
-    missing = {name: value for name, value in entries.items() if name not in weights}
+    facts = {"pretrained": where, "image_in": config.get("image_in", False)}
+    entries = build_backbone(config["arch"], config["output_stride"], **facts).state_dict().items()
+    missing = {BACKBONE + name: value for name, value in entries if BACKBONE + name not in weights}
     if weights_hash(missing) != frozen["hash"]:
         raise UsageError(
             f"{source}: its {short_name(config['arch'])} was frozen in training, and {where} holds other weights of it "
@@ -54,7 +50,7 @@ def completed(content: Content, source: str, *, pretrained: str | None = None) -
     return {**content, "weights": missing | weights, "network": {**config, "frozen": None}}
 
 
-def merged(content: Content) -> dict[str, Any]:
+def merged(content: Mapping[str, Any]) -> dict[str, Any]:
     """A complete checkpoint of ours with low-rank updates added to the weights: the same network with --tune all."""
     weights = dict(content["weights"])
     for layer in [name.removesuffix(".up") for name in weights if name.endswith(".up")]:

@@ -40,10 +40,7 @@ class Recognised(NamedTuple):
 
 
 def recognise(weights: Mapping[str, Tensor], source: object) -> Recognised:
-    """Return the network that has exactly these entries.
-
-    UsageError if there is none.  It begins with ``source`` and calls the entries by their names in the release.
-    """
+    """Return the network that has exactly these entries; UsageError, with the release's names, if there is none."""
     shapes = {key: value.shape for key, value in weights.items()}
     options = read_options(shapes)
     misfits: dict[str, list[str]] = {}
@@ -106,10 +103,7 @@ def fitting(shapes: Shapes, part: str, name: str = "", *, silent: Numbers) -> Nu
 
 
 def candidates(shapes: Shapes) -> list[tuple[str, ...]]:
-    """Return the names of the networks with this head, grouped by backbone.
-
-    Backbones with another number of channels are left out, unless all have another one.
-    """
+    """Return the names of the networks with this head and, if there are any, these channels, grouped by backbone."""
     head = head_of(shapes)
     first = "encoder.aspp.branches.0.0.weight" if head == "v2" else "encoder.aspp.convs.0.0.weight"
     groups: dict[str, tuple[str, ...]] = {}
@@ -127,13 +121,6 @@ def expected_shapes(arch: str, options: Recognised) -> Shapes:
         wt_layer[:2] = 0, 0  # other stems have only the third place
     with torch.device("meta"):  # without values
         memory = CategoricalMemory(options.slots, dim=options.dim) if options.slots else None
-        net = build_network(
-            arch,
-            options.num_classes,
-            memory=memory,
-            dim=options.dim,
-            decoder_dim=options.decoder_dim,
-            aux=options.aux,
-            wt_layer=wt_layer,
-        )
+        parts = {"memory": memory, "aux": options.aux, "wt_layer": wt_layer}
+        net = build_network(arch, options.num_classes, dim=options.dim, decoder_dim=options.decoder_dim, **parts)
     return {key: value.shape for key, value in net.state_dict().items()}

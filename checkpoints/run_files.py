@@ -1,4 +1,4 @@
-"""The checkpoint files of a run: written whole or not at all, read without running code from them."""
+"""Checkpoints on the disk, files and folders to share: written whole or not at all, read without running their code."""
 
 import hashlib
 import os
@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from checkpoints import NUMBERED, WEIGHTS, no_checkpoint
-from checkpoints.hub_folder import read_folder
+from checkpoints import CARD, CONFIG, NUMBERED, WEIGHTS, no_checkpoint
+from datasets.registry import titles
 from network.options import NORMS
 from utils.errors import UsageError, first_line
-from utils.files import whole_file
-from utils.forms import misfit
+from utils.files import whole_file, write_json, write_text
+from utils.forms import ANYTHING, misfit, read_json
 from utils.options import IGNORE
 from utils.safe_loading import Unreadable, load_safely
 
@@ -39,6 +39,7 @@ NETWORK = {
 }
 FLAGS = {"dataset": (..., None, [str]), str: object}
 OURS = {"network": NETWORK, "weights": {str: Tensor}, "flags": FLAGS, "iteration": object, "code": object, str: object}
+FACTS = ("network", "iteration", "flags", "code", "origin")  # that a folder to share holds, besides the weights
 
 
 def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -82,11 +83,7 @@ def publish(path: Path, *, best: bool) -> None:
 
 
 def read_checkpoint(path: Path, flag: str) -> Any:
-    """Return the content of any checkpoint, a file or a folder.
-
-    UsageError, which begins with ``flag``, if it cannot be read, or if it is ours and an entry has another form than
-    ``train.py`` gives it.
-    """
+    """Return the content of any checkpoint, a file or a folder; UsageError if it is unreadable or ours but misfits."""
     if problem := no_checkpoint(path):
         raise UsageError(f"{flag} {path}: {problem}; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
@@ -106,7 +103,7 @@ def is_shared(path: Path) -> bool:
 
 
 def check_form(content: Any, form: Any, source: str) -> None:
-    """UsageError, which begins with ``source``, if the content of a checkpoint misfits ``form``."""
+    """UsageError, which begins with ``source``, if ``content`` misfits ``form``."""
     if fault := misfit(content, form):
         raise UsageError(f"{source}: {fault}; give an earlier or another checkpoint")
 
@@ -138,3 +135,31 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
     for tensor in weights.values():
         digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def write_folder(folder: Path, content: Mapping[str, Any], *, card: str) -> None:
+    """Write the weights and facts of a checkpoint of ours, without the state of its training.  OSError if it fails."""
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).unlink(missing_ok=True)  # the folder is incomplete until the end
+    weights = {key: value.contiguous() for key, value in content["weights"].items()}
+    with whole_file(folder / WEIGHTS) as partial:
+        partial.write_bytes(save(weights, {"format": "pt", "order": " ".join(weights)}))
+    write_text(folder / CARD, card)
+    write_json(folder / CONFIG, {"model_type": "pinmem"} | {key: content[key] for key in FACTS if key in content})
+
+
+def read_folder(folder: Path) -> Any:
+    """Return the checkpoint of ours in ``folder``; its weights alone if another project wrote it."""
+    facts = read_json(folder / CONFIG, ANYTHING, remedy="fetch the folder again")
+    weights = load_safely(folder / WEIGHTS)
+    return {key: facts[key] for key in FACTS if key in facts} | {"weights": weights} if "network" in facts else weights
+
+
+def without_paths(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that mean something on another machine: none with a path; own sources by their titles."""
+    sources = flags.get("dataset") or ()
+    names = titles(sources)
+    shared = {name: value for name, value in flags.items() if os.sep not in str(value)}
+    return shared | ({"dataset": [names.get(source, source) for source in sources]} if sources else {})

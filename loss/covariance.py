@@ -40,8 +40,8 @@ def relaxation(channels: int, denominator: float) -> int:
 def whitening_loss(maps: Tensor, mask: Tensor, *, images: int | None = None, margin: float = 0) -> Tensor:
     """This process's share of the mean absolute covariance of ``maps`` (N,C,H,W, normalised) inside ``mask`` (C,C).
 
-    L = mean over the images of max(0, (sum_mask |cov| - margin) / sum_mask 1).  The mean is over the images of all
-    processes.  If ``maps`` belong to a part of a batch, ``images`` is the number of this process's images in all parts.
+    L = mean over the images of all processes of max(0, (sum_mask |cov| - margin) / sum_mask 1).  ``images`` is the
+    number of this process's images if ``maps`` belong to a part of them.
     """
     covariances = covariance(maps)
     excess = (covariances.abs() * mask).sum(dim=(1, 2)) - margin
@@ -50,19 +50,15 @@ def whitening_loss(maps: Tensor, mask: Tensor, *, images: int | None = None, mar
 
 
 def view_variance(maps: Tensor) -> Tensor:
-    """The variance (C,C) of each covariance entry over V views of one image, whose ``maps`` are V,C,H,W.
-
-    It is unbiased; entries on and below the diagonal are 0.
-    """
+    """The unbiased variance (C,C) of each covariance entry above the diagonal over V views of an image, V,C,H,W."""
     return covariance(maps).var(dim=0).triu(diagonal=1)
 
 
 def sensitive_entries(variance: Tensor, *, clusters: int, relax_denom: float = 0) -> Tensor:
     """The entries whose ``variance`` (C,C) between views is high: C,C bool, on the CPU.
 
-    k-means sorts the C C variances into ``clusters``, including the zeros on and below the diagonal, as published; the
-    lowest cluster is left out.  With ``relax_denom`` D, the lowest 1 / D of the entries above the diagonal are left out
-    instead.
+    As published, k-means sorts all C C variances into ``clusters``, and the lowest cluster is left out.  With
+    ``relax_denom`` D, it is the lowest 1 / D of the entries above the diagonal.
     """
     variance = variance.cpu()
     upper = upper_triangle(len(variance))

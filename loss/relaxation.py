@@ -22,11 +22,9 @@ def relaxed_cross_entropy(
 ) -> Tensor:
     """Cross-entropy where a pixel may belong to any class that occurs in its 3 x 3 neighbourhood.
 
-    L = -log sum_{c in N} p_c (eq. 2), where N are the classes of the neighbourhood; ignored pixels add none.
-    ``logits`` (N,K,h,w) are resized to ``labels`` (N,H,W).  A pixel of one of the classes ``strict`` must have its own
-    class.  Ignored pixels do not count, whatever is around them.  ``whole`` and ``weights`` are those of
-    ``cross_entropy``; a pixel's weight is the mean over N.  The peak memory is 335 bytes per pixel (19 classes,
-    float32), where cross-entropy of the resized logits takes 228.
+    L = -log sum_{c in N} p_c (eq. 2), where N are the classes of the neighbourhood; ignored pixels neither add one nor
+    count.  ``logits`` (N,K,h,w) are resized to ``labels`` (N,H,W).  A pixel of one of the classes ``strict`` must have
+    its own class.  ``whole`` and ``weights`` are those of ``cross_entropy``; a pixel's weight is the mean over N.
     """
     logits = resize(at_least_single(logits), labels.shape[-2:])
     allowed = classes_nearby(labels, logits.shape[1], strict)
@@ -40,7 +38,7 @@ def relaxed_cross_entropy(
 def classes_nearby(labels: Tensor, classes: int, strict: Sequence[int] = ()) -> Tensor:
     """Which classes occur in the 3 x 3 pixels around each pixel of ``labels`` (N,H,W): N,K,H,W bool.
 
-    A pixel of a class in ``strict`` has only its own class.  Up to three such maps exist at once.
+    A pixel of a class in ``strict`` has only its own class.
     """
     own = labels[:, None] == torch.arange(classes, device=labels.device)[:, None, None]
     rows = own.clone()
@@ -55,11 +53,8 @@ def classes_nearby(labels: Tensor, classes: int, strict: Sequence[int] = ()) -> 
 
 
 def mean_weights(weights: Tensor, allowed: Tensor) -> Tensor:
-    """The mean (N,H,W) of the ``weights`` (N,K or 1,K) of the ``allowed`` classes (N,K,H,W).
-
-    The loop over the classes avoids a map of floats per pixel and class.
-    """
+    """The mean (N,H,W) of the ``weights`` (N,K or 1,K) of the ``allowed`` classes (N,K,H,W)."""
     total = torch.zeros_like(allowed[:, 0], dtype=weights.dtype)
-    for index in range(weights.shape[1]):
+    for index in range(weights.shape[1]):  # a product would be a map of floats per class
         total += weights[:, index, None, None] * allowed[:, index]
     return total / allowed.sum(dim=1)

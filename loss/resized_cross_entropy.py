@@ -17,8 +17,8 @@ STRIP = 1 << 18  # logits in one strip of rows on a CPU, so that they stay in it
 def resized_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The summed cross-entropy of ``logits`` (N,K,h,w), resized to ``labels`` (N,H,W), over the valid pixels.
 
-    The resize is bilinear with aligned corners, in single precision at least.  Only one image at a time is resized, on
-    a CPU only a strip of its rows: for 8 crops of 768 x 768 and 19 classes, the whole batch would take 1 GB.
+    The resize is bilinear with aligned corners.  Only one image at a time is resized, on a CPU only a strip of its
+    rows: for 8 crops of 768 x 768 and 19 classes, the whole batch would take 1 GB.
     """
     with full_precision(logits.device):
         return _ResizedCrossEntropy.apply(at_least_single(logits), labels)
@@ -63,16 +63,13 @@ def summed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def resizing(source: int, target: int, *, like: Tensor) -> Tensor:
-    """The matrix (target,source) of a linear resize with aligned corners along one axis.
-
-    Its entries are max(0, 1 - distance), the distance being that of a target pixel's position from a source pixel.
-    """
+    """The matrix (target,source) of a linear resize with aligned corners: max(0, 1 - distance of both pixels)."""
     pixels = torch.arange(source, dtype=like.dtype, device=like.device)
     positions = torch.arange(target, dtype=like.dtype, device=like.device) * ((source - 1) / max(target - 1, 1))
     return (1 - (positions[:, None] - pixels).abs()).clamp_min(0)
 
 
 def rows_to_read(strip: slice, source: int, target: int) -> slice:
-    """The rows of ``source`` rows that a resize to ``target`` rows reads for a strip of the latter."""
+    """Which of ``source`` rows a resize to ``target`` rows reads for a strip of the latter."""
     first, last = (row * (source - 1) // max(target - 1, 1) for row in (strip.start, strip.stop - 1))
     return slice(first, last + 2)

@@ -69,7 +69,7 @@ METHODS: dict[str, MethodEntry] = {
     "baseline": MethodEntry("the baseline", "methods.baseline.Baseline", pooled=True),
     "mldg": MethodEntry("MLDG", "methods.mldg.MLDG", MLDGOptions, mldg=True),
     "memory": MethodEntry(
-        "the memory without meta-learning", "methods.memory_only.MemoryOnly", MemoryOptions, memory=True, pooled=True
+        "the memory without meta-learning", "methods.pinmem.MemoryOnly", MemoryOptions, memory=True, pooled=True
     ),
     "pinmem": MethodEntry("Pin the Memory", "methods.pinmem.PinMem", PinMemOptions, mldg=True, memory=True),
 }

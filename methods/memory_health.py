@@ -22,8 +22,9 @@ class ReadSums(NamedTuple):
     moments: Tensor  # 4,C  of what the items give and of the fused features, before their norm: values and squares
 
 
-def memory_health(memory: CategoricalMemory, features: Tensor, labels: Tensor) -> dict[str, float]:
-    """Figures of the items and of a read without noise, of ``features`` (N,C,h,w) with ``labels`` (N,H,W).
+@torch.no_grad()
+def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
+    """Figures of the items, and of the reads without noise that were summed.
 
     - ``item_cosine``, ``item_cosine_max``: mean and largest cosine between different items.
     - ``read_entropy``: of the read weights, mean over the pixels, as a share of its maximum log S.
@@ -31,12 +32,6 @@ def memory_health(memory: CategoricalMemory, features: Tensor, labels: Tensor) -
     - ``item_accuracy``: share of the items that the memory's classifier recognises.
     - ``recalled``: share of the variance of the fused features, before their norm, that comes from the items.
     """
-    return health_of(memory, read_sums(memory, features, labels))
-
-
-@torch.no_grad()
-def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
-    """The figures of ``memory_health`` from the sums over all pixels."""
     items, (pixels, entropy), (labelled, own, _) = memory.compared(memory.items), sums.totals, sums.classes
     cosine = (items @ items.T)[~torch.eye(len(items), dtype=torch.bool, device=items.device)]
     guesses = memory.classifier(items).argmax(dim=1)

@@ -1,6 +1,6 @@
 """What all methods share: the parts that they train, gradients, and the update."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,12 +19,11 @@ class Method:
     """A way to train a network.  A subclass writes ``step``.
 
     ``step`` takes one ``Batch`` (images D,N,3,H,W and labels D,N,H,W of D domains), updates the network once by
-    ``apply``, and returns its weighted loss terms by name.  The terms are detached tensors, one share per process: the
-    loop reads their values later, since reading makes a GPU wait.
+    ``apply``, and returns its weighted loss terms by name: detached tensors, one share per process.  The loop
+    reads them later, since reading makes a GPU wait.
 
-    ``options`` is the method's dataclass in ``METHODS``.  ``objective`` is the loss of a network's output.  ``parts``
-    splits each pass over a batch into smaller passes, which need less memory.  The gradients are those of the whole
-    batch, except that batch norm sees one part at a time.  ``clip`` is the largest norm of a step's gradient, 0 any.
+    ``objective`` is the loss of a network's output.  ``parts`` splits each pass over a batch into smaller ones, which
+    need less memory; batch norm then sees one part at a time.  ``clip`` is the largest norm of a gradient, 0 any.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Method:
         """
         buffers = dict(self.net.named_buffers())
         stepped = _Stepped.apply(self.look_ahead_rate(), grads, *self.params.values())
-        return dict(zip(buffers, copies(buffers.values()), strict=True)) | dict(zip(self.params, stepped, strict=True))
+        return copies(buffers) | dict(zip(self.params, stepped, strict=True))
 
     def look_ahead_rate(self) -> float:
         """The step of the look-ahead: with ``inner_lr_anneal`` lr / 4 from the second iteration on, as published."""
@@ -140,12 +139,11 @@ def call_with(module: nn.Module, state: Mapping[str, Tensor], *args: Any, prefix
     return functional_call(module, own, args, kwargs)
 
 
-def copies(tensors: Iterable[Tensor]) -> list[Tensor]:
+def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies of ``tensors``, by one launch of the device for many of them."""
-    tensors = list(tensors)
-    made = [torch.empty_like(x) for x in tensors]
-    for dtype in {x.dtype for x in tensors}:  # of several types, each would be copied alone
-        torch._foreach_copy_(*([x for x in group if x.dtype == dtype] for group in (made, tensors)))
+    made = {name: torch.empty_like(x) for name, x in tensors.items()}
+    for dtype in {x.dtype for x in made.values()}:  # of several types, each would be copied alone
+        torch._foreach_copy_(*([x for x in group.values() if x.dtype == dtype] for group in (made, tensors)))
     return made
 
 

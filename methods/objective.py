@@ -6,8 +6,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from datasets.sampling.loaders import Batch
 from loss.options import SegmentationOptions
 from loss.relaxation import relaxed_cross_entropy
-from loss.segmentation import auxiliary_cross_entropy, cross_entropy
-from loss.weighting import class_weights, image_weights
+from loss.segmentation import auxiliary_cross_entropy, class_weights, cross_entropy, image_weights
 from methods.whitening_term import Whitening
 from network.deeplab import SegOutput
 

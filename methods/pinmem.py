@@ -1,16 +1,20 @@
 """Pin the Memory (Kim et al., CVPR 2022, section 3 and algorithm 1)."""
 
+from collections.abc import Iterable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from datasets.sampling.loaders import Batch
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
-from methods.memory_health import memory_health
+from methods.memory_health import health_of, read_sums
 from methods.method import Method, by_stage, call_with, meta_parts
 from methods.objective import Terms
-from network.deeplab import SegOutput
-from utils.distributed import share
-from utils.precision import full_precision
+from network.categorical_memory import class_sums
+from network.deeplab import DeepLab, SegOutput
+from utils.distributed import all_sum, share
+from utils.precision import at_least_single, full_precision
 
 
 class PinMem(Method):
@@ -86,6 +90,40 @@ class PinMem(Method):
     def health(self) -> dict[str, float]:
         """The state of the memory, measured on this process's images that were written last."""
         self.net.eval()
-        values = memory_health(self.net.memory, *self.absorbed)
+        values = health_of(self.net.memory, read_sums(self.net.memory, *self.absorbed))
         self.net.train()
         return values
+
+
+class MemoryOnly(PinMem):
+    """The baseline with a memory.  In the terms of ``PinMem``, with D all domains pooled:
+
+    g  = d [L_read(w, M; D) + L_write(w, M; D)] / dw
+    w <- SGD(w, g)
+    M <- write(M, D; w)
+    """
+
+    def step(self, batch: Batch) -> Terms:
+        batch = batch.pool()
+        terms, grads = self.accumulate(batch, self.read_and_write_losses)
+        self.apply(grads)
+        self.absorb(batch)
+        return terms
+
+
+@torch.no_grad()
+def write_first_memory(net: DeepLab, batches: Iterable[Batch]) -> None:
+    """Set every item of the memory to the mean unit feature of its class over ``batches``, at unit length.
+
+    A class that no batch shows keeps its random item.
+    """
+    net.eval()
+    items, sums, mass = net.memory.items, 0, 0
+    for batch in batches:
+        flat = batch.pool()
+        features = F.normalize(at_least_single(net.encoder(flat.images).features), dim=1)
+        batch_sums, batch_mass = class_sums(features, flat.labels, len(items))
+        sums, mass = sums + batch_sums, mass + batch_mass
+    sums, mass = all_sum(sums), all_sum(mass)
+    items.copy_(torch.where(mass > 0, F.normalize(sums, dim=1), items))
+    net.train()

@@ -17,8 +17,7 @@ class Whitening:
     """The mean whitening loss of the whitened layers, times ``weight``.
 
     ``selective`` has an entry per layer, in their order in the network.  A selective layer whitens the entries in its
-    mask; before there are masks its loss is 0 and costs nothing.  The other layers whiten all entries, where these
-    exceed 1 / ``relax_denom`` on average.
+    mask, none before there is one.  The others whiten all entries, where these exceed 1 / ``relax_denom`` on average.
     """
 
     def __init__(self, selective: Sequence[bool], *, weight: float, relax_denom: float = 0) -> None:
@@ -27,10 +26,7 @@ class Whitening:
         self.taken = 0  # the iteration of the last selection
 
     def __call__(self, maps: Sequence[Tensor], *, images: int | None = None) -> Tensor:
-        """This process's share of the loss for the normalised ``maps`` (N,c,y,x) of the layers.
-
-        ``images`` is the number of this process's images if the maps are those of a part of them.
-        """
+        """This process's share of the loss of the layers' ``maps`` (N,c,y,x); ``images`` as in ``whitening_loss``."""
         masks = iter(self.masks or ())
         total = at_least_single(maps[0].new_zeros(()))
         for x, selective in zip(maps, self.selective, strict=True):
@@ -65,8 +61,8 @@ def whitening_term(options: WhiteningOptions) -> Whitening | None:
 def mean_variances(encoder: Encoder, pairs: Iterable[Tensor], selective: Sequence[bool]) -> list[Tensor]:
     """The variance of each covariance entry between the views of an image, averaged over the images of all processes.
 
-    Returns C,C for each ``selective`` layer.  ``pairs`` (V,3,H,W, normalised) are this process's images; there may be
-    none.  The encoder must be in evaluation mode: otherwise its batch norms would mix the views.
+    Returns C,C for each ``selective`` layer.  ``pairs`` (V,3,H,W, normalised) are this process's images, maybe none.
+    The encoder must be in evaluation mode: otherwise its batch norms would mix the views.
     """
     one = next(encoder.parameters())
     layers = [norm for norm, chosen in zip(encoder.whitening, selective, strict=True) if chosen]

@@ -4,14 +4,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
 from network.archs import SMALL, TIMM, check_norms, lookup_arch, undilated_strides
 from network.instance_norms import NAME, add_norm, add_stem_norms
 from network.pretrained import load_backbone, pretrained_weights
-from network.recomputing import recomputed
 from utils.packages import need
 
 BASIC, BOTTLENECK = (64, 128, 256, 512), (256, 512, 1024, 2048)
@@ -33,10 +31,7 @@ def residual(net: nn.Module) -> Parts:
 
 
 def residual_early(net: nn.Module) -> Parts:
-    """A ResNet whose stages have their stride in the first 1x1 convolution, as in He et al. 2016.
-
-    In torchvision's models the 3x3 convolution has it.
-    """
+    """A ResNet whose stages have their stride in the first 1x1 convolution (He et al. 2016), not in the 3x3 one."""
     parts = residual(net)
     for stage in parts.stages:
         stage[0].conv1.stride, stage[0].conv2.stride = stage[0].conv2.stride, stage[0].conv1.stride
@@ -68,11 +63,6 @@ def cut(layers: nn.Sequential, starts: tuple[int, int, int, int]) -> Parts:
     ends = [*starts[1:], len(layers)]
     stages = [nn.Sequential(*layers[start:end]) for start, end in zip(starts, ends, strict=True)]
     return Parts(nn.Sequential(*layers[: starts[0]]), stages)
-
-
-def mobile(net: nn.Module) -> Parts:
-    """MobileNetV2 (Sandler et al. 2018)."""
-    return cut(net.features, (2, 7, 11, 18))
 
 
 def mnas(net: nn.Module) -> Parts:
@@ -110,7 +100,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
     "resnext101": BackboneSpec("resnext101_32x8d", residual, BOTTLENECK),
     "wide_resnet50": BackboneSpec("wide_resnet50_2", residual, BOTTLENECK),
     "wide_resnet101": BackboneSpec("wide_resnet101_2", residual, BOTTLENECK),
-    "mobilenet_v2": BackboneSpec("mobilenet_v2", mobile, (32, 64, 320, 1280)),
+    "mobilenet_v2": BackboneSpec("mobilenet_v2", lambda net: cut(net.features, (2, 7, 11, 18)), (32, 64, 320, 1280)),
     "mnasnet05": BackboneSpec("mnasnet0_5", mnas, (24, 48, 160, 1280)),
     "mnasnet10": BackboneSpec("mnasnet1_0", mnas, (40, 96, 320, 1280)),
     "shufflenet_v2": BackboneSpec("shufflenet_v2_x1_0", shuffle, (116, 232, 464, 1024)),
@@ -121,8 +111,7 @@ class Backbone(nn.Module):
     """The stem and the four stages of the backbone ``name``.
 
     ``forward`` maps images (N,3,H,W) to four feature maps, the last at ``output_stride`` (4, 8, 16 or 32).
-    ``wt_layer`` adds norms, see ``network/instance_norms.py``.  If ``recompute`` is set, the backward pass computes the
-    stages again, so their inner maps need not be kept.
+    ``wt_layer`` adds norms, see ``network/instance_norms.py``.
     """
 
     def __init__(
@@ -147,7 +136,6 @@ class Backbone(nn.Module):
         self.channels = spec.channels
         self.strides = tuple(min(stride, output_stride) for stride in undilated_strides(name))
         self.low_scale, self.multiple, self.note, self.normalised_by = 1, 1, "", "ImageNet"
-        self.recompute = False
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -156,7 +144,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         x, maps = self.stem(images), []
         for stage in self.stages:
-            x = recomputed(stage, x) if self.recompute and torch.is_grad_enabled() else stage(x)
+            x = stage(x)
             maps.append(x)
         return maps
 
@@ -164,8 +152,7 @@ class Backbone(nn.Module):
 def dilate(stage: nn.Module, rate: int, *, everywhere: bool) -> None:
     """Remove a stage's stride and dilate its convolutions by ``rate`` instead.
 
-    ``everywhere``: all of them; torchvision's own option leaves out the first block.  Otherwise only the convolutions
-    that had the stride, as the release does in its small networks.
+    ``everywhere``: all of them.  Otherwise only those that had the stride, as the release does in its small networks.
     """
     for conv in stage.modules():
         if isinstance(conv, nn.Conv2d) and (everywhere or conv.stride != (1, 1)):

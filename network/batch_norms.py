@@ -28,9 +28,8 @@ class JointBatchNorm2d(nn.BatchNorm2d):
 def joint_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance (C each) of the channels of all processes' ``x`` (N,C,y,x), and the number of pixels.
 
-    Each process sends its mean, the sum of squared differences from it, and its number of pixels.  So one message is
-    enough, and large numbers are never subtracted (Chan, Golub, LeVeque 1983, "Algorithms for computing the sample
-    variance").
+    Each process sends its mean, the sum of squared differences from it, and its number of pixels, so large numbers are
+    never subtracted (Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance").
     """
     running = torch.zeros(2, x.shape[1], dtype=at_least_single(x[:0]).dtype, device=x.device)
     mean, variance = torch.batch_norm_update_stats(x, *running, 0.0)  # ``running`` sets the precision of the result
@@ -74,7 +73,7 @@ class _JointNormalisation(torch.autograd.Function):
 
 
 def join_batch_norms(net: nn.Module, device: torch.device) -> nn.Module:
-    """``net`` with batch norms over all processes; parameters, statistics and names stay."""
+    """``net`` with batch norms over all processes."""
     return exchange_batch_norms(net, nn.SyncBatchNorm if device.type == "cuda" else JointBatchNorm2d)
 
 
@@ -82,8 +81,7 @@ class TargetBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that uses the mean and biased variance of the evaluated batch: target-specific normalisation.
 
     Source: Zhang et al. 2022, "Generalizable semantic segmentation via model-agnostic learning and target-specific
-    normalization".  With one value per channel (the pooled map of a single image) there is no variance, so the stored
-    statistics are used.
+    normalization".  One value per channel (the pooled map of an image) has no variance: the stored statistics are used.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,13 +24,10 @@ class Reading(NamedTuple):
 class CategoricalMemory(nn.Module):
     """A memory of ``slots`` items.  The items (S,C) are a buffer: no optimizer changes them.
 
-    ``read`` and ``write`` are pure functions of the items they get: nothing changes until ``items`` is assigned.  So a
-    meta-learner can look ahead with items that are never stored.
-
-    The last two options are not in the paper.  ``centred``: pixels and items are compared after the mean item was
-    subtracted from both.  Features and keys are rectified, so without this all of them lie within a narrow cone, at
-    cosines of about .8.  ``residual``: a read adds what is recalled to the features, times a gate that starts at zero.
-    Without this it takes their place.
+    ``read`` and ``write`` are pure functions of the items they get, so a meta-learner can look ahead with items that
+    are never stored.  The last two options are not in the paper.  ``centred``: pixels and items are compared after the
+    mean item was subtracted from both, because rectified features lie within a narrow cone, at cosines of about .8.
+    ``residual``: a read adds what is recalled to the features, times a gate that starts at zero.
     """
 
     def __init__(
@@ -67,8 +64,7 @@ class CategoricalMemory(nn.Module):
         """Refine ``features`` (N,C,h,w) by a mixture of ``items`` (S,C), weighted by softmax(cosine / read_temp).
 
         With ``gumbel``, Gumbel(0,1) noise is added to the logits (the published read; Jang et al. 2017, eq. 2, tau 1).
-        ``fuse`` convolves the feature and the mixture.  The items are convolved before they are mixed: the result is
-        the same, at half the cost.
+        The items are convolved before they are mixed: the result is the same, at half the cost.
         """
         of_query, of_recalled = self.fuse[0].weight.split(items.shape[1], dim=1)
         with full_precision(features.device):
@@ -84,9 +80,8 @@ class CategoricalMemory(nn.Module):
     def write(self, features: Tensor, labels: Tensor, items: Tensor) -> Tensor:
         """New items (S,C): each class present in ``labels`` (N,H,W) moves its item towards its mean key.
 
-        m_n <- normalise(momentum * m_n + (1 - momentum) * mean of class n's keys).  A key is a pixel's feature after
-        the residual update network, at unit length.  The keys are those of all processes.  The items of absent classes
-        stay.
+        m_n <- normalise(momentum * m_n + (1 - momentum) * mean of class n's keys, of all processes).  A key is a
+        pixel's feature after the residual update network, at unit length.  The items of absent classes stay.
         """
         with full_precision(features.device):
             features = at_least_single(features)
@@ -100,7 +95,6 @@ class CategoricalMemory(nn.Module):
 
 
 def gumbel_noise(like: Tensor) -> Tensor:
-    """Independent Gumbel(0,1) samples in the shape of ``like``."""
     return -torch.empty_like(like).exponential_().log()
 
 
@@ -115,8 +109,8 @@ def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, 
 def class_masks(labels: Tensor, size: tuple[int, int], classes: int, dtype: torch.dtype) -> Tensor:
     """One-hot ``labels`` (N,H,W), resized bilinearly with aligned corners to ``size`` (h,w): N,K,h,w.
 
-    Each cell reads only four label pixels, so no one-hot map of the full size is made: the result is the same, at a
-    fraction of the cost.  Ignored labels (``classes`` or more) are in no mask.
+    Each cell reads only four label pixels, so no one-hot map of the full size is made.  Ignored labels (``classes`` or
+    more) are in no mask.
     """
     rows, row_weights = corners(labels.shape[-2], size[0], labels.device, dtype)
     cols, col_weights = corners(labels.shape[-1], size[1], labels.device, dtype)

@@ -34,10 +34,7 @@ class SegOutput:
 
     @cached_property
     def logits(self) -> Tensor:
-        """Logits at the size of the images (N,K,H,W), in single precision at least.
-
-        The losses use ``coarse``: these would be the largest tensor.
-        """
+        """Logits at the size of the images (N,K,H,W).  The losses use ``coarse``: this would be the largest tensor."""
         return full_size(self.coarse, self.size, self.multiple)
 
 
@@ -183,10 +180,10 @@ class DeepLab(nn.Module):
 
         With a skip connection N,C+48,H/4,W/4 (H/8,W/8 of a ViT): refined features and first stage.  Otherwise N,C,h,w.
         """
-        reading = None
+        x, reading = features, None
         if self.memory is not None:
-            reading = self.memory.read(features, self.memory.items if items is None else items, gumbel=gumbel)
-        x = features if reading is None else reading.features
+            reading = self.memory.read(x, self.memory.items if items is None else items, gumbel=gumbel)
+            x = reading.features
         if self.shallow is not None:
             size = tuple(self.low_scale * side for side in low.shape[-2:])
             x = torch.cat([resize(self.shallow(low), size), resize(x, size)], dim=1)
@@ -217,8 +214,7 @@ def build_network(
 
     ``tune`` and ``norms`` say what of the encoder trains, see ``network/tuning.py``.
     """
-    settings = {"pretrained": pretrained, "wt_layer": wt_layer, "image_in": image_in}
-    backbone = build_backbone(arch, output_stride, **settings)
+    backbone = build_backbone(arch, output_stride, pretrained=pretrained, wt_layer=wt_layer, image_in=image_in)
     widths = {"dim": dim, "decoder_dim": decoder_dim, "output_stride": backbone.strides[-1]}
     net = DeepLab(backbone, num_classes, head=lookup_arch(arch).head, memory=memory, aux=aux, **widths)
     choose_trained(backbone, tune, norms)

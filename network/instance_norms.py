@@ -42,7 +42,7 @@ class WhiteningNorm(nn.InstanceNorm2d):
         return self.normalised
 
     def take(self) -> Tensor:
-        """Return the last output and forget it, so that the memory of its graph can be freed."""
+        """The last output, which is then forgotten, so that the memory of its graph can be freed."""
         normalised, self.normalised = self.normalised, None
         return normalised
 
@@ -59,9 +59,8 @@ NORMS = {
 def add_stem_norms(stem: nn.Sequential, kinds: Sequence[int], *, batch_norms: Sequence[int]) -> None:
     """Put the norms ``kinds`` (the first three numbers of ``--wt_layer``) into a stem.
 
-    In a ResNet they replace the batch norms behind the stem's convolutions, at the indices ``batch_norms``; if there is
-    only one, the third number applies to it.  In the other networks, ``batch_norms`` is empty and the third number adds
-    a norm to the end of the stem.
+    In a ResNet they replace the batch norms at the indices ``batch_norms``; if there is only one, the third number
+    applies to it.  In the other networks there is none, and the third number adds a norm to the end of the stem.
     """
     for index, kind in zip(reversed(batch_norms), reversed(kinds), strict=False):
         replace_batch_norm(stem, index, kind)
@@ -82,10 +81,7 @@ def replace_batch_norm(stem: nn.Sequential, index: int, kind: int) -> None:
 
 
 def add_norm(part: nn.Sequential, kind: int, channels: int) -> None:
-    """Add a norm to a stem or stage: at the end, in a ResNet before the last activation, in a ShuffleNet as prepared.
-
-    The module's name is the release's.
-    """
+    """Add a norm to a stem or stage: at the end, in a ResNet before its last activation, in a ShuffleNet as there."""
     if kind == NO_NORM:
         return
     norm, last = NORMS[kind](channels), part[-1]

@@ -51,10 +51,7 @@ def backbone_entries(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def pretrained_weights(source: str, model: str | None) -> Mapping[str, Tensor] | None:
-    """The weights that ``--pretrained_backbone`` names: ``imagenet`` (downloaded once), ``none``, or a file's path.
-
-    ``model`` is torchvision's name of the backbone, or None if torchvision has no weights for it.
-    """
+    """The weights that the flag's value ``source`` names; ``model`` is torchvision's name, None without a download."""
     if source == "none":
         return None
     if source != "imagenet":
@@ -83,16 +80,15 @@ def weights_of_file(source: str) -> Mapping[str, Tensor]:
     return backbone_entries(weights)
 
 
-def timm_download(name: str, settings: Mapping[str, Any]) -> nn.Module:
+def timm_download(name: str, **settings: Any) -> nn.Module:
     """timm's model with its default weights, downloaded once."""
     import timm
 
     try:
         return timm.create_model(name, pretrained=True, **settings)
     except Exception as error:  # of timm, of its hub or of the network: many types
-        raise UsageError(
-            f"{FLAG} imagenet: timm's {name} cannot be downloaded ({first_line(error)}); {REMEDY}"
-        ) from error
+        problem = f"timm's {name} cannot be downloaded ({first_line(error)})"
+        raise UsageError(f"{FLAG} imagenet: {problem}; {REMEDY}") from error
 
 
 def load_timm_weights(
@@ -100,8 +96,7 @@ def load_timm_weights(
 ) -> None:
     """Copy ``weights``, with the names of timm's model ``name``, into ``net``, which is made of its parts.
 
-    timm converts other names, patches and positions to those of the model with these ``settings``.  Weights of parts
-    that ``net`` does not have are left out.
+    timm converts other names, patches and positions to those of the model with these ``settings``.
     """
     import timm
 

@@ -1,5 +1,6 @@
 """Activation checkpointing (Chen et al. 2016, "Training deep nets with sublinear memory cost")."""
 
+from collections.abc import Iterable
 from types import MethodType
 from typing import Any
 
@@ -11,39 +12,37 @@ from torch.utils.checkpoint import checkpoint
 from network.instance_norms import WhiteningNorm
 
 
-def recomputed(module: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-    """``module(*args, **kwargs)``, keeping only these for the backward pass, which computes the rest again.
+def recompute_in_backward(blocks: Iterable[nn.Module]) -> None:
+    """Let each block keep only its inputs for the backward pass, which computes the rest again."""
+    for block in blocks:
+        block.forward = MethodType(_forward, block)  # a method, so that copies of the block call themselves
 
-    It uses the weights of the first call, even if that was inside a ``functional_call``, and copies of the buffers: the
-    running statistics of batch norm must not be updated twice.
+
+def _forward(self: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    """The second pass uses the weights of the first, even if that was inside a ``functional_call``.
+
+    It gets copies of the buffers: the running statistics of batch norm must not be updated twice.
     """
-    params, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    norms = [norm for norm in module.modules() if isinstance(norm, WhiteningNorm)]
+    own = _Own(self)
+    if not torch.is_grad_enabled():
+        return own(*args, **kwargs)
+    params, buffers = dict(own.named_parameters()), dict(own.named_buffers())
+    norms = [norm for norm in self.modules() if isinstance(norm, WhiteningNorm)]
     again = False
 
     def run(*args: Any, **kwargs: Any) -> Tensor:
         nonlocal again
         if not again:
             again = True
-            return module(*args, **kwargs)
+            return own(*args, **kwargs)
         copies = {name: buffer.clone() for name, buffer in buffers.items()}
         try:
-            return functional_call(module, params | copies, args, kwargs)
+            return functional_call(own, params | copies, args, kwargs)
         finally:  # torch stops the second pass by an exception when it has what it needs
             for norm in norms:
                 norm.take()
 
     return checkpoint(run, *args, use_reentrant=False, **kwargs)
-
-
-def recompute_in_backward(block: nn.Module) -> None:
-    """Let ``block``, which other code calls, be ``recomputed`` from now on, wherever gradients are needed."""
-    block.forward = MethodType(_recomputing_forward, block)  # a method, so that copies of the block call themselves
-
-
-def _recomputing_forward(self: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-    own = _Own(self)
-    return recomputed(own, *args, **kwargs) if torch.is_grad_enabled() else own(*args, **kwargs)
 
 
 class _Own(nn.Module):

@@ -17,7 +17,6 @@ from torch.func import functional_call
 
 from network.archs import TIMM
 from network.pretrained import load_timm_weights, timm_download, weights_of_file
-from network.recomputing import recompute_in_backward
 from utils.errors import UsageError
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as ``datasets.transforms`` normalises images
@@ -51,18 +50,17 @@ def check_name(name: str) -> None:
 
 @cache
 def facts_of(name: str, stride: int) -> Facts:
-    """The facts of timm's encoder ``name`` whose last map shall have ``stride``.  UsageError if it fits no head."""
+    """The facts of timm's encoder ``name`` whose last map shall have ``stride``.  UsageError if it is unfit."""
     check_name(name)
     with torch.device("meta"):  # without values
         net = timm.create_model(name, features_only=True)
         strides = net.feature_info.reduction()
-        facts = vit_facts(name, stride) if len({*strides}) == 1 else pyramid_facts(name, stride, net)
-    return facts
+        return vit_facts(name, stride) if len({*strides}) == 1 else pyramid_facts(name, stride, net)
 
 
-def unfit(name: str, why: object) -> UsageError:
-    which = "take a pyramid of convolutions or a plain ViT that takes any image size (docs/encoders.md)"
-    return UsageError(f"--arch {TIMM}{name}: cannot be the encoder here ({why}); {which}")
+def unfit(name: str, why: str) -> UsageError:
+    remedy = "take a pyramid of convolutions or a plain ViT that takes any image size (docs/encoders.md)"
+    return UsageError(f"--arch {TIMM}{name}: cannot be the encoder here ({why}); {remedy}")
 
 
 def vit_facts(name: str, wanted: int) -> Facts:
@@ -154,10 +152,8 @@ class TimmEncoder(nn.Module):
         self.low_scale = LOW_SCALE if facts.plain else 1
         self.indices = list(facts.indices) if facts.plain else None
         settings = facts.settings
-        if pretrained == "imagenet":
-            self.net = timm_download(name, settings)
-        else:
-            self.net = timm.create_model(name, **settings)
+        make = timm_download if pretrained == "imagenet" else timm.create_model
+        self.net = make(name, **settings)
         if facts.plain:
             self.net.prune_intermediate_layers(self.indices, prune_head=True)
         if pretrained not in ("imagenet", "none"):
@@ -187,12 +183,3 @@ class TimmEncoder(nn.Module):
         for name, child in self.net.named_children():
             parts += child.children() if name == "blocks" else [child]
         return [part for part in parts if sum(param.ndim > 1 for param in part.parameters()) > 1]
-
-    @property
-    def recompute(self) -> bool:
-        return any("forward" in vars(block) for block in self.blocks)
-
-    @recompute.setter
-    def recompute(self, wanted: bool) -> None:
-        for block in self.blocks if wanted else ():
-            recompute_in_backward(block)

@@ -38,10 +38,7 @@ class LowRankLinear(nn.Linear):
 
 
 class _UpdatedLinear(torch.autograd.Function):
-    """y = (W + up down) x + b with W and b frozen.
-
-    Adding the update to W costs less than applying it to all tokens, and no gradient of W is computed.
-    """
+    """Adding the update to W costs less than applying it to all tokens, and no gradient of W is computed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor) -> Tensor:
@@ -51,10 +48,7 @@ class _UpdatedLinear(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients g (W + up down) of x, (up' g') x of down and ((down x') g)' of up, summed over tokens.
-
-        Products of R rows take a third of the time of those of R columns.
-        """
+        """g (W + up down) of x, (up' g') x of down, ((down x') g)' of up: R rows cost a third of R columns."""
         x, weight, down, up = ctx.saved_tensors
         x, down, up = (tensor.to(grad.dtype) for tensor in (x, down, up))
         of_x = grad @ torch.addmm(weight.to(grad.dtype), up, down) if ctx.needs_input_grad[0] else None
@@ -95,16 +89,19 @@ def layers_of(backbone: nn.Module) -> tuple[dict[str, int], int]:
 
 
 def add_low_rank_updates(backbone: nn.Module, rank: int) -> None:
-    added = 0
-    for parent in [module for block in backbone.blocks for module in block.modules()]:
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
-                setattr(parent, name, LowRankLinear(child, rank))
-                added += 1
+    parents = [module for block in backbone.blocks for module in block.modules()]
+    places = [(parent, *item) for parent in parents for item in parent.named_children() if type(item[1]) is nn.Linear]
+    if not places:
+        raise UsageError(f"--tune lora:{rank}: its blocks have no linear layers; give last:N, head or all")
+    narrowest = min(min(layer.weight.shape) for _, _, layer in places)
+    if rank > narrowest:
+        raise UsageError(
+            f"--tune lora:{rank}: a layer of the encoder has {narrowest} channels; give {narrowest} or less"
+        )
+    for parent, name, layer in places:
+        setattr(parent, name, LowRankLinear(layer, rank))
         if hasattr(parent, "qkv_bias_separate"):  # timm's EVA would use the weight of ``qkv`` without calling it
             parent.qkv_bias_separate = True
-    if not added:
-        raise UsageError(f"--tune lora:{rank}: its blocks have no linear layers; give last:N, head or all")
 
 
 def frozen_entries(net: nn.Module) -> Iterator[str]:

@@ -12,13 +12,10 @@ from optimizer.schedules import OptimizerOptions
 
 
 def build_optimizer(net: nn.Module, options: OptimizerOptions) -> tuple[Optimizer, LambdaLR]:
-    """The optimizer of all parameters that train, and its schedule, which steps once per iteration.
-
-    On CUDA the update is one kernel.
-    """
+    """The optimizer of all parameters that train, and its schedule, which steps once per iteration."""
     params = [param for param in net.parameters() if param.requires_grad]
     settings = {"lr": options.lr, "weight_decay": options.weight_decay}
-    settings["fused"] = all(param.is_cuda for param in params) or None
+    settings["fused"] = all(param.is_cuda for param in params) or None  # one kernel
     groups = by_layer(net, options) if options.layer_decay < 1 else params
     if options.optimizer == "adamw":
         optimizer = AdamW(groups, **settings)

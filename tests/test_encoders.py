@@ -12,11 +12,12 @@ from test_ranks import IMAGES, joint_batch, part
 from torch import Tensor
 
 from methods import METHODS
-from methods.first_memory import write_first_memory
+from methods.pinmem import write_first_memory
 from network.backbones import Backbone, build_backbone
 from network.batch_norms import target_normalised
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import build_network
+from network.recomputing import recompute_in_backward
 from network.timm_encoders import facts_of
 from support.methods import NAMES
 from support.mistakes import training_mistake
@@ -172,7 +173,8 @@ def train(name: str, encoder: str, per_rank: int, tune: str = "all", recompute: 
 
     def backbone() -> torch.nn.Module:
         made = build_network(f"timm:{encoder}", 19, tune=tune).encoder.backbone
-        made.recompute = recompute
+        if recompute:
+            recompute_in_backward(made.blocks)
         return made
 
     method = small_method(backbone, name, inner_lr=0.1)
@@ -211,7 +213,8 @@ def test_recomputing_keeps_less(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
     for recompute in (False, True):
         backbone = build_backbone("timm:test_vit")
-        backbone.recompute = recompute
+        if recompute:
+            recompute_in_backward(backbone.blocks)
         numbers: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=numbers: kept.append(x.numel()) or x, lambda x: x):
             backbone(torch.randn(2, 3, 64, 64))

@@ -16,8 +16,7 @@ from test_release_start import training_flags
 
 import eval as evaluation
 import train as training
-from checkpoints.hub_folder import without_paths
-from checkpoints.run_files import load_checkpoint, read_checkpoint, weights_hash
+from checkpoints.run_files import load_checkpoint, read_checkpoint, weights_hash, without_paths
 from datasets.labels import CLASSES
 from datasets.registry import SPECS
 from support.programs import exit_code

@@ -7,7 +7,7 @@ from test_parity import iteration_batch, seeded_network
 from torch import Tensor
 
 from checkpoints.release_format import to_release
-from methods.first_memory import write_first_memory
+from methods.pinmem import write_first_memory
 from support.golden import assert_close, assert_norms, hold, load, probe
 from support.methods import method_on
 from support.rounding import assert_rounding_explains, assert_rounding_explains_most, in_three_ways

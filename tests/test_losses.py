@@ -14,8 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from datasets.labels import IGNORE
 from engine.options.training_command import parse_training
 from loss.relaxation import relaxed_cross_entropy
-from loss.segmentation import auxiliary_cross_entropy, cross_entropy
-from loss.weighting import CITYSCAPES_WEIGHTS, class_weights
+from loss.segmentation import CITYSCAPES_WEIGHTS, auxiliary_cross_entropy, class_weights, cross_entropy
 from methods import METHODS
 from methods.objective import Objective
 from network.deeplab import resize

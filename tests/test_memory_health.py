@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 import train
 from engine.training import trainer
-from methods.memory_health import memory_health
+from methods.memory_health import health_of, read_sums
 from network.categorical_memory import CategoricalMemory
 
 
@@ -27,7 +27,7 @@ def test_a_memory_that_is_alive() -> None:
     memory = CategoricalMemory(4, dim=8, read_temp=0.01).eval()
     memory.items.copy_(torch.eye(8)[:4])
     memory.classifier.weight.data.copy_(torch.eye(8)[:4])
-    values = memory_health(memory, *pixels_of(memory.items))
+    values = health_of(memory, read_sums(memory, *pixels_of(memory.items)))
     assert values["item_cosine"] == values["item_cosine_max"] == 0
     assert values["own_item"] == values["item_accuracy"] == 1
     assert values["read_entropy"] < 1e-6 and 0 < values["recalled"] < 1
@@ -36,7 +36,7 @@ def test_a_memory_that_is_alive() -> None:
 def test_a_memory_that_has_collapsed() -> None:
     memory = CategoricalMemory(4, dim=8).eval()
     memory.items.copy_(F.normalize(torch.ones(4, 8), dim=1))
-    values = memory_health(memory, *pixels_of(torch.eye(8)[:4]))
+    values = health_of(memory, read_sums(memory, *pixels_of(torch.eye(8)[:4])))
     assert values["item_cosine"] == pytest.approx(1) and values["read_entropy"] == pytest.approx(1)
     assert values["own_item"] == 0 and values["item_accuracy"] == 0.25  # the first item wins every draw
     assert values["recalled"] == pytest.approx(0, abs=1e-6)

@@ -29,7 +29,7 @@ from engine.figures.memory_report import (
     write_memory_report,
 )
 from engine.options.evaluation_options import parse_evaluation
-from methods.memory_health import memory_health
+from methods.memory_health import health_of, read_sums
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import DeepLab, Encoding
 from support.own_data import write_classes
@@ -146,7 +146,9 @@ def test_numbers_equal_independent_formulas(home: Path) -> None:
         pairs = [images[index][:2] for index in range(2)]
         output = net(normalise(torch.stack([to_tensor(image) for image, _ in pairs])))
         labels = torch.stack([torch.from_numpy(labels.copy()) for _, labels in pairs])
-        assert domain["health"] == pytest.approx(memory_health(net.memory, output.features, labels), rel=1e-4)
+        assert domain["health"] == pytest.approx(
+            health_of(net.memory, read_sums(net.memory, output.features, labels)), rel=1e-4
+        )
         coarse = F.interpolate(labels[:, None].float(), output.features.shape[-2:])[:, 0]
         for k, row in enumerate(domain["classes"].values()):
             own = coarse == k

@@ -19,6 +19,7 @@ from methods.whitening_term import Whitening
 from network.backbones import Backbone
 from network.deeplab import SegOutput
 from network.instance_norms import WhiteningNorm
+from network.recomputing import recompute_in_backward
 from optimizer.schedules import OptimizerOptions
 from support.methods import NAMES, method_on
 from support.mistakes import training_mistake
@@ -111,14 +112,15 @@ def step_once(name: str, recompute: bool) -> tuple[dict[str, Tensor], int, int]:
 
     def backbone() -> Backbone:
         made = Backbone("resnet18", 16, wt_layer=WT_LAYER)
-        made.recompute = recompute
+        if recompute:
+            recompute_in_backward(made.blocks)
         return made
 
     term = Whitening([True, False], weight=2.0)
     term.select([torch.ones(64, 64, dtype=torch.bool).triu(1)], 1, CPU)
     method = small_method(backbone, name, whitening=term, inner_lr=0.1)
     runs: list[int] = []
-    method.net.encoder.backbone.stages[0].register_forward_pre_hook(lambda *_: runs.append(1))
+    method.net.encoder.backbone.stages[0][0].register_forward_pre_hook(lambda *_: runs.append(1))
     kept: list[int] = []
 
     def keep(x: Tensor) -> Tensor:
@@ -155,10 +157,10 @@ def test_flags_reach_their_places() -> None:
     options = parse_training(line.split())
     config = {"arch": options.network.arch, "num_classes": 19, "memory": None}
     net = start_network(options, config, CPU)
-    assert net.encoder.backbone.recompute and build.build_method(options, net).parts == 2
+    assert "forward" in vars(net.encoder.backbone.stages[0]) and build.build_method(options, net).parts == 2
     options = parse_training(line.split()[5:])
     net = start_network(options, config, CPU)
-    assert not net.encoder.backbone.recompute and build.build_method(options, net).parts == 1
+    assert "forward" not in vars(net.encoder.backbone.stages[0]) and build.build_method(options, net).parts == 1
 
 
 def test_parts_that_are_refused(capsys: pytest.CaptureFixture) -> None:

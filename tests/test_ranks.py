@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from datasets.sampling.loaders import Batch
 from engine.options.training_command import parse_training
 from methods import METHODS
-from methods.first_memory import write_first_memory
 from methods.objective import Objective
+from methods.pinmem import write_first_memory
 from network.deeplab import conv_norm
 from support.methods import NAMES
 from support.ranks import run_ranks, small_method

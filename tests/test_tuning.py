@@ -199,6 +199,7 @@ def test_gradients_are_clipped() -> None:
 MISTAKES = {
     "--tune lora:0": "--tune: lora:0: give all, head, last:N or lora:R, with a number from 1",
     "--arch timm:test_vit --tune last:9": "--tune last:9: the encoder has 6 blocks; give last:6 or less, or all",
+    "--arch timm:test_convnext --tune lora:30": "--tune lora:30: a layer of the encoder has 24 channels; give 24",
     "--arch timm:test_resnet --tune lora:8": "--tune lora:8: its blocks have no linear layers; give last:N",
     "--tune head --wt_layer 0 0 4 4 4 0 0": "--wt_layer: added norms must train; give --tune all",
 }

@@ -43,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def write(form: str, target: Path, ours: Mapping[str, Any], source: Path) -> None:
     """Write a checkpoint of ours, which was read from ``source``, in the format ``form``."""
-    from checkpoints.hub_folder import without_paths, write_folder
-    from checkpoints.run_files import write_checkpoint
+    from checkpoints.run_files import without_paths, write_checkpoint, write_folder
 
     if form == "hub":
         ours = ours | {"flags": without_paths(ours["flags"])}

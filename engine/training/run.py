@@ -34,6 +34,7 @@ from engine.training.trainer import Trainer
 from methods.method import Method
 from network.batch_norms import join_batch_norms
 from network.deeplab import DeepLab
+from network.recomputing import recompute_in_backward
 from optimizer.optimizers import go_on
 from utils import distributed
 from utils.errors import UsageError
@@ -131,7 +132,7 @@ def start_network(options: TrainingOptions, config: dict[str, Any], device: torc
         load_start(net, run.snapshot, config, fresh=run.fresh)
     net = net.to(device).train()
     if options.step.recompute:
-        net.encoder.backbone.recompute = True
+        recompute_in_backward(net.encoder.backbone.blocks)
     if options.step.compile:
         machine.compile_network(net)
     return join_batch_norms(net, device) if world_size() > 1 else net

@@ -27,10 +27,10 @@ from engine.training.batch_feed import BatchFeed, Pace
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interruption, Stopped
 from engine.training.progress import Progress
-from methods.first_memory import write_first_memory
 from methods.memory_health import COLLAPSED
 from methods.method import Method
 from methods.objective import Terms
+from methods.pinmem import write_first_memory
 from utils.distributed import all_sum, any_rank, from_first
 from utils.errors import CommonError, Interrupted, UsageError
 from utils.log import log
