@@ -61,7 +61,10 @@ def translate(key: str, prefixes: Mapping[str, str], endings: Mapping[str, str])
 
 
 def parse_release(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights, by our names, and the format ('release', 'bare' or a framework), epoch and mean IoU."""
+    """Return the weights, by our names, in a file of the release or a bare state dict, and what else it says.
+
+    That is its format ('release', 'bare' or a framework), its epoch and its mean IoU.  UsageError for any other file.
+    """
     outer = content if isinstance(content, Mapping) else {}
     state, memory = next((outer[name] for name in STATES if name in outer), outer), outer.get("memory")
     fault = misfit(state, {str: Tensor}) or misfit(memory, (None, Tensor), "memory")

@@ -83,7 +83,11 @@ def publish(path: Path, *, best: bool) -> None:
 
 
 def read_checkpoint(path: Path, flag: str) -> Any:
-    """Return the content of any checkpoint, a file or a folder; UsageError if it is unreadable or ours but misfits."""
+    """Return the content of any checkpoint, a file or a folder.
+
+    UsageError, which begins with ``flag``, if it cannot be read, or if it is ours and an entry has another form than
+    ``train.py`` gives it.
+    """
     if problem := no_checkpoint(path):
         raise UsageError(f"{flag} {path}: {problem}; give the path of a checkpoint, e.g. RUN/last.pth")
     try:
@@ -151,7 +155,10 @@ def write_folder(folder: Path, content: Mapping[str, Any], *, card: str) -> None
 
 
 def read_folder(folder: Path) -> Any:
-    """Return the checkpoint of ours in ``folder``; its weights alone if another project wrote it."""
+    """Return the checkpoint of ours in ``folder``; its weights alone if another project wrote it.
+
+    Raises ``Unreadable`` for the weights, UsageError for the configuration.
+    """
     facts = read_json(folder / CONFIG, ANYTHING, remedy="fetch the folder again")
     weights = load_safely(folder / WEIGHTS)
     return {key: facts[key] for key in FACTS if key in facts} | {"weights": weights} if "network" in facts else weights

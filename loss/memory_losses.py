@@ -18,7 +18,10 @@ def divergence_loss(items: Tensor) -> Tensor:
 
 
 def cohesion_loss(scores: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """Feature cohesion, each pixel close to its class's item: cross-entropy of ``scores`` (N,S,h,w) / temperature."""
+    """Feature cohesion: each pixel should be closest to the item of its own class.
+
+    L_coh = cross-entropy of ``scores`` (N,S,h,w) / temperature, resized to ``labels`` (N,H,W).
+    """
     return cross_entropy(scores / temperature, labels)
 
 

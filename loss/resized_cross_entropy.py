@@ -17,8 +17,8 @@ STRIP = 1 << 18  # logits in one strip of rows on a CPU, so that they stay in it
 def resized_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The summed cross-entropy of ``logits`` (N,K,h,w), resized to ``labels`` (N,H,W), over the valid pixels.
 
-    The resize is bilinear with aligned corners.  Only one image at a time is resized, on a CPU only a strip of its
-    rows: for 8 crops of 768 x 768 and 19 classes, the whole batch would take 1 GB.
+    The resize is bilinear with aligned corners, in single precision at least.  Only one image at a time is resized, on
+    a CPU only a strip of its rows: for 8 crops of 768 x 768 and 19 classes, the whole batch would take 1 GB.
     """
     with full_precision(logits.device):
         return _ResizedCrossEntropy.apply(at_least_single(logits), labels)

@@ -95,6 +95,7 @@ class CategoricalMemory(nn.Module):
 
 
 def gumbel_noise(like: Tensor) -> Tensor:
+    """Independent Gumbel(0,1) samples in the shape of ``like``."""
     return -torch.empty_like(like).exponential_().log()
 
 

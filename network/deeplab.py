@@ -34,7 +34,10 @@ class SegOutput:
 
     @cached_property
     def logits(self) -> Tensor:
-        """Logits at the size of the images (N,K,H,W).  The losses use ``coarse``: this would be the largest tensor."""
+        """Logits at the size of the images (N,K,H,W), in single precision at least.
+
+        The losses use ``coarse``: these would be the largest tensor.
+        """
         return full_size(self.coarse, self.size, self.multiple)
 
 
