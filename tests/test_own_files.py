@@ -190,8 +190,8 @@ def test_network_in_a_checkpoint(place: str, value: Any, message: str, run: Path
         evaluation.main(["--snapshot", str(run / "last.pth"), "--device", "cpu"])
 
 
-SCORES = {"mean_iou": 0.5, "mean_iou_frequent": None, "protocol": {"data_set": "gtav"}}
-RESULTS = {"domains": {"gtav": SCORES}, "trained": {"flags": {"dataset": ["gtav"]}}}
+SCORES = {"mean_iou": 0.5, "mean_iou_frequent": None, "classes": {}, "protocol": {"data_set": "gtav"}}
+RESULTS = {"domains": {"gtav": SCORES}, "trained": {"flags": {"dataset": ["gtav"]}}, "snapshot": "last.pth"}
 
 
 @pytest.mark.parametrize(

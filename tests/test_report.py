@@ -218,6 +218,7 @@ def full_record(**changes: Any) -> Record:
     domains = {
         name: {
             "mean_iou": 0.4,
+            "mean_iou_frequent": None,
             "classes": {},
             "protocol": {**protocol, "images": n, "images_expected": n, "data_set": name, "geometry": square},
         }

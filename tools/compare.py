@@ -102,7 +102,7 @@ def scores(results: Results, domain: str, measure: str) -> list[float | None]:
     for name, result in results.items():
         if domain not in result["domains"]:
             raise UsageError(f"{name}: has no result for {domain}; evaluate all with the same --dataset")
-    return [result["domains"][domain].get(measure) for result in results.values()]
+    return [result["domains"][domain][measure] for result in results.values()]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from utils.forms import ANYTHING, WHOLE, read_json
 # Forms (utils/forms.py) of flags.json, results.json, report.json, details.json.
 FLAGS = {"flags": {"dataset": (..., None, [str]), str: object}, str: object}
 PROTOCOL = {"data_set": (..., str), str: object}
-SCORED = {"mean_iou": (None, float), "classes": {str: ANYTHING}, "protocol": PROTOCOL, str: object}
+MEASURED = {"mean_iou": (None, float), "mean_iou_frequent": (None, float)}
+SCORED = MEASURED | {"classes": {str: ANYTHING}, "protocol": PROTOCOL, str: object}
 RESULTS = {"domains": {str: SCORED}, "trained": FLAGS, "snapshot": str, str: object}
 MEMORY_REPORT = {"domains": {str: {"classes": {str: ANYTHING}, str: object}}, str: object}
 EXAMPLE = {"image": str, "mean_iou": float, str: object}
