@@ -141,8 +141,8 @@ def augment(change: Callable[[Image.Image, np.random.Generator], Image.Image]) -
     original = Augmentation.__call__
 
     def call(self: Augmentation, *pair: Any, **more: Any) -> Pair:
-        image, label = original(self, *pair, **more)
-        return change(image, pair[2]), label
+        pixels, label = original(self, *pair, **more)
+        return np.asarray(change(Image.fromarray(pixels), pair[2])), label
 
     Augmentation.__call__ = call
 

@@ -11,6 +11,7 @@ from datasets.disk.layouts import Sample
 from datasets.disk.polygons import rasterise
 from datasets.labels import CLASSES, IDENTITY, IGNORE, STANDARD, ClassSet
 from utils.errors import UsageError, first_line
+from utils.pictures import opencv
 
 # Raw modes of Pillow: stretched to 255 from these numbers; of several channels, with high bytes kept only; 0 is white.
 STRETCHED = {"L;2": 3, "L;2R": 3, "L;4": 15, "L;4R": 15}
@@ -123,9 +124,7 @@ class LabelFormat:
 
     def decode(self, path: Path) -> np.ndarray:
         """The train ids of a label file: H,W uint8, 255 = ignore."""
-        stored, table = self.stored(path), self.table_of(path)
-        # The same as table[stored], in half the time.
-        return np.frombuffer(stored.tobytes().translate(table.tobytes()), np.uint8).reshape(stored.shape)
+        return opencv().LUT(self.stored(path), self.table_of(path))  # as table[stored], but faster
 
     def table_of(self, path: Path) -> np.ndarray:
         """The lookup table for the ids of a label file: uint8[256]."""
@@ -148,10 +147,12 @@ class LabelFormat:
         elif stored.ndim == 3:
             raise UsageError(f"{path}: is a colour image where {self.name} labels are class indices: {self.remedy}")
         ids = range(len(CLASSES)) if train_ids else self.ids
-        if others := set(stored.tobytes().translate(None, delete=bytes([*ids, IGNORE]))):
+        unknown = np.ones(256, np.uint8)
+        unknown[[*ids, IGNORE]] = 0
+        if (others := opencv().LUT(stored, unknown)).any():
             dense = list(ids) == list(range(len(ids)))
             known = f"0 to {len(ids) - 1}" if dense else ", ".join(map(str, ids))
-            held = ", ".join(map(str, sorted(others)[:5]))
+            held = ", ".join(map(str, np.unique(stored[others > 0])[:5]))
             raise UsageError(f"{path}: holds the ids {held}, but {self.name} has {known} and {IGNORE}: {self.remedy}")
         return stored if palette is None else self._by_palette(path, stored, palette)
 
@@ -229,7 +230,7 @@ def read_numbers(path: Path) -> Numbers:
     low, high = numbers.min(), numbers.max()
     if not (low >= 0 and high <= 255 and (numbers.dtype.kind != "f" or (numbers % 1 == 0).all())):
         raise ValueError(f"holds numbers from {low:g} to {high:g}, expected integers from 0 to 255")
-    return numbers.astype(np.uint8), palette
+    return numbers.astype(np.uint8, copy=False), palette
 
 
 def _storage(image: Image.Image) -> tuple[str, int | None]:

@@ -1,26 +1,27 @@
 """Augmentation of an image together with its label, and the geometry of evaluation.
 
-Images are Pillow RGB, labels H,W uint8 train ids.  Everything random is drawn from the generator that is passed in.
+Whole images are Pillow RGB, crops their pixels (H,W,3 uint8), labels H,W uint8 train ids.  Everything random is drawn
+from the generator that is passed in.
 Distributions and order are the published ones: scale, pad, crop, flip, (rotate), colour jitter, blur.
 """
 
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from types import ModuleType
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageEnhance
-from PIL.Image import Resampling, Transpose
+from PIL.Image import Resampling
 from torch import Tensor
 
 from datasets.bilateral import bilateral
 from datasets.labels import IGNORE
 from datasets.options import AugmentationOptions
+from utils.pictures import opencv
 
-Pair = tuple[Image.Image, np.ndarray]
+Pair = tuple[np.ndarray, np.ndarray]  # the pixels of a crop, and its label
 
 # Brightness, contrast, saturation, hue.
 NORMAL = (0.4, 0.4, 0.4, 0.1)
@@ -42,12 +43,14 @@ def cut(
     """
     columns, rows = (range(max(0, at), min(side, at + crop)) for at, side in zip(corner, size, strict=True))
     down, right = rows.start - corner[1], columns.start - corner[0]
+    y, x = _nearest(image.height, size[1], rows), _nearest(image.width, size[0], columns)
+    part = resized_part(image, size, columns, rows), label[y[0] : y[-1] + 1].take(x, axis=1).take(y - y[0], axis=0)
+    if (len(rows), len(columns)) == (crop, crop):
+        return part
     window = slice(down, down + len(rows)), slice(right, right + len(columns))
     pixels, train_ids = np.zeros((crop, crop, 3), dtype=np.uint8), np.full((crop, crop), fill, dtype=np.uint8)
-    pixels[window] = resized_part(image, size, columns, rows)
-    y, x = _nearest(image.height, size[1], rows), _nearest(image.width, size[0], columns)
-    train_ids[window] = label.take(y, axis=0).take(x, axis=1)
-    return Image.fromarray(pixels), train_ids
+    pixels[window], train_ids[window] = part
+    return pixels, train_ids
 
 
 def _nearest(source: int, resized: int, shown: range) -> np.ndarray:
@@ -106,10 +109,10 @@ def scale_crop_flip(
         width, height = max(crop, int(wide * factor)), max(crop, int(high * factor))
     x, y = (None, None) if place is None else place
     corner = _corner(image.width, width, crop, rng, shown=x), _corner(image.height, height, crop, rng, shown=y)
-    image, label = cut(image, label, size=(width, height), corner=corner, crop=crop, fill=IGNORE)
+    pixels, label = cut(image, label, size=(width, height), corner=corner, crop=crop, fill=IGNORE)
     if rng.random() < 0.5:
-        image, label = image.transpose(Transpose.FLIP_LEFT_RIGHT), label[:, ::-1]
-    return image, label
+        return opencv().flip(pixels, 1), opencv().flip(label, 1)
+    return pixels, label
 
 
 def _corner(source: int, size: int, crop: int, rng: np.random.Generator, *, shown: int | None) -> int:
@@ -122,24 +125,25 @@ def _corner(source: int, size: int, crop: int, rng: np.random.Generator, *, show
     return low + int(rng.integers(high - low, endpoint=True))
 
 
-def rotate(image: Image.Image, label: np.ndarray, degrees: float, rng: np.random.Generator) -> Pair:
+def rotate(pixels: np.ndarray, label: np.ndarray, degrees: float, rng: np.random.Generator) -> Pair:
     """The pair rotated by U(-degrees, degrees) about its centre: corners are black, their label ignored."""
     angle = rng.uniform(-degrees, degrees)
     turned = Image.fromarray(label).rotate(angle, Resampling.NEAREST, fillcolor=IGNORE)
-    return image.rotate(angle, Resampling.BICUBIC), np.asarray(turned)
+    return np.asarray(Image.fromarray(pixels).rotate(angle, Resampling.BICUBIC)), np.asarray(turned)
 
 
 def jitter(
-    image: Image.Image, rng: np.random.Generator, strength: tuple[float, float, float, float] = NORMAL
-) -> Image.Image:
+    pixels: np.ndarray, rng: np.random.Generator, strength: tuple[float, float, float, float] = NORMAL
+) -> np.ndarray:
     """Random brightness, contrast, saturation and hue, in random order."""
+    image = Image.fromarray(pixels)
     centres = (1.0, 1.0, 1.0, 0.0)
     amounts = [centre + rng.uniform(-width, width) for centre, width in zip(centres, strength, strict=True)]
     changes = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for index in rng.permutation(len(amounts)):
         amount = amounts[index]
         image = turn_hue(image, amount) if index == len(changes) else changes[index](image).enhance(amount)
-    return image
+    return np.asarray(image)
 
 
 def turn_hue(image: Image.Image, amount: float) -> Image.Image:
@@ -150,23 +154,14 @@ def turn_hue(image: Image.Image, amount: float) -> Image.Image:
     return Image.fromarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL))
 
 
-def blur(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def blur(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A Gaussian blur of 0.15 to 1.3 pixels: three small filters along each axis, which Pillow's consists of, too."""
     variance = (0.15 + 1.15 * rng.random()) ** 2 / 3  # of one filter
     weights = np.array([[variance / 2, 1 - variance, variance / 2]], np.float32)
-    pixels, cv2 = np.asarray(image), opencv()
+    cv2 = opencv()
     for kernel in [weights] * 3 + [weights.T] * 3:
         pixels = cv2.filter2D(pixels, -1, kernel, borderType=cv2.BORDER_REPLICATE)
-    return Image.fromarray(pixels)
-
-
-@cache
-def opencv() -> ModuleType:
-    """OpenCV with a single thread: each loading process has one core, and no thread outlives the fork that makes it."""
-    import cv2  # late: programs that load no training images start faster
-
-    cv2.setNumThreads(1)
-    return cv2
+    return pixels
 
 
 @dataclass(frozen=True)
@@ -191,21 +186,23 @@ class Augmentation(AugmentationOptions):
         The crop shows the pixel ``place`` (x, y), unless a rotation then turns it out of the crop.
         """
         options = {"scale": (self.scale_min, self.scale_max), "pad": self.pad, "shorter": self.pre_size}
-        image, label = scale_crop_flip(image, label, self.crop_size, rng, place=place, **options)
+        pixels, label = scale_crop_flip(image, label, self.crop_size, rng, place=place, **options)
         if self.rotate > 0:
-            image, label = rotate(image, label, self.rotate, rng)
+            pixels, label = rotate(pixels, label, self.rotate, rng)
         if hard:
-            return blur(jitter(image, rng, HARD), rng), label
+            return blur(jitter(pixels, rng, HARD), rng), label
         if self.color_aug > 0 and rng.random() < 0.5:
-            image = jitter(image, rng, NORMAL)
+            pixels = jitter(pixels, rng, NORMAL)
         if self.bblur:
-            image = Image.fromarray(bilateral(np.asarray(image), sigma=rng.uniform(0.05, 0.75)))
+            pixels = bilateral(pixels, sigma=rng.uniform(0.05, 0.75))
         elif self.gblur:
-            image = blur(image, rng)
-        return image, label
+            pixels = blur(pixels, rng)
+        return pixels, label
 
 
-def evaluation_geometry(image: Image.Image, label: np.ndarray, crop: int, *, pad_label: str = "ignore") -> Pair:
+def evaluation_geometry(
+    image: Image.Image, label: np.ndarray, crop: int, *, pad_label: str = "ignore"
+) -> tuple[Image.Image, np.ndarray]:
     """The pair resized to the height ``crop``, then its centre crop x crop, as Mapillary is scored.
 
     A portrait image is padded.  With 'ignore' it is centred and the padding is ignored.  With 'road', as published, the
@@ -216,12 +213,16 @@ def evaluation_geometry(image: Image.Image, label: np.ndarray, crop: int, *, pad
     left, fill = round((width - crop) / 2), IGNORE
     if pad_label == "road":
         left, fill = left - max(0, crop - width), 0
-    return cut(image, label, size=(width, crop), corner=(left, 0), crop=crop, fill=fill)
+    pixels, label = cut(image, label, size=(width, crop), corner=(left, 0), crop=crop, fill=fill)
+    return Image.fromarray(pixels), label
 
 
-def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB image as 3,H,W uint8."""
-    return torch.from_numpy(np.stack([np.asarray(channel) for channel in image.split()]))
+def to_tensor(image: Image.Image | np.ndarray) -> Tensor:
+    """An RGB image, or its pixels (H,W,3), as 3,H,W uint8."""
+    pixels = np.asarray(image)
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    opencv().split(pixels, list(planes))
+    return torch.from_numpy(planes)
 
 
 @dataclass(frozen=True)

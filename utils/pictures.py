@@ -1,7 +1,9 @@
 """Pictures of predictions, as arrays and files."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -17,6 +19,15 @@ def overlay(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return (OVERLAY * colours.astype(np.float32) + (1 - OVERLAY) * image).astype(np.uint8)
 
 
+@cache
+def opencv() -> ModuleType:
+    """OpenCV with a single thread: each loading process has one core, and no thread outlives the fork that makes it."""
+    import cv2  # late: programs that load no images start faster
+
+    cv2.setNumThreads(1)
+    return cv2
+
+
 def errors(image: np.ndarray, labels: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
     """The image in grey with wrong pixels in red and unlabelled ones dark; labels and prediction are H,W uint8."""
     grey = np.asarray(Image.fromarray(image).convert("L"))[..., None].repeat(3, axis=2)
@@ -27,8 +38,7 @@ def errors(image: np.ndarray, labels: np.ndarray, prediction: np.ndarray, num_cl
 
 def heat(values: np.ndarray) -> np.ndarray:
     """Colours (H,W,3 uint8) for values from 0 to 1 (H,W).  Viridis grows lighter: a print in grey shows the order."""
-    import cv2  # late: most programs draw no maps
-
+    cv2 = opencv()
     return cv2.applyColorMap((255 * values).round().astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
 
 
