@@ -24,8 +24,6 @@ from tools.export import main
 from utils.errors import UsageError
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "onnx_example.py"
-OLD = torch.__version__.startswith("2.6.")
-capable = pytest.mark.skipif(OLD, reason="torch 2.6 cannot trace a ResNet for images of any size")
 
 
 def predictor(content: Mapping[str, Any]) -> Predictor:
@@ -36,7 +34,6 @@ def predictor(content: Mapping[str, Any]) -> Predictor:
     )
 
 
-@capable
 @pytest.mark.usefixtures("thin_resnet")
 def test_a_file_that_needs_no_code_of_ours(checkpoints: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The example colours a picture as our own evaluation does, and images may be smaller than the stride of 32."""
@@ -67,7 +64,6 @@ def test_a_file_that_needs_no_code_of_ours(checkpoints: Path, tmp_path: Path, ca
         np.testing.assert_allclose(logits, predict.logits(predict.normalised(images)).detach(), rtol=1e-3, atol=1e-5)
 
 
-@capable
 @pytest.mark.usefixtures("thin_resnet")
 def test_program_of_the_authors_file(checkpoints: Path, tmp_path: Path) -> None:
     path, extra = tmp_path / "net.pt2", {"metadata.json": ""}
@@ -114,18 +110,9 @@ def test_exports_that_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["taken.pt2"]
 
 
-@pytest.mark.skipif(not OLD, reason="later versions of torch can")
-@pytest.mark.usefixtures("thin_resnet")
-def test_a_torch_that_cannot(checkpoints: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^DeepR18V3PlusD: torch 2.6.0.* cannot export it .Constraints violated"):
-        main([str(checkpoints / "ours.pth"), "--program", str(tmp_path / "net.pt2")])
-    assert not list(tmp_path.iterdir())
-
-
 WITHOUT, OTHERS = {"memory": None}, {"memory": MEMORY | {"centred": True, "residual": True}}
 
 
-@capable
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "facts"),
