@@ -204,7 +204,7 @@ def test_shared_memory_that_is_full(size: str) -> None:
     done = subprocess.run([*own, command], cwd=ROOT, capture_output=True, text=True, timeout=100)
     for part in ("/dev/shm: ", "--shm-size 8g", "--num_workers 0 needs none"):
         assert part in done.stdout, done.stderr
-    assert done.stdout.count("\n") == 1 and done.stderr.count("\n") <= 1  # torch 2.6 adds a line of its own
+    assert done.stdout.count("\n") == 1 and done.stderr.count("\n") <= 2  # torch 2.6 adds a line for each process
 
 
 def test_room_in_shared_memory(domains: Callable[..., Domains], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
