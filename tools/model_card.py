@@ -28,9 +28,9 @@ LICENCES = {  # of the training data, in short: the owners' terms decide
     "kitti": "CC BY-NC-SA 3.0",
     "camvid": "research; no licence is stated",
     "acdc": "own licence, non-commercial use",
-    "dark_zurich": "own licence, non-commercial use",
-    "muses": "non-commercial use, after registration",
-    "urbansyn": "CC BY-SA 4.0",
+    "dark_zurich": "the terms of its owner, not checked here",
+    "muses": "the terms of its owner, after registration",
+    "urbansyn": "the terms of its owner, not checked here",
 }
 SETTINGS = ("recipe", "bs_mult", "crop_size", "lr", "max_iter", "seed")  # flags that the card names
 PROTOCOL = ("images", "split", "geometry", "memory_read", "recipe")  # facts that stand beside a score
