@@ -42,16 +42,16 @@ class _UpdatedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, down, up)
-        return F.linear(x, torch.addmm(weight, up, down), bias)
+        merged = torch.addmm(weight, up, down)
+        ctx.save_for_backward(x, merged, down, up)
+        return F.linear(x, merged, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """g (W + up down) of x, (up' g') x of down, ((down x') g)' of up: R rows cost a third of R columns."""
-        x, weight, down, up = ctx.saved_tensors
-        x, down, up = (tensor.to(grad.dtype) for tensor in (x, down, up))
-        of_x = grad @ torch.addmm(weight.to(grad.dtype), up, down) if ctx.needs_input_grad[0] else None
+        x, merged, down, up = (tensor.to(grad.dtype) for tensor in ctx.saved_tensors)
+        of_x = grad @ merged if ctx.needs_input_grad[0] else None
         grad, x = grad.flatten(0, -2), x.flatten(0, -2)
         return of_x, None, None, (up.T @ grad.T) @ x, ((down @ x.T) @ grad).T
 
