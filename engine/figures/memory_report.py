@@ -133,8 +133,7 @@ def prediction(predict: Predictor, encoding: Encoding, items: Tensor, size: torc
     """Train ids (H,W uint8) of one image, whose decoder sees ``items`` (S,C) without noise."""
     net = predict.net
     with autocast(predict.precision, predict.device):
-        x, _ = net.refine(encoding.features, encoding.low, items=items)
-        coarse = net.classifier(net.decoder(x))
+        coarse = net.classify(*net.refine(encoding.features, encoding.low, items=items))
     return likeliest(full_size(coarse, size, net.multiple)[0], dim=0)
 
 
