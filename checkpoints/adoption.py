@@ -126,8 +126,8 @@ def facts(config: Config) -> dict[str, str]:
         "list of classes": ", ".join(classes.names) if classes else f"{config['num_classes']}",
         "low-rank update (--tune)": tune if (tune := config.get("tune", "")).startswith("lora") else "none",
         "width (--mem_dim)": f"{config['dim']}",
-        "memory (--memory, --mem_slot, --mem_centred, --mem_residual, --mem_votes)": ", ".join(
-            [f"{memory['slots']} items", *(key for key in ("centred", "residual", "votes") if memory.get(key))] if memory else []
+        "memory (--memory, --mem_slot, --mem_centred, --mem_residual)": ", ".join(
+            [f"{memory['slots']} items", *(key for key in ("centred", "residual") if memory.get(key))] if memory else []
         ),
         "auxiliary head (without one: --no_aux_loss)": "one" if config["aux"] else "",
     }

@@ -21,7 +21,7 @@ from utils.safe_loading import Unreadable, load_safely
 
 # The form (utils/forms.py) of what readers rely on in every checkpoint of ours; older files lack some entries.
 COUNT, WIDTH, SWITCH = range(1, IGNORE + 1), range(1, 2**16), (..., bool)
-MEMORY = {"slots": COUNT, "dim": WIDTH, "momentum": float, "read_temp": float, "centred": SWITCH, "residual": SWITCH, "votes": SWITCH}
+MEMORY = {"slots": COUNT, "dim": WIDTH, "momentum": float, "read_temp": float, "centred": SWITCH, "residual": SWITCH}
 NETWORK = {
     "arch": str,
     "num_classes": COUNT,

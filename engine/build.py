@@ -27,7 +27,7 @@ from utils.processes import rank
 def network_config(options: NetworkOptions, classes: ClassSet, *, memory: bool) -> dict[str, Any]:
     """The description of a network that checkpoints hold; ``network_from`` rebuilds the network from it."""
     slots = options.slots or len(classes)
-    names = ("dim", "momentum", "read_temp", "centred", "residual", "votes")
+    names = ("dim", "momentum", "read_temp", "centred", "residual")
     items = {"slots": slots} | {name: getattr(options, name) for name in names}
     return {
         "arch": options.arch,

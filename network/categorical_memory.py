@@ -25,10 +25,9 @@ class CategoricalMemory(nn.Module):
     """A memory of ``slots`` items.  The items (S,C) are a buffer: no optimizer changes them.
 
     ``read`` and ``write`` are pure functions of the items they get, so a meta-learner can look ahead with items that
-    are never stored.  The last three options are not in the paper.  ``centred``: pixels and items are compared after the
+    are never stored.  The last two options are not in the paper.  ``centred``: pixels and items are compared after the
     mean item was subtracted from both, because rectified features lie within a narrow cone, at cosines of about .8.
-    ``residual``: a read adds what is recalled to the features, times a gate that starts at zero.  ``votes``: the network
-    adds the cosines of pixels and items, divided by ``read_temp``, to its logits.
+    ``residual``: a read adds what is recalled to the features, times a gate that starts at zero.
     """
 
     def __init__(
@@ -40,10 +39,9 @@ class CategoricalMemory(nn.Module):
         read_temp: float = 1.0,
         centred: bool = False,
         residual: bool = False,
-        votes: bool = False,
     ):
         super().__init__()
-        self.momentum, self.read_temp, self.centred, self.votes = momentum, read_temp, centred, votes
+        self.momentum, self.read_temp, self.centred = momentum, read_temp, centred
         self.fuse = nn.Sequential(nn.Conv2d(2 * dim, dim, 1, bias=False), nn.BatchNorm2d(dim), nn.ReLU(inplace=True))
         self.update = nn.Sequential(nn.Conv2d(dim, dim, 1, bias=False), nn.BatchNorm2d(dim))
         self.classifier = nn.Linear(dim, slots)

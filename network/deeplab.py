@@ -172,9 +172,9 @@ class DeepLab(nn.Module):
         low, mid, features, whitened = self.encoder(images)
         x, reading = self.refine(features, low, items=items, gumbel=gumbel)
         del low  # frees it when no gradients are needed; the decoder has the highest use of memory
-        coarse = self.classify(x, reading)
+        x = self.decoder(x)
         aux = self.aux(mid) if self.training and self.aux is not None else None
-        return SegOutput(coarse, images.shape[-2:], aux, features, reading, list(whitened), self.multiple)
+        return SegOutput(self.classifier(x), images.shape[-2:], aux, features, reading, list(whitened), self.multiple)
 
     def refine(
         self, features: Tensor, low: Tensor, *, items: Tensor | None = None, gumbel: bool = False
@@ -191,14 +191,6 @@ class DeepLab(nn.Module):
             size = tuple(self.low_scale * side for side in low.shape[-2:])
             x = torch.cat([resize(self.shallow(low), size), resize(x, size)], dim=1)
         return x, reading
-
-    def classify(self, x: Tensor, reading: Reading | None) -> Tensor:
-        """Coarse logits (N,K,y,x) of what ``refine`` returns."""
-        coarse = self.classifier(self.decoder(x))
-        if self.memory is None or not self.memory.votes:
-            return coarse
-        votes = reading.scores[:, : coarse.shape[1]] / self.memory.read_temp
-        return coarse + resize(votes, coarse.shape[-2:])
 
 
 def auxiliary_head(cin: int, num_classes: int) -> nn.Sequential:

@@ -43,9 +43,6 @@ class NetworkOptions:
     residual: bool = option(
         False, "add what is recalled to the features, by a gate that starts at 0", flag="mem_residual", by_recipe=True
     )
-    votes: bool = option(
-        False, "add the cosines of pixels and items, over --read_temp, to the logits", flag="mem_votes", by_recipe=True
-    )
     image_in: bool = option(False, "normalise each image by its own mean and deviation, not by ImageNet's")
     pretrained_backbone: str = option("imagenet", "weights of the backbone: imagenet, none or a file")
     tune: str = option(

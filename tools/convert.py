@@ -82,7 +82,7 @@ def unknown_to_release(content: Mapping[str, Any]) -> str:
     network = content["network"]
     memory = network["memory"] or {}
     parts = {f"--arch {network['arch']}": network["arch"].startswith(TIMM)}
-    parts |= {f"--mem_{name}": memory.get(name) for name in ("centred", "residual", "votes")}
+    parts |= {f"--mem_{name}": memory.get(name) for name in ("centred", "residual")}
     return " and no ".join(name for name, used in parts.items() if used)
 
 

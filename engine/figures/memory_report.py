@@ -133,7 +133,8 @@ def prediction(predict: Predictor, encoding: Encoding, items: Tensor, size: torc
     """Train ids (H,W uint8) of one image, whose decoder sees ``items`` (S,C) without noise."""
     net = predict.net
     with autocast(predict.precision, predict.device):
-        coarse = net.classify(*net.refine(encoding.features, encoding.low, items=items))
+        x, _ = net.refine(encoding.features, encoding.low, items=items)
+        coarse = net.classifier(net.decoder(x))
     return likeliest(full_size(coarse, size, net.multiple)[0], dim=0)
 
 

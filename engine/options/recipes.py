@@ -30,7 +30,6 @@ DIFFERENCES = {  # flag: published, repaired, tuned
     "mem_readloss": (0.02, 0.02, 0.2),
     "mem_centred": (False, False, True),
     "mem_residual": (False, False, True),
-    "mem_votes": (False, False, False),
     "meta_split": ("domains", "domains", "all"),
     "meta_mean": (False, False, True),
 }
