@@ -186,6 +186,8 @@ COMBINATIONS = {
     "PinMem, tuned": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10"),
     "PinMem, tuned, not centred": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --no-mem_centred"),
     "PinMem, tuned, open gate": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10", ("open gate",)),
+    "PinMem, tuned, fast gate": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10", ("fast gate",)),
+    "PinMem, tuned, not residual": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --no-mem_residual"),
     "PinMem, tuned, sum of gradients": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --no-meta_mean"),
     "PinMem, tuned, strong jitter": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_aug role"),
     "PinMem, tuned, images divided": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_split images"),
