@@ -21,7 +21,7 @@ from engine import build
 from engine.training import run, trainer
 from methods.method import Method
 from methods.pinmem import PinMem, write_first_memory
-from network.categorical_memory import CategoricalMemory
+from network.categorical_memory import CategoricalMemory, Reading
 from network.deeplab import DeepLab, Encoder
 
 VARIANTS: dict[str, Callable[[], None]] = {}
@@ -96,6 +96,28 @@ def _() -> None:
             F.relu = rectified
 
     CategoricalMemory.write = CategoricalMemory.forward = write
+
+
+@variant("open gate")
+def _() -> None:
+    def opened(net: DeepLab) -> DeepLab:
+        if net.memory is not None:
+            nn.init.ones_(net.memory.gate)
+        return net
+
+    change_network(opened)
+
+
+@variant("fast gate")
+def _() -> None:
+    """The gate counts ten times, so it opens a hundred times as fast."""
+    original = CategoricalMemory.read
+
+    def read(self: CategoricalMemory, features: Tensor, items: Tensor, **more: bool) -> Reading:
+        reading = original(self, features, items, **more)
+        return reading._replace(features=features + 10 * (reading.features - features))
+
+    CategoricalMemory.read = read
 
 
 class CosineClassifier(nn.Linear):

@@ -19,7 +19,7 @@ class ReadSums(NamedTuple):
 
     totals: Tensor  # 2  the number of pixels; the entropy of their read weights
     classes: Tensor  # 3,S  of each class's pixels: their number; how many are nearest to their item; its read weight
-    moments: Tensor  # 4,C  of what the items give and of the fused features, before their norm: values and squares
+    moments: Tensor  # 8,C  values and squares of four maps: from the items, fused, of the read, for the decoder
 
 
 @torch.no_grad()
@@ -30,20 +30,21 @@ def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
     - ``read_entropy``: of the read weights, mean over the pixels, as a share of its maximum log S.
     - ``own_item``: share of the labelled pixels whose nearest item is that of their own class.
     - ``item_accuracy``: share of the items that the memory's classifier recognises.
-    - ``recalled``: share of the variance of the fused features, before their norm, that comes from the items.
+    - ``recalled``: share of the variance of what the decoder sees that comes from the items.  It is their share of the
+      fused features, before the norm; of a residual read, times the share of the gated features in their sum.
     """
     items, (pixels, entropy), (labelled, own, _) = memory.compared(memory.items), sums.totals, sums.classes
     cosine = (items @ items.T)[~torch.eye(len(items), dtype=torch.bool, device=items.device)]
     guesses = memory.classifier(items).argmax(dim=1)
-    recalled, recalled_squares, fused, fused_squares = sums.moments / pixels
-    spread, whole = (recalled_squares - recalled**2).sum(), (fused_squares - fused**2).sum()
+    values, squares = (sums.moments / pixels).view(4, 2, -1).unbind(dim=1)
+    of_items, fused, of_read, seen = (squares - values**2).sum(dim=1)
     values = {
         "item_cosine": cosine.mean(),
         "item_cosine_max": cosine.max(),
         "read_entropy": entropy / pixels / math.log(len(items)),
         "own_item": own.sum() / labelled.sum(),
         "item_accuracy": (guesses == torch.arange(len(items), device=items.device)).float().mean(),
-        "recalled": spread / whole,
+        "recalled": of_items / fused * of_read / seen,
     }
     return {name: value.item() for name, value in values.items()}
 
@@ -52,7 +53,8 @@ def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
 def read_sums(memory: CategoricalMemory, features: Tensor, labels: Tensor) -> ReadSums:
     """The sums over the pixels of ``features`` (N,C,h,w) with ``labels`` (N,H,W)."""
     items, query = memory.compared(memory.items), memory.queries(features, memory.items)
-    reading = memory.read(at_least_single(features), memory.items)
+    features = at_least_single(features)
+    reading = memory.read(features, memory.items)
     of_query, of_recalled = memory.fuse[0].weight.split(items.shape[1], dim=1)
     recalled = F.conv2d(F.conv2d(reading.weights, items.T[:, :, None, None]), of_recalled)
     fused = F.conv2d(query, of_query) + recalled
@@ -66,7 +68,8 @@ def read_sums(memory: CategoricalMemory, features: Tensor, labels: Tensor) -> Re
     classes = [(masks * x).sum(dim=(0, 2, 3)) for x in (1, nearest_item, reading.weights)]
     count = coarse.numel()
     moments = []
-    for x in (recalled, fused):
+    of_read = reading.features if memory.gate is None else reading.features - features
+    for x in (recalled, fused, of_read, reading.features):
         mean, variance = (y.cpu().double() for y in (x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), correction=0)))
         moments += [count * mean, count * (variance + mean**2)]
     totals = torch.tensor([count, entropy.item()], dtype=torch.float64)
