@@ -131,7 +131,7 @@ def load_weights(net: nn.Module, weights: dict[str, Any], source: str) -> None:
     try:
         net.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        first, *others = [shorten(line, 200, placeholder=" ...") for line in str(error).splitlines()[1:]]
+        first, *others = [shorten(line.rstrip(". "), 200, placeholder=" ...") for line in str(error).splitlines()[1:]]
         fault = f"{first}{f' and {len(others):,} more' if others else ''}"
         raise UsageError(f"{source}: does not fit the network: {fault}; give the flags of its training") from error
 
