@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -130,7 +131,9 @@ def load_weights(net: nn.Module, weights: dict[str, Any], source: str) -> None:
     try:
         net.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise UsageError(f"{source}: does not fit the network: {' '.join(str(error).split())}") from error
+        first, *others = [shorten(line.rstrip(". "), 200, placeholder=" ...") for line in str(error).splitlines()[1:]]
+        fault = f"{first}{f' and {len(others):,} more' if others else ''}"
+        raise UsageError(f"{source}: does not fit the network: {fault}; give the flags of its training") from error
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:

@@ -34,6 +34,7 @@ class DatasetSpec(LabelFormat):
     numbers: tuple[range, str] | None = None  # of the images, and the form of a stem, if the archives are not divided
     split_mat: tuple[str, ...] = ()  # where the owners' file of splits may lie below the data set's folder
     left_out: Mapping[str, frozenset[str]] = field(default_factory=dict)  # reason -> stems of images that are not used
+    naming: str = ""  # one more remedy for images without labels
     lists: Mapping[str, Path] = field(default_factory=dict)  # split -> the user's list of file names
     conditions: Mapping[str, str] = field(default_factory=dict)  # name -> a folder of the images, or an attribute
     attributes: tuple[str, ...] = ()  # where files with attributes may lie; {stem}: a file for each image
@@ -160,11 +161,12 @@ class DatasetSpec(LabelFormat):
     def remedy_without(self, bare: Sample) -> str:
         """What to do about an image without a label; names what lies in place of the label, or of its folder."""
         if other := next(bare.label.parent.glob(f"{bare.label.stem}.*"), None):
-            return f"give {other} as PNG, never from a JPEG, or take these images away"
+            return f"{other} is no mask: let the program that drew it export PNG masks, or take these images away"
         missing = bare.label
         while not missing.parent.is_dir():
             missing = missing.parent
-        return f"{missing.parent} lacks {missing.name}, it has {visible_names(missing.parent)}: complete the labels"
+        remedy = f"complete the labels or take these images away{self.naming}"
+        return f"{missing.parent} lacks {missing.name}, it has {visible_names(missing.parent)}: {remedy}"
 
     def _refuse_many(self, samples: Sequence[Sample], total: int, split: str, fault: str, remedy: str) -> None:
         """UsageError if more than a few of the ``total`` images of a split have a fault."""

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from datasets.check.findings import ERROR, NOTE
 from datasets.check.listing import Split
 from datasets.demo import LAYOUTS, STYLES, write_demo
 from datasets.disk.layouts import Sample
+from datasets.labels import table
 from datasets.registry import SPECS, spec
 from support.faults import CASES, SPLITS, Place
 from support.own_data import write_own
@@ -111,6 +113,8 @@ def test_labels_of_train_ids() -> None:
     for pairs, count in (([low] * 8, 8), ([low] * 7, 0), ([low] * 20 + [high], 0)):
         findings = split_faults(Split(spec("cityscapes"), "val"), pairs)
         assert [finding.code for finding in findings] == ["train_ids"] * count
+    few = replace(spec("cityscapes"), table=table({0: 0, 8: 13}), ids=range(11))  # own ids that are low too
+    assert not list(split_faults(Split(few, "val"), [low] * 8))
 
 
 def test_misplaced_images_of_the_split(tmp_path: Path) -> None:

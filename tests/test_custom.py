@@ -45,7 +45,9 @@ def test_any_label_without_losses(tmp_path: Path, label: str) -> None:
     home = write_own(tmp_path, ["x.1", "deep/y"], label=label)
     pairs = spec(f"custom:{home}").pairs(home, "val")
     assert [(pair.label.name, pair.name) for pair in pairs] == [(f"y{label}", "deep_y"), (f"x.1{label}", "x.1")]
-    assert not pairs.notes
+    assert not pairs.notes and pairs.layout == "images/ and labels/ with the 19 train ids"
+    write_classes(tmp_path, "ids: [road, sidewalk, ignore]")
+    assert spec(f"custom:{tmp_path}").layouts[0].name == "images/ and labels/"
 
 
 @pytest.mark.parametrize("names", ["img_{}.png mask_{}.png", "{}_rgb.jpg {}_gt_ids.png", "a_{}_b.png c_{}_d.gif"])

@@ -12,6 +12,7 @@ from PIL import Image
 import eval as evaluation
 import train as training
 from engine.options.training_command import parse_training
+from engine.report.records import read_record
 from support.own_data import write_classes, write_own
 from support.snapshots import write_snapshot
 from tools import compare, visualise
@@ -79,7 +80,7 @@ def test_defaults_are_the_sources(home: Path, tmp_path: Path, capsys: pytest.Cap
     """The usual domains, which nobody has named, have other classes."""
     training.main([*flags(home, "--plan", "--max_iter", "5")[1:]])
     printed = capsys.readouterr()
-    assert "note: no --val_dataset, so only held-out images of the sources are validated" in printed.err
+    assert "note: no --val_dataset, so these are validated: held-out images of the sources\n" in printed.err
     assert "b_city (seen)" in printed.out and "unseen" not in printed.out
     assert list(score(home, tmp_path)["domains"]) == ["city", "b_city"]
     assert "note: no --dataset, so these are taken: custom:" in capsys.readouterr().err
@@ -90,7 +91,8 @@ def test_results_and_pictures_have_the_classes(home: Path, tmp_path: Path, capsy
     out = tmp_path / "out"
     results = score(home, out, "--dataset", f"custom:{home}/a/city", "custom:b/city", "--dump_images")
     printed = capsys.readouterr().out
-    assert list(results["domains"]) == ["city", "b_city"] and "the sky" in printed and "sidewalk" not in printed
+    assert list(results["domains"]) == read_record(out).sources == ["city", "b_city"]
+    assert "the sky" in printed and "sidewalk" not in printed
     assert [domain["protocol"]["images"] for domain in results["domains"].values()] == [1, 1]  # what was held out
     for domain in results["domains"].values():
         assert list(domain["classes"]) == NAMES

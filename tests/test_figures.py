@@ -26,6 +26,8 @@ from engine.build import network_from
 from engine.figures import tsne
 from engine.figures.activation_maps import activation
 from engine.figures.tsne import Cloud, Point, by_class, by_domain
+from engine.figures.views import shown_classes
+from engine.options.evaluation_options import parse_evaluation
 from network.deeplab import DeepLab, SegOutput
 from support.ranks import evaluate_and_tell, run_ranks
 from support.snapshots import write_snapshot
@@ -160,6 +162,12 @@ def test_points_and_items_are_coloured() -> None:
         texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         names = SIX if picture is by_class else ("gtav (source)", "synthia (source)", "idd", "mapillary")
         assert {*names, "memory item"} <= set(texts)
+
+
+def test_own_classes_are_shown_whatever_they_are_called() -> None:
+    options = parse_evaluation(["--snapshot", "x.pth", "--tsne"])
+    assert shown_classes(ClassSet(("street", "sky"), ((9, 9, 9),) * 2), options) == [0, 1]
+    assert shown_classes(STANDARD, options) == SHOWN
 
 
 @pytest.mark.parametrize("count", [2, 25, 254])

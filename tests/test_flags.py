@@ -80,7 +80,7 @@ def test_help_shows_the_defaults_of_all_recipes(capsys: pytest.CaptureFixture) -
 
 
 def test_a_learning_rate_of_sgd_is_noted_for_adamw(capsys: pytest.CaptureFixture) -> None:
-    options_of("--optimizer adamw")
+    options_of("--optimizer adamw --val_dataset")
     assert not capsys.readouterr().err
-    options_of("--optimizer adamw --lr 0.01")
+    options_of("--optimizer adamw --lr 0.01 --val_dataset")
     assert capsys.readouterr().err == "note: --lr 0.01 is a rate for SGD; usual for adamw is 0.0001\n"

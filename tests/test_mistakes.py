@@ -97,6 +97,7 @@ COMMAND_LINES = {
     # Any flag
     "train.py --max_iters 3": "--max_iters: no such flag; did you mean --max_iter?",
     "train.py --ema 2": "--ema: no such flag (all flags",
+    "train.py --gblur yes": "yes: one value too many for what stands before it",
     "train.py --crop_size big": "argument --crop_size: big: give a whole number of 1 or more",
     "train.py --lr nan": "argument --lr: nan: give a number",
     "train.py --max_iter 0": "argument --max_iter: 0: give a whole number of 1 or more",
@@ -120,7 +121,7 @@ COMMAND_LINES = {
     # The method
     "train.py --method dropout": "argument --method: invalid choice: 'dropout'",
     "train.py --method mldg --memory": "--method mldg contradicts --memory: drop one of them",
-    "train.py --dataset gtav --mldg": "--mldg needs two domains: name two, e.g. --dataset gtav gtav",
+    "train.py --dataset gtav --mldg": "MLDG needs two domains ... this one twice (--dataset gtav gtav)",
     "train.py --mem_momentum 2": "argument --mem_momentum: 2: give a number from 0 to 1",
     "train.py --memory --mem_slot 3": "--mem_slot 3: every one of the 19 classes needs a slot",
     # Class-uniform sampling
@@ -265,7 +266,7 @@ FILES: dict[str, tuple[str, Spoil, str]] = {
     "a malicious checkpoint": (GTAV, malicious, "it holds posix.system, which is more than data"),
     "another tensor": (GTAV, lambda place: torch.save(torch.ones(1), place.snapshot), "not a checkpoint of train.py"),
     "weights that are not numbers": (GTAV, snapshot(NOT_NUMBERS), "last.pth: weights/classifier.bias holds NaN"),
-    "no weights": (GTAV, snapshot(with_weights({})), "does not fit the network: ... Missing key"),
+    "no weights": (GTAV, snapshot(with_weights({})), "does not fit the network: Missing key ... ...; give"),
 }
 
 

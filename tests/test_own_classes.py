@@ -54,8 +54,10 @@ def test_maps_of_colours(tmp_path: Path, mode: str) -> None:
     known = '"128,64,128": road, "#000009": sky, "200,100,0": ignore'
     assert classes_of(home, f'colours: {{{known}, "0,0,0": ignore}}') == ([0, 10, IGNORE], 19)
     assert classes_of(home, f"colours: {{{known}, others: ignore}}") == ([0, 10, IGNORE], 19)
-    with pytest.raises(UsageError, match=r"a.png: holds the colour 0,0,0, which .* does not have: list the `ids` or"):
+    with pytest.raises(UsageError, match=r'a.png: holds colours that .* does not have \("0,0,0"\): list the `ids`'):
         classes_of(home, f"colours: {{{known}}}")
+    with pytest.raises(UsageError, match=r'\("0,0,0", "0,0,9", "128,64,128"\)'):
+        classes_of(home, 'colours: {"200,100,0": ignore}')
 
 
 def test_files_are_called_after_how_labels_are_read(tmp_path: Path) -> None:
@@ -97,7 +99,8 @@ MISTAKES = {
         r"images: no image that Pillow reads, it has a.HEIC: give"),
     "no label": (take("labels/c.png"), r"c.png: has no label .*labels/c.png \(1 of 5 images of own val\)"),
     "a label with losses": (
-        copy("labels/c.png", "labels/c.jpg"), take("labels/c.png"), r"c.png: has no label .*labels/c.png"),
+        copy("labels/c.png", "labels/c.jpg"), take("labels/c.png"), r"c.png: has no label .*labels/c.jpg is no mask"),
+    "polygons": (write("labels/c.json", "{}"), take("labels/c.png"), r"labels/c.json is no mask: let .* PNG masks"),
     "two suffixes": (copy("images/a.png", "images/a.bmp"), r"images: a.bmp and a.png would both be called a: rename"),
     "one name": (
         *(copy(f"{folder}/a.png", f"{folder}/x{end}b.png") for folder in ("images", "labels") for end in "/_"),

@@ -137,7 +137,7 @@ def test_views_differ_in_colour_and_are_drawn_by_trial_and_image(data: Path) -> 
 @pytest.mark.parametrize("zeros", ["--cov_stat_epoch 0 --trials 0 --clusters 0", "--clusters 50"])
 @pytest.mark.parametrize("layers", ["0 0 0 0 0 0 0", "0 0 4 4 4 0 0", "0 0 2 2 2 0 0"])
 def test_the_release_s_zeros_are_silent(zeros: str, layers: str, capsys: pytest.CaptureFixture) -> None:
-    line = f"--wt_reg_weight 0.0 --relax_denom 0.0 {zeros} --covstat_val_dataset gtav --wt_layer {layers}"
+    line = f"--wt_reg_weight 0.0 --relax_denom 0.0 {zeros} --covstat_val_dataset gtav --val_dataset --wt_layer {layers}"
     parse_training(line.split())
     assert capsys.readouterr().err == ""
 

@@ -23,7 +23,7 @@ from datasets.disk.layouts import (
     visible_names,
 )
 from datasets.disk.splits import Division, listed, place
-from datasets.labels import IGNORE
+from datasets.labels import IDENTITY, IGNORE, STANDARD
 from datasets.own.own_classes import AFFIXES, FILE, Meaning, read_meaning
 from datasets.spec import DatasetSpec
 from utils.errors import UsageError
@@ -186,9 +186,6 @@ class CustomSpec(DatasetSpec):
         stems = [f"{folder}{slash}{affixes.get('label_prefix', '')}{name}{suffix}" for suffix in suffixes]
         return stems if affixes else [*stems, composed(image)]
 
-    def remedy_without(self, bare: Sample) -> str:
-        return f"{super().remedy_without(bare)}, or say how names differ: {', '.join(AFFIXES)} in {FILE}"
-
     def divide(self, samples: Sequence[Sample], parts: Sequence[Part], split: str) -> Division:
         selection = self.select(split)
         return Division(list(samples), selection.split_by, selection.notes)
@@ -202,10 +199,10 @@ class CustomSpec(DatasetSpec):
             return super().stored(path)
         colours, _ = read_label(path, read_colours)
         stored = indices(colours, self.meaning.colours)
-        unknown = colours[stored == IGNORE]
+        unknown = np.unique(colours[stored == IGNORE], axis=0)
         if len(unknown) and not self.meaning.known[IGNORE]:
-            colour = ",".join(map(str, unknown[0]))
-            raise UsageError(f"{path}: holds the colour {colour}, which {self.name} does not have: {self.remedy}")
+            held = some([f'"{red},{green},{blue}"' for red, green, blue in unknown.tolist()])
+            raise UsageError(f"{path}: holds colours that {self.name} does not have ({held}): {self.remedy}")
         return stored
 
 
@@ -216,7 +213,9 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
     # Like a sub-folder, the list of val may be called valid or validation.
     files = {file.stem.lower(): file for file in sorted(path.glob("*.[tT][xX][tT]"))}
     lists = {split: files[name] for split, names in SPLITS.items() for name in reversed(names) if name in files}
-    layout = Layout(f"{IMAGES}/ and {LABELS}/", f"{IMAGES}/**/*", (), {split: ("",) for split in SPLITS})
+    train_ids = meaning.colours is None and meaning.classes is STANDARD and np.array_equal(meaning.table, IDENTITY)
+    form = f"{IMAGES}/ and {LABELS}/{' with the 19 train ids' if train_ids else ''}"
+    layout = Layout(form, f"{IMAGES}/**/*", (), {split: ("",) for split in SPLITS})
     return CustomSpec(
         name=title,
         folders=(path.name,),
@@ -226,6 +225,7 @@ def custom_spec(name: str, *, title: str, divided: bool = False) -> CustomSpec:
         ids=np.flatnonzero(meaning.known[:IGNORE]).tolist(),
         remedy=f"list the `ids` or `colours` of labels in {path / FILE}, or mend the label",
         classes=meaning.classes,
+        naming=f", or say how names differ: {', '.join(AFFIXES)} in {FILE}",
         upright=True,
         lists=lists,
         path=path,

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.errors import UsageError
-
 ROLES, SAMPLE, REPLACEMENT = range(3)  # purposes of random streams
 
 
@@ -28,8 +26,6 @@ def stream(purpose: int, *numbers: int) -> np.random.Generator:
 
 def meta_split(num_domains: int, seed: int, iteration: int) -> list[bool]:
     """Which domains are meta-test: a random permutation of them, cut at U{1..D-1}, as in the published training."""
-    if num_domains < 2:
-        raise UsageError("--mldg needs two domains: name two, e.g. `--dataset gtav gtav`, or drop --mldg")
     rng = stream(ROLES, seed, iteration)
     cut = rng.integers(1, num_domains)
     return (rng.permutation(num_domains) >= cut).tolist()

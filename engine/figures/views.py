@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from datasets.images import ImageFolder, LabelledImages
-from datasets.labels import ClassSet
+from datasets.labels import STANDARD, ClassSet
 from datasets.transforms import Pyramid
 from engine.evaluating.image_folder import read_images
 from engine.evaluating.scoring import load_images
@@ -26,9 +26,9 @@ class View(NamedTuple):
 
 
 def shown_classes(classes: ClassSet, options: EvaluationOptions) -> list[int]:
-    """The ids of the published classes; all ids with ``--all_class`` or if no class has a published name."""
-    published = [k for k, name in enumerate(classes.names) if name in PUBLISHED_CLASSES]
-    return list(range(len(classes))) if options.figures.all_classes or not published else published
+    """The ids of the published classes; all ids with ``--all_class`` or if the classes are the user's own."""
+    everything = options.figures.all_classes or classes.names != STANDARD.names
+    return [k for k, name in enumerate(classes.names) if everything or name in PUBLISHED_CLASSES]
 
 
 def domain_views(images: LabelledImages, options: EvaluationOptions) -> Iterator[View]:

@@ -26,6 +26,8 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
+            if not unknown[0].startswith("-"):
+                self.error(f"{unknown[0]}: one value too many for what stands before it")
             known = [name for name in self._option_string_actions if name.startswith("--")]
             close = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1, cutoff=0.7)
             self.error(f"{unknown[0]}: no such flag" + (f"; did you mean {close[0]}?" if close else ""))

@@ -83,8 +83,9 @@ def check_sampling(options: TrainingOptions) -> None:
     low, high = options.augmentation.scale_min, options.augmentation.scale_max
     refuse_if(low > high, f"--scale_min {low} is above --scale_max {high}: exchange them")
     if options.entry.mldg:
-        single = len(options.run.sources) < 2
-        refuse_if(single, "--mldg needs two domains: name two, e.g. --dataset gtav gtav, or drop --mldg")
+        (first, *others), title = options.run.sources, options.entry.title
+        twice = f"name another one, or this one twice (--dataset {first} {first})"
+        refuse_if(not others, f"--dataset {first}: {title} needs two domains: {twice}, or take another --method")
         joined = "--image_uniform_sampling: --mldg needs images of every domain in each iteration; drop either"
         refuse_if(options.sampling.joined, joined)
 

@@ -58,8 +58,8 @@ def parse_training(argv: Sequence[str] | None = None) -> TrainingOptions:
     if args.val_dataset is None:
         own = any(map(is_custom, args.dataset))  # those of the paper may be absent, or have other classes
         args.val_dataset = () if own else UNSEEN
-        if own:
-            log.warning("note: no --val_dataset, so only held-out images of the sources are validated")
+        validated = ", ".join(["held-out images of the sources", *args.val_dataset])
+        log.warning(f"note: no --val_dataset, so these are validated: {validated}")
     for names in ("dataset", "val_dataset", "covstat_val_dataset"):
         setattr(args, names, dataset_names(getattr(args, names) or (), args.data_root))
     if args.snapshot:

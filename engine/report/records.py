@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datasets.registry import titles
 from engine.data_report import role_of
 from methods import METHODS
 from utils.errors import UsageError
@@ -50,7 +51,10 @@ class Record:
 
     @property
     def sources(self) -> list[str]:
-        return list(dict.fromkeys(self.flags.get("dataset") or ()))
+        """The names of the training data; for own data their titles, which show no path."""
+        names = dict.fromkeys(self.flags.get("dataset") or ())
+        own = titles(names)
+        return [own.get(name, name) for name in names]
 
     @property
     def network(self) -> str:
