@@ -12,11 +12,14 @@ from network.archs import short_name
 from network.backbones import build_backbone
 from network.tuning import BACKBONE, frozen_entries
 from utils.errors import UsageError
+from utils.files import no_file
+
+RESAMPLED = "pos_embed", "patch_embed.proj.weight"  # by timm; the last bits depend on the processor and its threads
 
 
 def frozen_facts(net: nn.Module, source: str) -> dict[str, str] | None:
     """Where the frozen weights come from, and their hash; None if all train.  ``source`` is 'imagenet' or a file."""
-    names = {*frozen_entries(net)}
+    names = left_out(net)
     if not names:
         return None
     weights = {name: value for name, value in net.state_dict().items() if name in names}
@@ -24,10 +27,15 @@ def frozen_facts(net: nn.Module, source: str) -> dict[str, str] | None:
     return {"source": source, "hash": weights_hash(weights)}
 
 
+def left_out(net: nn.Module) -> set[str]:
+    """The frozen entries that a checkpoint need not hold, because a file gives them again in every bit."""
+    return {name for name in frozen_entries(net) if not name.endswith(RESAMPLED)}
+
+
 def trained_weights(net: nn.Module, frozen: object) -> dict[str, Tensor]:
     """The entries of ``net`` that a checkpoint holds: without frozen ones, if it says where these come from."""
-    left_out = {*frozen_entries(net)} if frozen else ()
-    return {name: value for name, value in net.state_dict().items() if name not in left_out}
+    without = left_out(net) if frozen else ()
+    return {name: value for name, value in net.state_dict().items() if name not in without}
 
 
 def completed(content: Mapping[str, Any], source: str, *, pretrained: str | None = None) -> dict[str, Any]:
@@ -39,13 +47,15 @@ def completed(content: Mapping[str, Any], source: str, *, pretrained: str | None
     if not (frozen := config.get("frozen")):
         return dict(content)
     where, weights = pretrained or frozen["source"], content["weights"]
-    facts = {"pretrained": where, "image_in": config.get("image_in", False)}
-    entries = build_backbone(config["arch"], config["output_stride"], **facts).state_dict().items()
-    missing = {BACKBONE + name: value for name, value in entries if BACKBONE + name not in weights}
-    if weights_hash(missing) != frozen["hash"]:
+    if not (problem := no_file(Path(where)) if where != "imagenet" else ""):
+        facts = {"pretrained": where, "image_in": config.get("image_in", False)}
+        entries = build_backbone(config["arch"], config["output_stride"], **facts).state_dict().items()
+        missing = {BACKBONE + name: value for name, value in entries if BACKBONE + name not in weights}
+        problem = "other weights" if weights_hash(missing) != frozen["hash"] else ""
+    if problem:
         raise UsageError(
-            f"{source}: its {short_name(config['arch'])} was frozen in training, and {where} holds other weights of it "
-            "now; give the right file by --pretrained_backbone of eval.py"
+            f"{source}: the weights of its frozen {short_name(config['arch'])} are not in {where} ({problem}); put "
+            "them back, or give their file by --pretrained_backbone of eval.py or of train.py --resume"
         )
     return {**content, "weights": missing | weights, "network": {**config, "frozen": None}}
 

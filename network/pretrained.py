@@ -11,11 +11,13 @@ import torchvision
 from torch import Tensor, nn
 
 from utils.errors import UsageError, first_line
+from utils.files import no_file
 from utils.forms import misfit
 from utils.safe_loading import Unreadable, load_safely
 
 NOT_NEEDED = "fc.", "classifier."  # torchvision's names of the classifier, which a backbone does not have
-WITHIN = "backbone.", "encoder."  # of torchvision and mmsegmentation, of segmentation_models_pytorch
+WITHIN = "backbone.", "encoder.", "module."  # of torchvision and mmsegmentation, of SMP, of several processes
+WRAPPERS = "state_dict", "model"  # entries of files that hold more than weights, e.g. those of mmsegmentation and DeiT
 FLAG = "--pretrained_backbone"
 REMEDY = "give the path of a file instead, or 'none' to start from random weights"
 
@@ -65,10 +67,12 @@ def pretrained_weights(source: str, model: str | None) -> Mapping[str, Tensor] |
 
 
 def weights_of_file(source: str) -> Mapping[str, Tensor]:
+    if problem := no_file(Path(source)):
+        raise UsageError(f"{FLAG} {source}: {problem}; {REMEDY}")
     try:
         weights = load_safely(Path(source))
         if isinstance(weights, Mapping):
-            weights = weights.get("state_dict", weights)  # of mmsegmentation
+            weights = next((weights[key] for key in WRAPPERS if key in weights), weights)
         problem = misfit(weights, {str: Tensor})
     except Unreadable as error:
         problem = str(error)

@@ -71,8 +71,10 @@ def vit_facts(name: str, wanted: int) -> Facts:
             settings["patch_size"] = PATCH
             net = timm.create_model(name, **settings)
     except TypeError as error:
-        raise unfit(name, "it takes images of one size only") from error
+        raise unfit(name, "it has no setting dynamic_img_size") from error
     stride, depth = net.patch_embed.patch_size[0], len(net.blocks)
+    if stride != net.feature_info[-1]["reduction"]:
+        raise unfit(name, "it has convolutions before its blocks")
     indices = tuple(round(depth * quarter / 4) - 1 for quarter in (1, 2, 3, 4))
     note = "" if stride == wanted else f"it has one stride, {stride}, not {wanted}"
     return Facts(settings, indices, (stride,) * 4, (net.embed_dim,) * 4, stride, True, note)
@@ -93,10 +95,12 @@ def pyramid_facts(name: str, wanted: int, net: nn.Module) -> Facts:
     strides, channels = net.feature_info.reduction(), net.feature_info.channels()
     side = 2 * strides[-1] + 1
     try:
-        sides = [x.shape[-1] for x in net(torch.empty(1, 3, side, side))]
+        maps = net(torch.empty(1, 3, side, side))
     except Exception as error:  # of any kind
         raise unfit(name, "it takes images of some sizes only") from error
-    covers = all(got == -(-side // stride) for got, stride in zip(sides, strides, strict=True))
+    if [x.shape[1] for x in maps] != channels:
+        raise unfit(name, "its maps have the channels last")
+    covers = all(x.shape[-1] == -(-side // stride) for x, stride in zip(maps, strides, strict=True))
     return Facts(settings, indices, tuple(strides), tuple(channels), 1 if covers else strides[-1], False, note)
 
 

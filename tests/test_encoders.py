@@ -129,14 +129,13 @@ def test_images_are_normalised_as_the_encoder_wants(name: str) -> None:
 @pytest.mark.parametrize("name", ["test_convnext", "test_vit3", "eva02_tiny_patch14_224", "test_efficientnet"])
 @torch.no_grad()
 def test_weights_of_a_file(name: str, tmp_path: Path) -> None:
-    """Patches of 14 pixels become those of 16; names are timm's; the classifier may be there or not."""
+    """Names are timm's; the classifier may be there or not; the weights may lie beside others, or in a ``module``."""
     from safetensors.torch import save_file
 
     model = timm.create_model(name)
     save_file(model.state_dict(), tmp_path / "w.safetensors")
-    torch.save(
-        {k: v for k, v in model.state_dict().items() if not k.startswith(("head.fc", "classifier"))}, tmp_path / "w.pth"
-    )
+    bare = {k: v for k, v in model.state_dict().items() if not k.startswith(("head.fc", "classifier"))}
+    torch.save({"model": {f"module.{k}": v for k, v in bare.items()}, "epoch": 300}, tmp_path / "w.pth")
     first, second = (
         build_backbone(f"timm:{name}", pretrained=str(tmp_path / file)).state_dict()
         for file in ("w.safetensors", "w.pth")
@@ -226,7 +225,9 @@ MISTAKES = {
     "--arch timm:resnet5": "--arch timm:resnet5: timm [0-9.]+ has no such model; close names: resnet50",
     "--arch timm:resnet50.b1": "has no such model; close names: resnet50",
     "--arch timm:swin_tiny_patch4_window7_224": "cannot be the encoder here (it takes images of some sizes only)",
-    "--arch timm:samvit_base_patch16": "cannot be the encoder here (it takes images of one size only)",
+    "--arch timm:samvit_base_patch16": "cannot be the encoder here (it has no setting dynamic_img_size)",
+    "--arch timm:vitamin_small_224": "cannot be the encoder here (it has convolutions before its blocks)",
+    "--arch timm:mambaout_femto": "cannot be the encoder here (its maps have the channels last)",
     "--arch timm:levit_128": "cannot be the encoder here (it has 3 maps, not 4)",
     "--arch timm:test_vit --crop_size 500": "--crop_size 500: timm:test_vit has cells of 16 pixels; give .* 496",
     "--arch timm:test_convnext --wt_layer 0 0 4 4 4 0 0": "--wt_layer: timm:test_convnext has no place",

@@ -160,7 +160,7 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "broken.pth")
     for name, arch, message in [
         ("broken.pth", "DeepR18V3PlusD", r"1 entries are missing.*layer1\.0\.conv1"),
-        ("absent.pth", "DeepR18V3PlusD", "not a readable file of weights"),
+        ("absent.pth", "DeepR18V3PlusD", "no such file; give the path of a file"),
         ("nested.pth", "DeepR18V3PlusD", "net is dict"),
         ("backbone.pth", "DeepR50V3PlusD", "backbone.pth: is of another network: .*of other shapes"),
     ]:

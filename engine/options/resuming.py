@@ -21,7 +21,7 @@ FREE = NOT_KEPT | {  # flags that may change: they decide neither the weights no
     "data_root", "split_file", "device", "num_workers", "exp", "exp_root", "max_iter", "save_interval", "keep",
     "log_interval", "val_dataset", "val_interval", "val_images", "mapillary_crop", "mapillary_pad", "gumbel_eval",
     "dump_augmentation_images", "no_check", "skip_bad", "checkpoint_activations", "compile", "deterministic",
-    "tracker",
+    "tracker", "pretrained_backbone",  # the file of a frozen encoder may have moved
 }  # fmt: skip
 FLAGS = {"max_iter": WHOLE, "decay_horizon": WHOLE, str: object}  # the parser checks the others
 FILE = {"flags": FLAGS, "training data": (..., {str: ANYTHING}), str: object}  # the form (utils/forms.py) of flags.json

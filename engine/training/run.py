@@ -143,14 +143,19 @@ def restore(checkpoint: Path, method: Method, options: TrainingOptions, facts: d
     name = f"--resume {checkpoint}"
     content = {"bad_files": {}} | load_checkpoint(checkpoint, "--resume")  # older checkpoints have no bad files
     check_form(content, STATE, name)
-    facts["network"]["frozen"] = content["network"].get("frozen")
-    content = completed(content, name)
+    frozen, source = content["network"].get("frozen"), options.network.pretrained_backbone
+    if source == content["flags"].get("pretrained_backbone", source):
+        source = frozen and frozen["source"]
+    elif not frozen:
+        raise UsageError(f"{name}: holds all weights of its backbone; leave out --pretrained_backbone")
+    content = completed(content, name, pretrained=source)
     refuse_edits(checkpoint.parent, content["flags"])
     check_fits(content["network"], facts["network"], name)
     progress = Progress(**{field.name: content[field.name] for field in fields(Progress)})
     whitening = method.objective.whitening
     try:
         load_weights(method.net, content["weights"], name)
+        facts["network"]["frozen"] = frozen and frozen_facts(method.net, source)
         go_on(method.optimizer, method.scheduler, content["optimizer"]["state"], options.optimizer, progress.iteration)
         if whitening is not None:
             whitening.load_state_dict(content["whitening"], next(method.net.parameters()).device)
