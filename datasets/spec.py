@@ -161,7 +161,7 @@ class DatasetSpec(LabelFormat):
     def remedy_without(self, bare: Sample) -> str:
         """What to do about an image without a label; names what lies in place of the label, or of its folder."""
         if other := next(bare.label.parent.glob(f"{bare.label.stem}.*"), None):
-            return f"{other} is no mask: let the program that drew it export PNG masks, or take these images away"
+            return f"{other} is no mask: export PNG masks, never from a JPEG, or take these images away"
         missing = bare.label
         while not missing.parent.is_dir():
             missing = missing.parent

@@ -100,7 +100,7 @@ MISTAKES = {
     "no label": (take("labels/c.png"), r"c.png: has no label .*labels/c.png \(1 of 5 images of own val\)"),
     "a label with losses": (
         copy("labels/c.png", "labels/c.jpg"), take("labels/c.png"), r"c.png: has no label .*labels/c.jpg is no mask"),
-    "polygons": (write("labels/c.json", "{}"), take("labels/c.png"), r"labels/c.json is no mask: let .* PNG masks"),
+    "polygons": (write("labels/c.json", "{}"), take("labels/c.png"), r"labels/c.json is no mask: export PNG masks"),
     "two suffixes": (copy("images/a.png", "images/a.bmp"), r"images: a.bmp and a.png would both be called a: rename"),
     "one name": (
         *(copy(f"{folder}/a.png", f"{folder}/x{end}b.png") for folder in ("images", "labels") for end in "/_"),

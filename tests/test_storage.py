@@ -186,7 +186,7 @@ def test_labels_with_a_choice_are_refused(case: str, tmp_path: Path) -> None:
 def test_a_label_of_another_kind_is_named(suffix: str, tmp_path: Path) -> None:
     home = write_own(tmp_path, ["a"])
     (home / "labels" / "a.png").rename(home / "labels" / f"a{suffix}")
-    with pytest.raises(UsageError, match=rf"has no label .*a.png .*give {home}/labels/a{suffix} as PNG"):
+    with pytest.raises(UsageError, match=rf"has no label .*a.png .*{home}/labels/a{suffix} is no mask"):
         spec(f"custom:{home}").pairs(home, "val")
 
 
