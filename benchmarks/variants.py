@@ -21,7 +21,7 @@ from engine import build
 from engine.training import run, trainer
 from methods.method import Method
 from methods.pinmem import PinMem, write_first_memory
-from network.categorical_memory import CategoricalMemory, Reading
+from network.categorical_memory import GATE, CategoricalMemory
 from network.deeplab import DeepLab, Encoder
 
 VARIANTS: dict[str, Callable[[], None]] = {}
@@ -98,26 +98,26 @@ def _() -> None:
     CategoricalMemory.write = CategoricalMemory.forward = write
 
 
-@variant("open gate")
+@variant("gate shut")
+def _() -> None:
+    """The decoder does not see the memory."""
+
+    def shut(net: DeepLab) -> DeepLab:
+        if net.memory is not None:
+            net.memory.gate.requires_grad_(False)
+        return net
+
+    change_network(shut)
+
+
+@variant("gate open")
 def _() -> None:
     def opened(net: DeepLab) -> DeepLab:
         if net.memory is not None:
-            nn.init.ones_(net.memory.gate)
+            nn.init.constant_(net.memory.gate, 1 / GATE)
         return net
 
     change_network(opened)
-
-
-@variant("fast gate")
-def _() -> None:
-    """The gate counts ten times, so it opens a hundred times as fast."""
-    original = CategoricalMemory.read
-
-    def read(self: CategoricalMemory, features: Tensor, items: Tensor, **more: bool) -> Reading:
-        reading = original(self, features, items, **more)
-        return reading._replace(features=features + 10 * (reading.features - features))
-
-    CategoricalMemory.read = read
 
 
 class CosineClassifier(nn.Linear):

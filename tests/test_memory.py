@@ -12,7 +12,7 @@ from torch import Tensor
 import network.categorical_memory
 from checkpoints.release_format import to_release
 from loss.memory_losses import classification_loss, cohesion_loss, divergence_loss
-from network.categorical_memory import CategoricalMemory, class_masks
+from network.categorical_memory import GATE, CategoricalMemory, class_masks
 from support.golden import assert_close, load, make_labels, seed_weights
 from support.rounding import assert_rounding_explains, in_three_ways
 
@@ -205,7 +205,7 @@ def test_a_residual_read_starts_as_the_features() -> None:
     features = torch.rand(2, 8, 3, 4)
     reading = memory.read(features, memory.items)
     assert torch.equal(reading.features, features)
-    memory.gate.data.fill_(2)
+    memory.gate.data.fill_(2 / GATE)
     replaced = memory.read(features, memory.items).features - features
     plain = CategoricalMemory(5, dim=8)
     plain.load_state_dict({key: value for key, value in memory.state_dict().items() if key != "gate"})

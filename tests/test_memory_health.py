@@ -46,7 +46,7 @@ def test_what_is_recalled_behind_a_closed_gate_does_not_count() -> None:
     memory = CategoricalMemory(4, dim=8, read_temp=0.01, residual=True).eval()
     memory.items.copy_(torch.eye(8)[:4])
     recalled = []
-    for gate in (0, 0.1, 1):
+    for gate in (0, 0.01, 0.1):
         memory.gate.data.fill_(gate)
         recalled.append(health_of(memory, read_sums(memory, *pixels_of(memory.items)))["recalled"])
     assert recalled[0] == 0 < recalled[1] < recalled[2] / 20
