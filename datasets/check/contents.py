@@ -148,8 +148,8 @@ def unused_classes(dataset: CustomSpec, pairs: Sequence[PairFacts]) -> Iterator[
 def with_train_ids(dataset: DatasetSpec, pairs: Sequence[PairFacts]) -> list[PairFacts]:
     """The pairs whose labels hold train ids, but are read as the data set's own ids, most of which are higher."""
     everywhere = [CLASSES.index("vegetation"), CLASSES.index("sky")]  # in almost every image
-    low = max(dataset.ids) < len(CLASSES) or np.isin(dataset.table[: len(CLASSES)], everywhere).any()
-    if dataset.classes is not STANDARD or low:
+    alike = max(dataset.ids) < len(CLASSES) or np.isin(dataset.table[: len(CLASSES)], everywhere).any()
+    if dataset.classes is not STANDARD or alike:  # its own ids are as low as train ids
         return []
     usual = [pair for pair in pairs if pair.is_sound and dataset.table_of(pair.sample.label) is dataset.table]
     low = [pair for pair in usual if max({*pair.ids} - {IGNORE}, default=IGNORE) < len(CLASSES)]
