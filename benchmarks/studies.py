@@ -201,6 +201,10 @@ COMBINATIONS = {
     "PinMem, living, images divided, six images": Row(f"{LIVING} {DIVIDED}"),
     "PinMem, living, images divided": Row(f"{LIVING} --meta_split images --meta_mean --meta_aug none"),
     "PinMem, tuned, six images": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6"),
+    "PinMem, tuned, six images, gate shut": Row(
+        f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6", ("gate shut",)
+    ),
+    "MLDG, tuned, six images": Row(f"{META} --recipe tuned --bs_mult 6"),
     "memory, sharp, centred, residual, cohesion 1": Row(f"{HELPED} --mem_readloss 1"),
     "memory, sharp, centred, residual, temperatures .05": Row(f"{HELPED} --read_temp 0.05 --mem_temp 0.05"),
 }
