@@ -154,6 +154,8 @@ DIAGNOSIS = {
     "PinMem, temperatures .1": Row(f"{PINMEM} --gumbel_off --read_temp 0.1 --mem_temp 0.1"),
     "PinMem, temperatures .05": Row(f"{PINMEM} --gumbel_off --read_temp 0.05 --mem_temp 0.05"),
     "PinMem, cohesion .2": Row(f"{PINMEM} --mem_readloss 0.2"),
+    "PinMem, divergence 2": Row(f"{PINMEM} --mem_divloss 2"),
+    "PinMem, item classification 1": Row(f"{PINMEM} --mem_clsloss 1"),
     "PinMem, momentum .5": Row(f"{PINMEM} --mem_momentum 0.5"),
     "PinMem, momentum .95": Row(f"{PINMEM} --mem_momentum 0.95"),
     "PinMem, half the learning rate": Row(f"{PINMEM} --lr {{half_lr}}"),
@@ -163,6 +165,7 @@ DIAGNOSIS = {
     "PinMem, images divided": Row(f"{PINMEM} --meta_split images"),
     "PinMem, all images in both passes": Row(f"{PINMEM} --meta_split all"),
     "PinMem, strong jitter for none": Row(f"{PINMEM} --meta_aug none"),
+    "PinMem, norms of the backbone frozen": Row(f"{PINMEM} --backbone_norms freeze"),
     "PinMem, mean of the gradients": Row(f"{PINMEM} --meta_mean"),
     "PinMem, look-ahead .01": Row(f"{META} --memory --inner_lr 0.01"),
     **{
