@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.studies import STUDIES
 from engine.options.parser import Parser
 from utils.errors import UsageError
 from utils.files import write_text
@@ -19,6 +20,8 @@ from utils.program import run_program
 DRAWS = 2000  # of the bootstrap
 Line = dict[str, Any]
 Runs = dict[tuple[str, int], Line]  # of a row, by way and seed
+Rows = dict[tuple[str, int], Runs]  # by name and iterations
+Differences = Mapping[tuple[str, int], Any]
 
 
 def pack(counts: np.ndarray) -> dict[str, Any]:
@@ -47,35 +50,49 @@ def ious(totals: np.ndarray) -> np.ndarray:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m benchmarks.study_table", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, metavar="FILE", help="lines of benchmarks.generalise")
+    parser.add_argument("--study", choices=tuple(STUDIES), help="only the rows of this study, in its order")
     parser.add_argument("--against", default="baseline", metavar="ROW", help="the row of the differences")
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these sources and targets")
     parser.add_argument("--iterations", type=int, nargs="+", metavar="N", help="only runs of these lengths")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table there (Markdown)")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw differences and intervals there (PNG)")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="draw differences, or curves over several lengths, there (PNG)"
+    )
     args = parser.parse_args(argv)
     lines = [json.loads(line) for path in args.results for line in path.read_text().splitlines()]
     lines = [line for line in lines if not args.ways or line["way"] in args.ways]
     lines = [line for line in lines if not args.iterations or line["iterations"] in args.iterations]
     rows = rows_of(lines)
-    if args.against not in rows:
-        raise UsageError(f"--against {args.against}: no such row; choose from {', '.join(rows)}")
-    differences = {name: difference(runs, rows[args.against]) for name, runs in rows.items() if name != args.against}
+    known = list(dict.fromkeys(name for name, _ in rows))
+    if args.against not in known:
+        raise UsageError(f"--against {args.against}: no such row; choose from {', '.join(known)}")
+    shown = list(dict.fromkeys((args.against, *STUDIES[args.study]))) if args.study else known
+    order = sorted((shown.index(name), length) for name, length in rows if name in shown)
+    rows = {(shown[place], length): rows[shown[place], length] for place, length in order}
+    differences = {
+        (name, length): difference(runs, rows.get((args.against, length), {}))
+        for (name, length), runs in rows.items()
+        if name != args.against
+    }
     text = table(rows, differences, against=args.against)
     print(text)
     if args.out:
         write_text(args.out, text + "\n")
-    if args.figure:
+    if args.figure and len(lengths_of(rows)) > 1:
+        draw_lengths(args.figure, rows)
+    elif args.figure:
         draw(args.figure, differences, against=args.against)
 
 
-def rows_of(lines: Sequence[Line]) -> dict[str, Runs]:
-    """The runs of each row; rows of several lengths get their length in the name."""
-    several = len({line["iterations"] for line in lines}) > 1
-    rows: dict[str, Runs] = defaultdict(dict)
+def rows_of(lines: Sequence[Line]) -> Rows:
+    rows: Rows = defaultdict(dict)
     for line in lines:
-        name = f"{line['row']}, {line['iterations']} iterations" if several else line["row"]
-        rows[name][line["way"], line["seed"]] = line
+        rows[line["row"], line["iterations"]][line["way"], line["seed"]] = line
     return dict(rows)
+
+
+def lengths_of(rows: Rows) -> list[int]:
+    return sorted({length for _, length in rows})
 
 
 def roles(line: Line) -> dict[str, str]:
@@ -124,37 +141,73 @@ def paired_draws(one: Line, other: Line, rng: np.random.Generator) -> np.ndarray
     return np.mean(by_domain, axis=0)
 
 
-def table(rows: Mapping[str, Runs], differences: Mapping[str, Any], *, against: str) -> str:
-    """A Markdown table; mean IoU in percent, means over runs."""
+def table(rows: Rows, differences: Differences, *, against: str) -> str:
+    """A Markdown table; mean IoU in percent, means over runs.  Differences are between runs of the same length."""
+    several = len(lengths_of(rows)) > 1
     head = ["row", "runs", "unseen", f"unseen - {against} [95 %]", "seen", "unseen, best on sources", "unseen, oracle"]
     lines = [head, ["---"] * len(head)]
-    for name, runs in rows.items():
+    for (name, length), runs in rows.items():
         each = runs.values()
-        apart = differences.get(name)
+        apart = differences.get((name, length))
         numbers = [fmean(mean_of(line, *which) for line in each) for which in (("unseen", "last"), ("seen", "last"))]
         numbers += [fmean(mean_of(line, "unseen", "best") for line in each), fmean(map(oracle, each))]
         unseen, seen, best, highest = (f"{100 * value:.1f}" for value in numbers)
         interval = f"{apart[1]:+.1f} [{apart[2]:+.1f}, {apart[3]:+.1f}]" if apart else ""
-        lines.append([name, str(len(runs)), unseen, interval, seen, best, highest])
+        lines.append(
+            [
+                f"{name}, {length:,} iterations" if several else name,
+                str(len(runs)),
+                unseen,
+                interval,
+                seen,
+                best,
+                highest,
+            ]
+        )
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def draw(path: Path, differences: Mapping[str, Any], *, against: str) -> None:
+def draw(path: Path, differences: Differences, *, against: str) -> None:
     """A line per row: its difference on unseen domains, and the interval."""
     from matplotlib.figure import Figure  # slow to import
 
-    shown = {name: apart for name, apart in differences.items() if apart}
-    figure = Figure(figsize=(7, 0.8 + 0.28 * len(shown)), layout="constrained")
+    shown = {name: apart for (name, _), apart in differences.items() if apart}
+    figure = Figure(figsize=(7, 0.7 + 0.19 * len(shown)), layout="constrained")
     axes = figure.add_subplot()
     for place, (_, mean, low, high) in enumerate(shown.values()):
         axes.plot([low, high], [place, place], color="0.6", linewidth=2, solid_capstyle="round")
         axes.plot(mean, place, "o", color="tab:blue" if low > 0 else "tab:red" if high < 0 else "0.3", markersize=5)
     axes.axvline(0, color="0.8", zorder=0)
     axes.set_yticks(range(len(shown)), list(shown), fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(f"mIoU on unseen domains, difference from {against}, in points; 95 % interval", fontsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def draw_lengths(path: Path, rows: Rows) -> None:
+    """Curves of the unseen mean IoU over the length of training, and a point per run."""
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    for number, name in enumerate(dict.fromkeys(name for name, _ in rows)):
+        points = {
+            length: [100 * mean_of(line, "unseen", "last") for line in rows[name, length].values()]
+            for length in lengths_of(rows)
+            if (name, length) in rows
+        }
+        for length, values in points.items():
+            axes.plot([length] * len(values), values, ".", color=f"C{number}", alpha=0.5)
+        axes.plot(list(points), list(map(fmean, points.values())), color=f"C{number}", label=name)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(lengths_of(rows), [f"{length:,}" for length in lengths_of(rows)])
+    axes.set_xlabel("iterations")
+    axes.set_ylabel("mIoU on unseen domains, %")
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import generalise, studies, study_table
 from benchmarks.studies import Row, Way
@@ -78,8 +79,14 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     lines = [json.loads(text) for text in results.read_text().splitlines()]
     assert results.read_text().startswith(first)
     assert [(each["row"], each["seed"]) for each in lines] == [(row, seed) for seed in (0, 1) for row in rows]
-    study_table.main([str(results)])
+    study_table.main([str(results), "--figure", str(tmp_path / "rows.png")])
     assert "| PinMem | 2 |" in capsys.readouterr().out
+    longer = [line | {"iterations": 4, "row": row} for line in lines for row in (line["row"], "of another study")]
+    results.write_text("".join(json.dumps(line) + "\n" for line in longer + lines))
+    study_table.main([str(results), "--study", "diagnosis", "--figure", str(tmp_path / "lengths.png")])
+    table = [text.split(" | ")[:2] for text in capsys.readouterr().out.splitlines()]
+    assert table[2:] == [[f"| {row}, {length} iterations", "2"] for row in rows for length in (2, 4)]
+    assert all(Image.open(tmp_path / name).width > 500 for name in ("rows.png", "lengths.png"))
 
 
 @pytest.mark.slow
