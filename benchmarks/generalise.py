@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import SETTINGS, STUDIES, Job
+from benchmarks.study_table import read_lines
 from datasets.options import lasting_path
 from engine.options.parser import Parser
 from utils.errors import UsageError
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UsageError(f"{flag} {unknown[0]}: choose from {', '.join(known)}")
     ways = args.ways or list(setting.ways)[:1]
     results = args.results or Path("docs/results") / f"{args.setting}_{args.study}.jsonl"
-    done = {job_of(json.loads(line)) for line in results.read_text().splitlines()} if results.exists() else set()
+    done = set(map(job_of, read_lines([results]))) if results.exists() else set()
     jobs = [
         Job(args.setting, way, name, study[name].flags, study[name].variants, study[name].scales, iterations, seed)
         for iterations in args.iterations or [setting.iterations]
@@ -49,14 +50,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     if setting.threads:
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(setting.threads))
     workers = args.workers or max(1, own_cores() // (setting.threads or own_cores()))
+    failed = 0
     for number, (job, line) in enumerate(finished(todo, data, weights, workers=workers), start=1):
-        failed = isinstance(line, BaseException)
-        print(
-            f"{number} of {len(todo)}: {job.way}, {job.row}, seed {job.seed}{f': {line}' if failed else ''}", flush=True
-        )
-        if not failed:
-            with results.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+        name = f"{number} of {len(todo)}: {job.way}, {job.row}, seed {job.seed}"
+        if isinstance(line, BaseException):
+            failed += 1
+            print(f"{name}: {line if isinstance(line, UsageError) else repr(line)}", flush=True)
+            continue
+        print(name, flush=True)
+        with results.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    if failed:
+        raise UsageError(f"{failed} of {len(todo)} runs failed, as their lines say; the same command does them again")
 
 
 def study_parser() -> Parser:

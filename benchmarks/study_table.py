@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies import STUDIES
+from benchmarks.studies import STUDIES, Job
 from engine.options.parser import Parser
 from utils.errors import UsageError
 from utils.files import write_text
@@ -22,6 +22,7 @@ Line = dict[str, Any]
 Runs = dict[tuple[str, int], Line]  # of a row, by way and seed
 Rows = dict[tuple[str, int], Runs]  # by name and iterations
 Differences = Mapping[tuple[str, int], Any]
+NEEDED = {*Job._fields, "curve", "miou", "counts"}  # in a line
 
 
 def pack(counts: np.ndarray) -> dict[str, Any]:
@@ -59,9 +60,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--figure", type=Path, metavar="FILE", help="draw differences, or curves over several lengths, there (PNG)"
     )
     args = parser.parse_args(argv)
-    lines = [json.loads(line) for path in args.results for line in path.read_text().splitlines()]
-    lines = [line for line in lines if not args.ways or line["way"] in args.ways]
+    lines = [line for line in read_lines(args.results) if not args.ways or line["way"] in args.ways]
     lines = [line for line in lines if not args.iterations or line["iterations"] in args.iterations]
+    if not lines:
+        raise UsageError("no finished run is in these files, with these --ways and --iterations")
+    if len(settings := sorted({line["setting"] for line in lines})) > 1:
+        remedy = "choose by --ways or --iterations, or give files of one setting"
+        raise UsageError(f"runs of {' and '.join(settings)} have no common mean: {remedy}")
     rows = rows_of(lines)
     known = list(dict.fromkeys(name for name, _ in rows))
     if args.against not in known:
@@ -82,6 +87,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         draw_lengths(args.figure, rows)
     elif args.figure:
         draw(args.figure, differences, against=args.against)
+
+
+def read_lines(paths: Sequence[Path]) -> list[Line]:
+    """The finished runs in these files.  UsageError for a line of something else, such as a half one."""
+    lines = []
+    for path in paths:
+        for number, text in enumerate(path.read_text("utf-8").splitlines(), start=1):
+            try:
+                lines.append(json.loads(text))
+                complete = lines[-1].keys() >= NEEDED
+            except (ValueError, AttributeError):
+                complete = False
+            if not complete:
+                raise UsageError(f"{path}: line {number} is no finished run of benchmarks.generalise; delete this line")
+    return lines
 
 
 def rows_of(lines: Sequence[Line]) -> Rows:
@@ -105,12 +125,16 @@ def mean_of(line: Line, role: str, checkpoint: str) -> float:
 
 
 def oracle(line: Line) -> float:
-    """The highest mean IoU of the unseen domains at any validation: a choice that looks at the target."""
+    """The unseen mean IoU of the last iterate, and what the best validation on the target gains over the last one.
+
+    No one may choose so.  Validations see fewer pictures, so their own values cannot be compared with other columns.
+    """
     by_iteration: dict[int, list[float]] = defaultdict(list)
     for iteration, _, role, value in line["curve"]:
         if role == "unseen":
             by_iteration[iteration].append(value)
-    return max(map(fmean, by_iteration.values()))
+    means = [fmean(values) for _, values in sorted(by_iteration.items())]
+    return mean_of(line, "unseen", "last") + max(means) - means[-1]
 
 
 def difference(runs: Runs, others: Runs) -> tuple[int, float, float, float] | None:
@@ -183,7 +207,7 @@ def draw(path: Path, differences: Differences, *, against: str) -> None:
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(f"mIoU on unseen domains, difference from {against}, in points; 95 % interval", fontsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    figure.savefig(path, dpi=150, bbox_inches="tight", format="png")
 
 
 def draw_lengths(path: Path, rows: Rows) -> None:
@@ -207,7 +231,7 @@ def draw_lengths(path: Path, rows: Rows) -> None:
     axes.set_ylabel("mIoU on unseen domains, %")
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format="png")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks import generalise, studies, study_table
 from benchmarks.studies import Row, Way
 from datasets.demo import write_demo
+from utils.errors import UsageError
 from utils.metrics import ConfusionMatrix
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +26,7 @@ TINY = (
 def line(seed: int, counts: np.ndarray) -> dict:
     packed, miou = study_table.pack(counts), study_table.mean_iou(counts)
     scores = {"seen": 0.5, "unseen": miou}
-    curve = [[1, "seen", "seen", 0.5], [1, "unseen", "unseen", 0.1], [2, "unseen", "unseen", 0.9]]
+    curve = [[1, "seen", "seen", 0.5], [1, "unseen", "unseen", 0.9], [2, "unseen", "unseen", 0.7]]
     checkpoints = {"last": scores, "best": scores}
     return {"row": "x", "way": "w", "seed": seed, "miou": checkpoints, "counts": {"unseen": packed}, "curve": curve}
 
@@ -57,7 +58,8 @@ def test_intervals_cover_the_difference_of_pairs_and_no_difference_of_equal_runs
     assert pairs == 5 and 0 < low < mean < high
     assert study_table.difference(runs, runs)[1:] == (0, 0, 0)
     assert study_table.difference(runs, {("w", 0): others["w", 0]}) is None
-    assert study_table.oracle(runs["w", 0]) == 0.9
+    gain = study_table.oracle(runs["w", 0]) - study_table.mean_of(runs["w", 0], "unseen", "last")
+    assert gain == pytest.approx(0.2)  # of the first validation over the last one
 
 
 def draw(root: Path, real: Path) -> None:
@@ -87,6 +89,21 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     table = [text.split(" | ")[:2] for text in capsys.readouterr().out.splitlines()]
     assert table[2:] == [[f"| {row}, {length} iterations", "2"] for row in rows for length in (2, 4)]
     assert all(Image.open(tmp_path / name).width > 500 for name in ("rows.png", "lengths.png"))
+    with pytest.raises(UsageError, match=r"line 2 is no finished run .* delete this line"):
+        results.write_text(json.dumps(lines[0]) + "\n" + json.dumps(lines[1])[:50])
+        generalise.main([*command, "--seeds", "0"])
+    with pytest.raises(UsageError, match="demo and mini have no common mean"):
+        results.write_text("".join(json.dumps(line) + "\n" for line in (lines[0], lines[0] | {"setting": "mini"})))
+        study_table.main([str(results)])
+
+
+def test_failed_runs_are_named_and_end_in_an_error(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(studies.SETTINGS, "demo", studies.SETTINGS["demo"]._replace(draw=lambda *_: None))
+    monkeypatch.setattr(generalise, "finished", lambda jobs, *_, workers: [(job, KeyError("x")) for job in jobs])
+    results = tmp_path / "results.jsonl"
+    with pytest.raises(UsageError, match="2 of 2 runs failed"):
+        generalise.main(["demo", "recipes", "--rows", "baseline", "--seeds", "0", "1", "--results", str(results)])
+    assert "2 of 2: GS, baseline, seed 1: KeyError('x')" in capsys.readouterr().out and not results.exists()
 
 
 @pytest.mark.slow
