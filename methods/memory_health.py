@@ -1,6 +1,7 @@
 """How alive a memory is, in a few figures: a memory whose items are all alike tells the decoder nothing."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from network.categorical_memory import CategoricalMemory
 from utils.precision import at_least_single
 
 COLLAPSED = 0.8  # mean cosine between items, from which a read is nearly a constant
+UNIFORM = 0.995  # entropy of a read, from which it is nearly a constant.  It notices a centred memory, too
 
 
 class ReadSums(NamedTuple):
@@ -26,7 +28,8 @@ class ReadSums(NamedTuple):
 def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
     """Figures of the items, and of the reads without noise that were summed.
 
-    - ``item_cosine``, ``item_cosine_max``: mean and largest cosine between different items.
+    - ``item_cosine``, ``item_cosine_max``: mean and largest cosine between different items, as they are compared.  In a
+      centred memory the mean is about -1 / (S - 1), whatever the items.
     - ``read_entropy``: of the read weights, mean over the pixels, as a share of its maximum log S.
     - ``own_item``: share of the labelled pixels whose nearest item is that of their own class.
     - ``item_accuracy``: share of the items that the memory's classifier recognises.
@@ -47,6 +50,11 @@ def health_of(memory: CategoricalMemory, sums: ReadSums) -> dict[str, float]:
         "recalled": of_items / fused * of_read / seen,
     }
     return {name: value.item() for name, value in values.items()}
+
+
+def dead(values: Mapping[str, float]) -> bool:
+    """Whether all pixels read nearly the same, by the figures of ``health_of``."""
+    return values["item_cosine"] > COLLAPSED or values["read_entropy"] > UNIFORM
 
 
 @torch.no_grad()

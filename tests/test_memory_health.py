@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 import train
 from engine.training import trainer
-from methods.memory_health import health_of, read_sums
+from methods import memory_health
+from methods.memory_health import dead, health_of, read_sums
 from network.categorical_memory import CategoricalMemory
 
 
@@ -29,7 +30,7 @@ def test_a_memory_that_is_alive() -> None:
     memory.classifier.weight.data.copy_(torch.eye(8)[:4])
     values = health_of(memory, read_sums(memory, *pixels_of(memory.items)))
     assert values["item_cosine"] == values["item_cosine_max"] == 0
-    assert values["own_item"] == values["item_accuracy"] == 1
+    assert values["own_item"] == values["item_accuracy"] == 1 and not dead(values)
     assert values["read_entropy"] < 1e-6 and 0 < values["recalled"] < 1
 
 
@@ -39,7 +40,13 @@ def test_a_memory_that_has_collapsed() -> None:
     values = health_of(memory, read_sums(memory, *pixels_of(torch.eye(8)[:4])))
     assert values["item_cosine"] == pytest.approx(1) and values["read_entropy"] == pytest.approx(1)
     assert values["own_item"] == 0 and values["item_accuracy"] == 0.25  # the first item wins every draw
-    assert values["recalled"] == pytest.approx(0, abs=1e-6)
+    assert values["recalled"] == pytest.approx(0, abs=1e-6) and dead(values)
+
+
+def test_a_centred_memory_has_its_mean_cosine_by_construction_and_is_dead_by_its_reads() -> None:
+    memory = CategoricalMemory(4, dim=8, read_temp=5, centred=True).eval()
+    values = health_of(memory, read_sums(memory, *pixels_of(torch.eye(8)[4:])))
+    assert values["item_cosine"] == pytest.approx(-1 / 3, abs=0.02) and dead(values)
 
 
 def test_what_is_recalled_behind_a_closed_gate_does_not_count() -> None:
@@ -57,7 +64,7 @@ def test_runs_log_it_and_warn_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(trainer, "PATIENCE", 2)
-    monkeypatch.setattr(trainer, "COLLAPSED", -1)
+    monkeypatch.setattr(memory_health, "COLLAPSED", -1)
     line = f"--data_root {data} --dataset gtav synthia --val_dataset --arch DeepR18V3PlusD --pretrained_backbone none "
     line += "--crop_size 64 --bs_mult 2 --max_iter 3 --log_interval 1 --val_images 1 --mem_init_batches 1 --device cpu "
     train.main(
@@ -67,4 +74,4 @@ def test_runs_log_it_and_warn_once(
     memory = [row for row in rows if row["kind"] == "memory"]
     assert [row["iteration"] for row in memory] == [1, 2, 3]
     assert all(math.isfinite(row[name]) for row in memory for name in ("item_cosine", "own_item", "recalled"))
-    assert capsys.readouterr().err.count("items of the memory are nearly alike") == 1
+    assert capsys.readouterr().err.count("all pixels read nearly the same") == 1

@@ -27,7 +27,7 @@ from engine.training.batch_feed import BatchFeed, Pace
 from engine.training.covariance_selection import CovarianceSelection
 from engine.training.interruption import Interruption, Stopped
 from engine.training.progress import Progress
-from methods.memory_health import COLLAPSED
+from methods.memory_health import dead
 from methods.method import Method
 from methods.objective import Terms
 from methods.pinmem import write_first_memory
@@ -149,13 +149,15 @@ class Trainer:
 
     def log_health(self, values: dict[str, float]) -> None:
         """Log the state of a memory; warn once if it is of no use."""
-        if values:
-            self.run_log.write("memory", self.progress.iteration, values)
-        if values.get("item_cosine", 0) > COLLAPSED and self.progress.iteration >= PATIENCE and not self.warned:
+        if not values:
+            return
+        self.run_log.write("memory", self.progress.iteration, values)
+        if dead(values) and self.progress.iteration >= PATIENCE and not self.warned:
             self.warned = True
             log.warning(
-                f"warning: the items of the memory are nearly alike (mean cosine {values['item_cosine']:.2f}), so all "
-                "pixels read the same; docs/training.md says what helps"
+                f"warning: all pixels read nearly the same from the memory (mean cosine between items "
+                f"{values['item_cosine']:.2f}, entropy of a read {values['read_entropy']:.3f} of its maximum); "
+                "docs/training.md says what helps"
             )
 
     def conclude(self, *, stop: bool = False) -> None:
