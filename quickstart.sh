@@ -39,7 +39,11 @@ common=(--dataset "${sources[@]}" --val_dataset cityscapes --arch network.deepv3
 
 # The time of a few iterations, so that the user knows how long all takes.
 trial=$(mktemp -d)
-"$PYTHON" train.py "${common[@]}" --max_iter 12 --log_interval 6 --exp_root "$trial" > /dev/null 2>&1
+trap 'rm -rf "$trial"' EXIT
+if ! "$PYTHON" train.py "${common[@]}" --max_iter 12 --log_interval 6 --exp_root "$trial" > "$trial/log" 2>&1; then
+    tail -n 3 "$trial/log" >&2
+    exit 2
+fi
 "$PYTHON" - "$trial" "$ITERATIONS" <<'END'
 import datetime, json, pathlib, sys
 rows = map(json.loads, next(pathlib.Path(sys.argv[1]).rglob("metrics.jsonl")).read_text().splitlines())
@@ -48,7 +52,6 @@ seconds = 6 * int(sys.argv[2]) * pace  # 1 for the baseline, 1.6 and 2.2 for Pin
 end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
 print(f"{pace:.2f} s per iteration of the baseline: all takes about {seconds / 60:.0f} minutes, until {end:%H:%M}")
 END
-rm -rf "$trial"
 
 # train_and_evaluate NAME FLAGS...: train, or go on if that was stopped, then evaluate on every domain.
 train_and_evaluate() {
@@ -71,5 +74,6 @@ results=("baseline=$OUT/baseline" "PinMem published=$OUT/published" "PinMem tune
 "$PYTHON" -m tools.visualise "$OUT/pictures.jpg" --dataset "${domains[@]}" --results "${results[@]}"
 echo
 echo "The tables: $OUT/comparison.md; class by class: $OUT/{baseline,published,tuned}.txt"
+echo "What three seeds gave, for comparison: docs/quickstart.md"
 echo "A sheet of pictures: $OUT/pictures.jpg"
 echo "All pictures: $OUT/tuned/<domain>_val/{colours,overlay,errors}; the same below $OUT/baseline and $OUT/published"

@@ -54,6 +54,14 @@ def test_quickstart_continues_runs_of_one_length(stand_in: dict[str, str], tmp_p
     assert len([call for call in longer if "--max_iter 710" in call and "none --lr 0.05" in call]) == 3
 
 
+def test_quickstart_says_why_it_cannot_train(stand_in: dict[str, str], tmp_path: Path) -> None:
+    failing = STAND_IN.replace("mkdir", "echo 'no such device' >&2; exit 2; mkdir")
+    (tmp_path / "bin" / "python3").write_text(failing)
+    settings = {"cwd": tmp_path, "env": stand_in, "capture_output": True, "text": True}
+    ended = subprocess.run(["bash", str(ROOT / "quickstart.sh")], **settings)
+    assert ended.returncode == 2 and ended.stderr == "no such device\n"
+
+
 def test_requirements() -> None:
     assert missing(["test", "figures"]) == []  # this Python runs the tests
     assert satisfied(Requirement("torch>=2.6"))
