@@ -153,6 +153,7 @@ DIAGNOSIS = {
     "PinMem, temperatures .3": Row(f"{PINMEM} --gumbel_off --read_temp 0.3 --mem_temp 0.3"),
     "PinMem, temperatures .1": Row(f"{PINMEM} --gumbel_off --read_temp 0.1 --mem_temp 0.1"),
     "PinMem, temperatures .05": Row(f"{PINMEM} --gumbel_off --read_temp 0.05 --mem_temp 0.05"),
+    "PinMem, temperatures learned": Row(f"{PINMEM} --gumbel_off", ("temperatures learned",)),
     "PinMem, cohesion .2": Row(f"{PINMEM} --mem_readloss 0.2"),
     "PinMem, divergence 2": Row(f"{PINMEM} --mem_divloss 2"),
     "PinMem, item classification 1": Row(f"{PINMEM} --mem_clsloss 1"),

@@ -21,7 +21,7 @@ from engine import build
 from engine.training import run, trainer
 from methods.method import Method
 from methods.pinmem import PinMem, write_first_memory
-from network.categorical_memory import GATE, CategoricalMemory
+from network.categorical_memory import GATE, CategoricalMemory, Reading
 from network.deeplab import DeepLab, Encoder
 
 VARIANTS: dict[str, Callable[[], None]] = {}
@@ -118,6 +118,24 @@ def _() -> None:
         return net
 
     change_network(opened)
+
+
+@variant("temperatures learned")
+def _() -> None:
+    """Reads and cohesion have one temperature, which begins at 1.  SGD moves it as fast as a gate."""
+    original = CategoricalMemory.read
+
+    def read(self: CategoricalMemory, *args: Any, **settings: Any) -> Reading:
+        self.read_temp = torch.exp(-GATE * self.sharpness)
+        reading = original(self, *args, **settings)
+        return reading._replace(scores=reading.scores / self.read_temp)
+
+    def learned(net: DeepLab) -> DeepLab:
+        net.memory.sharpness = nn.Parameter(torch.zeros(()))
+        return net
+
+    CategoricalMemory.read = read
+    change_network(learned)
 
 
 class CosineClassifier(nn.Linear):
