@@ -196,14 +196,17 @@ def best_patches(patches: Iterable[Patch]) -> list[Patch]:
     return [patch for _, group in groupby(ordered, key=lambda patch: patch.item) for patch in list(group)[:MOST]]
 
 
-def draw_patches(path: Path, patches: Iterable[Patch], names: Sequence[str]) -> None:
+def draw_patches(path: Path, patches: Sequence[Patch], names: Sequence[str]) -> None:
     """Write a row of patches for each item, the nearest first."""
     width = MOST * (SIDE + GAP) - GAP
-    rows = {name: np.full((SIDE, width, 3), 255, np.uint8) for name in names}
-    for item, group in groupby(patches, key=lambda patch: patch.item):
-        for place, patch in enumerate(group):
+    rows = {}
+    for item, name in enumerate(names):
+        row = np.full((SIDE, width, 3), 255, np.uint8)
+        own = [patch for patch in patches if patch.item == item]
+        for place, patch in enumerate(own):
             left = place * (SIDE + GAP)
-            rows[names[item]][:, left : left + SIDE] = patch.pixels
+            row[:, left : left + SIDE] = patch.pixels
+        rows[name if own else f"{name}: no pixel is nearest to this item"] = row
     save_picture(path, contact_sheet(rows, columns=1, width=width))
 
 
