@@ -43,10 +43,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     todo = [job for job in jobs if job not in done]
     print(f"{len(todo)} of {len(jobs)} runs to do; results: {results}", flush=True)
-    data = args.work / args.setting
+    data, weights = args.work / args.setting, args.real / "weights" / setting.weights
+    if setting.weights and not weights.is_file():
+        raise UsageError(f"--real {args.real}: has no weights/{setting.weights}; name the folder of the real pictures")
     setting.draw(data, args.real)
     results.parent.mkdir(parents=True, exist_ok=True)
-    weights = args.real / "weights" / setting.weights
     if setting.threads:
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(setting.threads))
     workers = args.workers or max(1, own_cores() // (setting.threads or own_cores()))
@@ -76,7 +77,11 @@ def study_parser() -> Parser:
     parser.add_argument("--results", type=Path, help="a line per run (default: docs/results/SETTING_STUDY.jsonl)")
     parser.add_argument("--work", type=lasting_path, default="~/pinmem_studies", help="folder of the data")
     parser.add_argument(
-        "--real", type=lasting_path, default="../shared/realdata", help="real pictures and weights, for mini"
+        "--real",
+        type=lasting_path,
+        default="../shared/realdata",
+        help="for mini: the folder of camvid, idd_lite and cityscapes, each with images, labels_coarse7, train.txt and "
+        "val.txt, and of weights",
     )
     return parser
 

@@ -168,7 +168,7 @@ DIAGNOSIS = {
     "PinMem, strong jitter for none": Row(f"{PINMEM} --meta_aug none"),
     "PinMem, norms of the backbone frozen": Row(f"{PINMEM} --backbone_norms freeze"),
     "PinMem, mean of the gradients": Row(f"{PINMEM} --meta_mean"),
-    "PinMem, look-ahead .01": Row(f"{META} --memory --inner_lr 0.01"),
+    "PinMem, look-ahead .01": Row("--mldg --memory --inner_lr 0.01"),  # annealed, it would be lr / 4
     **{
         f"PinMem, {name}": Row(PINMEM, (name,))
         for name in (

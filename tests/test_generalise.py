@@ -97,6 +97,17 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
         study_table.main([str(results)])
 
 
+def test_no_row_sets_a_look_ahead_that_another_flag_overrides() -> None:
+    flags = [row.flags for study in studies.STUDIES.values() for row in study.values()]
+    assert not [line for line in flags if "--inner_lr " in line and "--inner_lr_anneal" in line]
+
+
+def test_without_the_real_pictures_nothing_is_drawn(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--real .*: has no weights/resnet18"):
+        generalise.main(["mini", "recipes", "--real", str(tmp_path), "--work", str(tmp_path / "work")])
+    assert not (tmp_path / "work").exists()
+
+
 def test_failed_runs_are_named_and_end_in_an_error(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setitem(studies.SETTINGS, "demo", studies.SETTINGS["demo"]._replace(draw=lambda *_: None))
     monkeypatch.setattr(generalise, "finished", lambda jobs, *_, workers: [(job, KeyError("x")) for job in jobs])
