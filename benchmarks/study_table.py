@@ -196,6 +196,8 @@ def draw(path: Path, differences: Differences, *, against: str) -> None:
     from matplotlib.figure import Figure  # slow to import
 
     shown = {name: apart for (name, _), apart in differences.items() if apart}
+    if not shown:
+        raise UsageError(f"--figure: no row has two runs with the ways and seeds of {against}; train more seeds")
     figure = Figure(figsize=(7, 0.7 + 0.19 * len(shown)), layout="constrained")
     axes = figure.add_subplot()
     for place, (_, mean, low, high) in enumerate(shown.values()):

@@ -92,6 +92,9 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     with pytest.raises(UsageError, match=r"line 2 is no finished run .* delete this line"):
         results.write_text(json.dumps(lines[0]) + "\n" + json.dumps(lines[1])[:50])
         generalise.main([*command, "--seeds", "0"])
+    with pytest.raises(UsageError, match="no row has two runs"):
+        results.write_text(json.dumps(lines[0]) + "\n")
+        study_table.main([str(results), "--figure", str(tmp_path / "none.png")])
     with pytest.raises(UsageError, match="demo and mini have no common mean"):
         results.write_text("".join(json.dumps(line) + "\n" for line in (lines[0], lines[0] | {"setting": "mini"})))
         study_table.main([str(results)])
