@@ -208,6 +208,12 @@ COMBINATIONS = {
     "PinMem, tuned, six images, gate shut": Row(
         f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6", ("gate shut",)
     ),
+    "PinMem, tuned, six images, gate open": Row(
+        f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6", ("gate open",)
+    ),
+    "PinMem, tuned, six images, gate thirty": Row(
+        f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6", ("gate thirty",)
+    ),
     "MLDG, tuned, six images": Row(f"{META} --recipe tuned --bs_mult 6"),
     "memory, sharp, centred, residual, cohesion 1": Row(f"{HELPED} --mem_readloss 1"),
     "memory, sharp, centred, residual, temperatures .05": Row(f"{HELPED} --read_temp 0.05 --mem_temp 0.05"),

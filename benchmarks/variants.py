@@ -21,6 +21,7 @@ from engine import build
 from engine.training import run, trainer
 from methods.method import Method
 from methods.pinmem import PinMem, write_first_memory
+from network import categorical_memory
 from network.categorical_memory import GATE, CategoricalMemory, Reading
 from network.deeplab import DeepLab, Encoder
 
@@ -118,6 +119,11 @@ def _() -> None:
         return net
 
     change_network(opened)
+
+
+@variant("gate thirty")
+def _() -> None:
+    categorical_memory.GATE = 30
 
 
 @variant("temperatures learned")
