@@ -150,11 +150,15 @@ def test_numbers_equal_independent_formulas(home: Path) -> None:
             health_of(net.memory, read_sums(net.memory, output.features, labels)), rel=1e-4
         )
         coarse = F.interpolate(labels[:, None].float(), output.features.shape[-2:])[:, 0]
+        guesses = F.interpolate(output.logits.argmax(1)[:, None].float(), coarse.shape[-2:])[:, 0]
+        nearest_item = output.reading.scores.argmax(1)
+        assert ((nearest_item == coarse) & (guesses != coarse)).any()
         for k, row in enumerate(domain["classes"].values()):
             own = coarse == k
             assert row["pixels"] == own.sum()
             if row["pixels"]:
-                assert row["own_item"] == pytest.approx((output.reading.scores.argmax(1) == k)[own].float().mean())
+                assert row["own_item"] == pytest.approx((nearest_item == k)[own].float().mean())
+                assert row["only_item"] == pytest.approx(((nearest_item == k) & (guesses != k))[own].float().mean())
                 assert row["read_weight"] == pytest.approx(output.reading.weights[:, k][own].mean().item(), rel=1e-4)
 
 

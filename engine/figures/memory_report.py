@@ -24,7 +24,7 @@ from loss.segmentation import nearest
 from methods.memory_health import ReadSums, health_of, read_sums
 from network.categorical_memory import CategoricalMemory
 from network.deeplab import Encoding, full_size
-from utils.distributed import gather
+from utils.distributed import all_sum, gather
 from utils.files import whole_file, write_json
 from utils.log import counted, log
 from utils.metrics import ConfusionMatrix, Scores
@@ -59,6 +59,7 @@ class Measured(NamedTuple):
 
     scores: list[Scores]  # 1 + 2 S: with the items, with each of them zeroed, with each of them replaced
     sums: ReadSums
+    only_item: Tensor  # S  pixels of each class that the memory knows and the network does not: see ``known_to_items``
     patches: list[Patch]
 
 
@@ -113,20 +114,35 @@ def measure(
     tested = [memories.items, *memories.zeroed, *memories.replaced]
     matrices = [ConfusionMatrix(len(images.spec.classes), predict.device) for _ in tested]
     sums: list[tuple[int, ReadSums]] = []
+    only_item = torch.zeros(len(memories.items), dtype=torch.int64, device=predict.device)
     patches: list[Patch] = []
     for view in domain_views(images, options):
         labels = view.labels.to(predict.device)
         with autocast(predict.precision, predict.device):
             encoding = predict.net.encoder(predict.normalised(view.image)[None])
-        for items, matrix in zip(tested, matrices, strict=True):
-            matrix.update(labels, prediction(predict, encoding, items, labels.shape))
+        predicted = [prediction(predict, encoding, items, labels.shape) for items in tested]
+        for matrix, each in zip(matrices, predicted, strict=True):
+            matrix.update(labels, each)
         sums.append((view.index, read_sums(memory, encoding.features, labels[None])))
         scores = memory.read(encoding.features, memories.items).scores[0]
+        only_item += known_to_items(scores, labels, predicted[0])
         patches = best_patches([*patches, *nearest_patches(scores, view.image, order=(place, view.index))])
     # They are added in the order of the images, so the number of processes does not matter.
     ordered = [each for _, each in sorted(chain(*gather(sums)), key=lambda entry: entry[0])]
     total = ReadSums(*(torch.stack(column).sum(dim=0) for column in zip(*ordered, strict=True)))
-    return Measured([joint_scores(matrix, images) for matrix in matrices], total, list(chain(*gather(patches))))
+    scores = [joint_scores(matrix, images) for matrix in matrices]
+    return Measured(scores, total, all_sum(only_item).cpu(), list(chain(*gather(patches))))
+
+
+def known_to_items(scores: Tensor, labels: Tensor, predicted: Tensor) -> Tensor:
+    """For each class (S) the pixels whose nearest item is right and whose prediction is wrong.
+
+    ``scores`` (S,h,w) are cosines between pixels and items; ``labels`` and ``predicted`` are H,W.
+    """
+    rows, columns = (nearest(labels.shape[axis], scores.shape[axis], labels.device) for axis in (-2, -1))
+    coarse, guesses = labels[rows[:, None], columns].long(), predicted[rows[:, None], columns]
+    known = (scores.argmax(dim=0) == coarse) & (guesses != coarse)
+    return torch.bincount(coarse[known], minlength=len(scores))
 
 
 def prediction(predict: Predictor, encoding: Encoding, items: Tensor, size: torch.Size) -> Tensor:
@@ -149,6 +165,7 @@ def domain_report(
     columns = {
         "pixels": [int(count) for count in pixels],
         "own_item": (own / pixels).tolist(),
+        "only_item": (measured.only_item / pixels).tolist(),
         "read_weight": (weight / pixels).tolist(),
         "iou": whole.iou.tolist() + spare,
         "zeroed": points[: len(names)],
@@ -162,10 +179,10 @@ def domain_report(
 
 def table(domain: Mapping[str, Any]) -> str:
     """The table of a domain for the screen: shares in percent, changes in points of mIoU."""
-    titles = ("pixels", "own item", "read weight", "IoU", "zeroed", "replaced by")
+    titles = ("pixels", "own item", "only item", "read weight", "IoU", "zeroed", "replaced by")
     lines = [f"{'class':<14}" + "".join(f"{title:>13}" for title in titles)]
     for name, row in domain["classes"].items():
-        shares = "".join(f"{percent(row, key):>13}" for key in ("own_item", "read_weight", "iou"))
+        shares = "".join(f"{percent(row, key):>13}" for key in ("own_item", "only_item", "read_weight", "iou"))
         zeroed, replaced = (round(row[key], 2) + 0.0 for key in ("zeroed", "replaced"))  # + 0.0: no "-0.00"
         lines.append(f"{name:<14}{row['pixels']:>13}{shares}{zeroed:>+13.2f}{replaced:>+13.2f} {row['replaced_by']}")
     health = "   ".join(f"{name} {value:.3f}" for name, value in domain["health"].items())
