@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import stdev
 
 import numpy as np
 import pytest
@@ -56,6 +57,11 @@ def test_intervals_cover_the_difference_of_pairs_and_no_difference_of_equal_runs
     others = {("w", seed): line(seed, counts_of(rng, 0.6)) for seed in range(5)}
     pairs, mean, low, high = study_table.difference(runs, others)
     assert pairs == 5 and 0 < low < mean < high
+    # With a single picture, the interval is Student's t over the pairs alone: 2.776445 for four degrees of freedom.
+    one, other = ({("w", seed): line(seed, counts_of(rng, share)[:1]) for seed in range(5)} for share in (0.8, 0.6))
+    each = [100 * (one[key]["miou"]["last"]["unseen"] - other[key]["miou"]["last"]["unseen"]) for key in one]
+    _, mean, low, high = study_table.difference(one, other)
+    assert high - mean == pytest.approx(mean - low) == pytest.approx(2.776445 * stdev(each) / 5**0.5)
     assert study_table.difference(runs, runs)[1:] == (0, 0, 0)
     assert study_table.difference(runs, {("w", 0): others["w", 0]}) is None
     gain = study_table.oracle(runs["w", 0]) - study_table.mean_of(runs["w", 0], "unseen", "last")
