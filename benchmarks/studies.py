@@ -214,6 +214,12 @@ COMBINATIONS = {
     "PinMem, tuned, six images, gate thirty": Row(
         f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6", ("gate thirty",)
     ),
+    **{
+        f"PinMem, tuned, six images, cohesion by class{more}": Row(
+            f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6 {flags}".strip(), ("cohesion by class",)
+        )
+        for more, flags in (("", ""), (" 1", "--mem_readloss 1"))
+    },
     "MLDG, tuned, six images": Row(f"{META} --recipe tuned --bs_mult 6"),
     "memory, sharp, centred, residual, cohesion 1": Row(f"{HELPED} --mem_readloss 1"),
     "memory, sharp, centred, residual, temperatures .05": Row(f"{HELPED} --read_temp 0.05 --mem_temp 0.05"),

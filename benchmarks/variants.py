@@ -14,11 +14,13 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
+from datasets.labels import IGNORE
 from datasets.sampling.loaders import Batch
 from datasets.sampling.requests import IterationSampler, Request
 from datasets.transforms import Augmentation, Pair
 from engine import build
 from engine.training import run, trainer
+from methods import pinmem
 from methods.method import Method
 from methods.pinmem import PinMem, write_first_memory
 from network import categorical_memory
@@ -124,6 +126,20 @@ def _() -> None:
 @variant("gate thirty")
 def _() -> None:
     categorical_memory.GATE = 30
+
+
+@variant("cohesion by class")
+def _() -> None:
+    """The mean over classes, not over pixels: items of small classes are nearest to none of their pixels otherwise."""
+
+    def by_class(scores: Tensor, labels: Tensor, *, temperature: float) -> Tensor:
+        logits = F.interpolate(scores / temperature, labels.shape[-2:], mode="bilinear", align_corners=True)
+        slots = scores.shape[1]
+        pixels = torch.bincount(labels[labels < slots].long(), minlength=slots)
+        weight = torch.where(pixels > 0, 1 / pixels.clamp_min(1), 0)
+        return F.cross_entropy(logits, labels.long(), weight=weight, ignore_index=IGNORE)
+
+    pinmem.cohesion_loss = by_class
 
 
 @variant("temperatures learned")
