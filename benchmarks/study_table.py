@@ -141,8 +141,8 @@ def oracle(line: Line) -> float:
 def difference(runs: Runs, others: Runs) -> tuple[int, float, float, float] | None:
     """Number of pairs, mean difference of the unseen mean IoU of the last iterates, and its 95 % interval, in points.
 
-    Runs with the same sources, targets and seed are pairs.  The margin is the root of the summed squares of two: Student's
-    t over the pairs, and a bootstrap over pictures, the same ones for all runs.  None for fewer than two pairs.
+    Runs with the same sources, targets and seed are pairs.  The margin is the root of the summed squares of two parts:
+    Student's t over the pairs, and a bootstrap over pictures, the same ones for all runs.  None for one pair or none.
     """
     from scipy.stats import t  # slow to import
 
