@@ -220,7 +220,6 @@ COMBINATIONS = {
             (", cohesion by class 1", "--mem_readloss 1", ("cohesion by class",)),
             (", six images, cohesion by class", SIX, ("cohesion by class",)),
             (", six images, cohesion by class 1", f"{SIX} --mem_readloss 1", ("cohesion by class",)),
-            (", six images, cohesion by class 3", f"{SIX} --mem_readloss 3", ("cohesion by class",)),
             (
                 ", six images, cohesion by class 1, gate shut",
                 f"{SIX} --mem_readloss 1",
@@ -229,6 +228,9 @@ COMBINATIONS = {
         )
     },
     "baseline, six images, image-weighted loss": Row(f"{SIX} --img_wt_loss"),
+    "PinMem, tuned, six images, image-weighted loss": Row(
+        f"{PINMEM} --recipe tuned --mem_init_batches 10 {SIX} --img_wt_loss"
+    ),
     "MLDG, tuned, six images": Row(f"{META} --recipe tuned --bs_mult 6"),
     "memory, sharp, centred, residual, cohesion 1": Row(f"{HELPED} --mem_readloss 1"),
     "memory, sharp, centred, residual, temperatures .05": Row(f"{HELPED} --read_temp 0.05 --mem_temp 0.05"),
