@@ -184,56 +184,44 @@ HELPED = f"{SHARP_RESIDUAL} --mem_centred"
 SIX = "--bs_mult 6"  # with three images per domain the batch decides more than what is compared
 DIVIDED = f"--meta_split images --meta_mean --meta_aug none {SIX}"
 LIVING = f"{META} {HELPED}"
+TUNED = f"{PINMEM} --recipe tuned --mem_init_batches 10"
 COMBINATIONS = {
     "memory, sharp, residual": Row(SHARP_RESIDUAL),
     "memory, sharp, centred, residual": Row(HELPED),
-    "PinMem, tuned": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10"),
-    "PinMem, tuned, not centred": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --no-mem_centred"),
-    "PinMem, tuned, gate open": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10", ("gate open",)),
-    "PinMem, tuned, gate shut": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10", ("gate shut",)),
-    "PinMem, tuned, not residual": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --no-mem_residual"),
-    "PinMem, tuned, sum of gradients": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --no-meta_mean"),
-    "PinMem, tuned, strong jitter": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_aug role"),
-    "PinMem, tuned, images divided": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_split images"),
-    "PinMem, tuned, domains divided": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --meta_split domains"),
-    "MLDG, tuned": Row(f"{META} --recipe tuned"),
-    "baseline, learning rate doubled": Row("--lr {double_lr}"),
-    "baseline, six images": Row("--bs_mult 6"),
-    "memory, sharp, residual, six images": Row(f"{SHARP_RESIDUAL} --bs_mult 6"),
-    "memory, sharp, centred, residual, six images": Row(f"{HELPED} --bs_mult 6"),
-    "PinMem, published recipe, six images": Row(f"{PINMEM} --recipe published --mem_init_batches 10 --bs_mult 6"),
-    "PinMem, living, images divided, six images": Row(f"{LIVING} {DIVIDED}"),
-    "PinMem, living, images divided": Row(f"{LIVING} --meta_split images --meta_mean --meta_aug none"),
-    "PinMem, tuned, six images": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6"),
-    "PinMem, tuned, six images, gate shut": Row(
-        f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6", ("gate shut",)
-    ),
-    "PinMem, tuned, six images, gate open": Row(
-        f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6", ("gate open",)
-    ),
-    "PinMem, tuned, six images, gate thirty": Row(
-        f"{PINMEM} --recipe tuned --mem_init_batches 10 --bs_mult 6", ("gate thirty",)
-    ),
-    **{
-        f"PinMem, tuned{more}": Row(f"{PINMEM} --recipe tuned --mem_init_batches 10 {flags}", variants)
-        for more, flags, variants in (
-            (", cohesion by class 1", "--mem_readloss 1", ("cohesion by class",)),
-            (", six images, cohesion by class", SIX, ("cohesion by class",)),
-            (", six images, cohesion by class 1", f"{SIX} --mem_readloss 1", ("cohesion by class",)),
-            (
-                ", six images, cohesion by class 1, gate shut",
-                f"{SIX} --mem_readloss 1",
-                ("cohesion by class", "gate shut"),
-            ),
-        )
-    },
-    "baseline, six images, image-weighted loss": Row(f"{SIX} --img_wt_loss"),
-    "PinMem, tuned, six images, image-weighted loss": Row(
-        f"{PINMEM} --recipe tuned --mem_init_batches 10 {SIX} --img_wt_loss"
-    ),
-    "MLDG, tuned, six images": Row(f"{META} --recipe tuned --bs_mult 6"),
     "memory, sharp, centred, residual, cohesion 1": Row(f"{HELPED} --mem_readloss 1"),
     "memory, sharp, centred, residual, temperatures .05": Row(f"{HELPED} --read_temp 0.05 --mem_temp 0.05"),
+    "PinMem, living, images divided": Row(f"{LIVING} --meta_split images --meta_mean --meta_aug none"),
+    "PinMem, tuned": Row(TUNED),
+    "PinMem, tuned, not centred": Row(f"{TUNED} --no-mem_centred"),
+    "PinMem, tuned, gate open": Row(TUNED, ("gate open",)),
+    "PinMem, tuned, gate shut": Row(TUNED, ("gate shut",)),
+    "PinMem, tuned, not residual": Row(f"{TUNED} --no-mem_residual"),
+    "PinMem, tuned, sum of gradients": Row(f"{TUNED} --no-meta_mean"),
+    "PinMem, tuned, strong jitter": Row(f"{TUNED} --meta_aug role"),
+    "PinMem, tuned, images divided": Row(f"{TUNED} --meta_split images"),
+    "PinMem, tuned, domains divided": Row(f"{TUNED} --meta_split domains"),
+    "MLDG, tuned": Row(f"{META} --recipe tuned"),
+    "baseline, learning rate doubled": Row("--lr {double_lr}"),
+}
+SIX_IMAGES = {
+    "baseline, six images": Row(SIX),
+    "baseline, six images, image-weighted loss": Row(f"{SIX} --img_wt_loss"),
+    "memory, sharp, residual, six images": Row(f"{SHARP_RESIDUAL} {SIX}"),
+    "memory, sharp, centred, residual, six images": Row(f"{HELPED} {SIX}"),
+    "MLDG, tuned, six images": Row(f"{META} --recipe tuned {SIX}"),
+    "PinMem, published recipe, six images": Row(f"{PINMEM} --recipe published --mem_init_batches 10 {SIX}"),
+    "PinMem, living, images divided, six images": Row(f"{LIVING} {DIVIDED}"),
+    "PinMem, tuned, six images": Row(f"{TUNED} {SIX}"),
+    "PinMem, tuned, six images, image-weighted loss": Row(f"{TUNED} {SIX} --img_wt_loss"),
+    "PinMem, tuned, six images, cohesion by class": Row(f"{TUNED} {SIX}", ("cohesion by class",)),
+    "PinMem, tuned, six images, cohesion by class 1": Row(f"{TUNED} {SIX} --mem_readloss 1", ("cohesion by class",)),
+    "PinMem, tuned, six images, cohesion by class 1, gate shut": Row(
+        f"{TUNED} {SIX} --mem_readloss 1", ("cohesion by class", "gate shut")
+    ),
+    **{
+        f"PinMem, tuned, six images, gate {name}": Row(f"{TUNED} {SIX}", (f"gate {name}",))
+        for name in ("shut", "open", "thirty")
+    },
 }
 FOR_ANY = ("random photometric operations", "PASTA", "MixStyle", "averaged weights", "frozen stem")
 HELP = {
@@ -252,7 +240,7 @@ HELP = {
 }
 
 RECIPES = {name: (DIAGNOSIS | COMBINATIONS)[name] for name in ("baseline", "PinMem, published recipe", "PinMem, tuned")}
-CONTROLS = {name: COMBINATIONS[name] for name in ("MLDG, tuned", "baseline, six images")}
+CONTROLS = {name: (COMBINATIONS | SIX_IMAGES)[name] for name in ("MLDG, tuned", "baseline, six images")}
 HELPED_MOST = {"variants": ("frozen stem",), "scales": (0.75, 1.25)}  # the two rows of HELP with an interval without 0
 CONFIRMATION = {  # with seeds and domains that chose nothing
     **RECIPES,
@@ -261,5 +249,6 @@ CONFIRMATION = {  # with seeds and domains that chose nothing
     "PinMem, tuned, with what helped": RECIPES["PinMem, tuned"]._replace(**HELPED_MOST),
 }
 STUDIES: dict[str, Mapping[str, Row]] = {
-    "diagnosis": DIAGNOSIS, "combinations": COMBINATIONS, "help": HELP, "recipes": RECIPES, "confirmation": CONFIRMATION
+    "diagnosis": DIAGNOSIS, "combinations": COMBINATIONS, "six_images": SIX_IMAGES, "help": HELP, "recipes": RECIPES,
+    "confirmation": CONFIRMATION,
 }  # fmt: skip
