@@ -101,31 +101,20 @@ def _() -> None:
     CategoricalMemory.write = CategoricalMemory.forward = write
 
 
-@variant("gate shut")
-def _() -> None:
-    """The decoder does not see the memory."""
+def begin_gate(value: float, *, trains: bool) -> None:
+    """Set the gate of a residual read.  While it is 0, the decoder does not see the memory."""
 
-    def shut(net: DeepLab) -> DeepLab:
+    def begun(net: DeepLab) -> DeepLab:
         if net.memory is not None:
-            net.memory.gate.requires_grad_(False)
+            nn.init.constant_(net.memory.gate, value).requires_grad_(trains)
         return net
 
-    change_network(shut)
+    change_network(begun)
 
 
-@variant("gate open")
-def _() -> None:
-    def opened(net: DeepLab) -> DeepLab:
-        if net.memory is not None:
-            nn.init.constant_(net.memory.gate, 1 / GATE)
-        return net
-
-    change_network(opened)
-
-
-@variant("gate thirty")
-def _() -> None:
-    categorical_memory.GATE = 30
+VARIANTS["gate shut"] = lambda: begin_gate(0, trains=False)
+VARIANTS["gate open"] = lambda: begin_gate(1 / GATE, trains=True)
+VARIANTS["gate thirty"] = lambda: setattr(categorical_memory, "GATE", 30)
 
 
 @variant("cohesion by class")
