@@ -145,7 +145,7 @@ for name in variants.VARIANTS:
         assert os.wait()[1] == 0, name
     else:
         sys.stdout = sys.stderr = open(os.devnull, "w")
-        job = studies.Job("demo", "way", name, studies.PINMEM, (name,), (1.0,), 2, 0)
+        job = studies.Job("demo", "way", name, studies.PINMEM + " --mem_residual", (name,), (1.0,), 2, 0)
         study_run.run(job, root / "runs", root, root)
         os._exit(0)
 """
