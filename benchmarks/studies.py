@@ -234,6 +234,7 @@ HELP = {
     for name, more, variants, scales in (
         ("", "", (), (1.0,)),
         *((name, "", (name,), (1.0,)) for name in FOR_ANY),
+        ("image-weighted loss", "--img_wt_loss", (), (1.0,)),
         ("class-uniform", "--class_uniform_pct 0.5 --class_uniform_tile 128", (), (1.0,)),
         ("two test scales", "", (), (0.75, 1.25)),
     )
