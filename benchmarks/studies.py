@@ -201,6 +201,8 @@ COMBINATIONS = {
     "PinMem, tuned, images divided": Row(f"{TUNED} --meta_split images"),
     "PinMem, tuned, domains divided": Row(f"{TUNED} --meta_split domains"),
     "MLDG, tuned": Row(f"{META} --recipe tuned"),
+    "PinMem, tuned, image-weighted loss": Row(f"{TUNED} --img_wt_loss"),
+    "baseline, image-weighted loss": Row("--img_wt_loss"),
     "baseline, learning rate doubled": Row("--lr {double_lr}"),
 }
 SIX_IMAGES = {
