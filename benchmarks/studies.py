@@ -141,12 +141,13 @@ SETTINGS = {
 }
 
 PINMEM = f"{META} --memory"
+PUBLISHED = f"{PINMEM} --recipe published --mem_init_batches 10"
 DIAGNOSIS = {
     "baseline": Row(),
     "MLDG": Row(META),
     "memory": Row("--memory"),
     "PinMem": Row(PINMEM),
-    "PinMem, published recipe": Row(f"{PINMEM} --recipe published --mem_init_batches 10"),
+    "PinMem, published recipe": Row(PUBLISHED),
     "memory, sharp": Row(f"--memory {SHARP}"),
     "PinMem, sharp": Row(f"{PINMEM} {SHARP}"),
     "PinMem, no Gumbel noise": Row(f"{PINMEM} --gumbel_off"),
@@ -185,6 +186,7 @@ SIX = "--bs_mult 6"  # with three images per domain the batch decides more than 
 DIVIDED = f"--meta_split images --meta_mean --meta_aug none {SIX}"
 LIVING = f"{META} {HELPED}"
 TUNED = f"{PINMEM} --recipe tuned --mem_init_batches 10"
+UNADJUSTED = f"{TUNED} --logit_adjust 0"  # what the recipe was in most rows
 COMBINATIONS = {
     "memory, sharp, residual": Row(SHARP_RESIDUAL),
     "memory, sharp, centred, residual": Row(HELPED),
@@ -192,36 +194,46 @@ COMBINATIONS = {
     "memory, sharp, centred, residual, temperatures .05": Row(f"{HELPED} --read_temp 0.05 --mem_temp 0.05"),
     "PinMem, living, images divided": Row(f"{LIVING} --meta_split images --meta_mean --meta_aug none"),
     "PinMem, tuned": Row(TUNED),
-    "PinMem, tuned, not centred": Row(f"{TUNED} --no-mem_centred"),
-    "PinMem, tuned, gate open": Row(TUNED, ("gate open",)),
+    "PinMem, tuned, logits adjusted fully": Row(f"{TUNED} --logit_adjust 1"),
     "PinMem, tuned, gate shut": Row(TUNED, ("gate shut",)),
-    "PinMem, tuned, not residual": Row(f"{TUNED} --no-mem_residual"),
-    "PinMem, tuned, sum of gradients": Row(f"{TUNED} --no-meta_mean"),
-    "PinMem, tuned, strong jitter": Row(f"{TUNED} --meta_aug role"),
-    "PinMem, tuned, images divided": Row(f"{TUNED} --meta_split images"),
-    "PinMem, tuned, domains divided": Row(f"{TUNED} --meta_split domains"),
     "MLDG, tuned": Row(f"{META} --recipe tuned"),
-    "PinMem, tuned, image-weighted loss": Row(f"{TUNED} --img_wt_loss"),
+    "baseline, logits adjusted": Row("--logit_adjust 0.5"),
     "baseline, image-weighted loss": Row("--img_wt_loss"),
+    "PinMem, published recipe, logits adjusted": Row(f"{PUBLISHED} --logit_adjust 0.5"),
+    "PinMem, unadjusted": Row(UNADJUSTED),
+    "PinMem, unadjusted, image-weighted loss": Row(f"{UNADJUSTED} --img_wt_loss"),
+    "PinMem, unadjusted, not centred": Row(f"{UNADJUSTED} --no-mem_centred"),
+    "PinMem, unadjusted, gate open": Row(UNADJUSTED, ("gate open",)),
+    "PinMem, unadjusted, gate shut": Row(UNADJUSTED, ("gate shut",)),
+    "PinMem, unadjusted, not residual": Row(f"{UNADJUSTED} --no-mem_residual"),
+    "PinMem, unadjusted, sum of gradients": Row(f"{UNADJUSTED} --no-meta_mean"),
+    "PinMem, unadjusted, strong jitter": Row(f"{UNADJUSTED} --meta_aug role"),
+    "PinMem, unadjusted, images divided": Row(f"{UNADJUSTED} --meta_split images"),
+    "PinMem, unadjusted, domains divided": Row(f"{UNADJUSTED} --meta_split domains"),
+    "MLDG, unadjusted": Row(f"{META} --recipe tuned --logit_adjust 0"),
     "baseline, learning rate doubled": Row("--lr {double_lr}"),
 }
 SIX_IMAGES = {
     "baseline, six images": Row(SIX),
+    "baseline, six images, logits adjusted": Row(f"{SIX} --logit_adjust 0.5"),
+    "PinMem, tuned, six images": Row(f"{TUNED} {SIX}"),
     "baseline, six images, image-weighted loss": Row(f"{SIX} --img_wt_loss"),
     "memory, sharp, residual, six images": Row(f"{SHARP_RESIDUAL} {SIX}"),
     "memory, sharp, centred, residual, six images": Row(f"{HELPED} {SIX}"),
-    "MLDG, tuned, six images": Row(f"{META} --recipe tuned {SIX}"),
-    "PinMem, published recipe, six images": Row(f"{PINMEM} --recipe published --mem_init_batches 10 {SIX}"),
+    "MLDG, unadjusted, six images": Row(f"{META} --recipe tuned --logit_adjust 0 {SIX}"),
+    "PinMem, published recipe, six images": Row(f"{PUBLISHED} {SIX}"),
     "PinMem, living, images divided, six images": Row(f"{LIVING} {DIVIDED}"),
-    "PinMem, tuned, six images": Row(f"{TUNED} {SIX}"),
-    "PinMem, tuned, six images, image-weighted loss": Row(f"{TUNED} {SIX} --img_wt_loss"),
-    "PinMem, tuned, six images, cohesion by class": Row(f"{TUNED} {SIX}", ("cohesion by class",)),
-    "PinMem, tuned, six images, cohesion by class 1": Row(f"{TUNED} {SIX} --mem_readloss 1", ("cohesion by class",)),
-    "PinMem, tuned, six images, cohesion by class 1, gate shut": Row(
-        f"{TUNED} {SIX} --mem_readloss 1", ("cohesion by class", "gate shut")
+    "PinMem, unadjusted, six images": Row(f"{UNADJUSTED} {SIX}"),
+    "PinMem, unadjusted, six images, image-weighted loss": Row(f"{UNADJUSTED} {SIX} --img_wt_loss"),
+    "PinMem, unadjusted, six images, cohesion by class": Row(f"{UNADJUSTED} {SIX}", ("cohesion by class",)),
+    "PinMem, unadjusted, six images, cohesion by class 1": Row(
+        f"{UNADJUSTED} {SIX} --mem_readloss 1", ("cohesion by class",)
+    ),
+    "PinMem, unadjusted, six images, cohesion by class 1, gate shut": Row(
+        f"{UNADJUSTED} {SIX} --mem_readloss 1", ("cohesion by class", "gate shut")
     ),
     **{
-        f"PinMem, tuned, six images, gate {name}": Row(f"{TUNED} {SIX}", (f"gate {name}",))
+        f"PinMem, unadjusted, six images, gate {name}": Row(f"{UNADJUSTED} {SIX}", (f"gate {name}",))
         for name in ("shut", "open", "thirty")
     },
 }
@@ -237,20 +249,28 @@ HELP = {
         ("", "", (), (1.0,)),
         *((name, "", (name,), (1.0,)) for name in FOR_ANY),
         ("image-weighted loss", "--img_wt_loss", (), (1.0,)),
+        ("logits adjusted", "--logit_adjust 0.5", (), (1.0,)),
         ("class-uniform", "--class_uniform_pct 0.5 --class_uniform_tile 128", (), (1.0,)),
         ("two test scales", "", (), (0.75, 1.25)),
     )
 }
 
 RECIPES = {name: (DIAGNOSIS | COMBINATIONS)[name] for name in ("baseline", "PinMem, published recipe", "PinMem, tuned")}
-CONTROLS = {name: (COMBINATIONS | SIX_IMAGES)[name] for name in ("MLDG, tuned", "baseline, six images")}
-HELPED_MOST = {"variants": ("frozen stem",), "scales": (0.75, 1.25)}  # the two rows of HELP with an interval without 0
+HELPED_MOST = Row("--logit_adjust 0.5", ("frozen stem",), (0.75, 1.25))  # the rows of HELP with an interval without 0
 CONFIRMATION = {  # with seeds and domains that chose nothing
     **RECIPES,
-    **CONTROLS,
-    "baseline, with what helped": Row(**HELPED_MOST),
-    "PinMem, tuned, with what helped": RECIPES["PinMem, tuned"]._replace(**HELPED_MOST),
-}
+    **{
+        name: (COMBINATIONS | SIX_IMAGES)[name]
+        for name in (
+            "baseline, logits adjusted", "PinMem, tuned, gate shut", "MLDG, tuned", "baseline, six images",
+            "PinMem, unadjusted", "MLDG, unadjusted",
+        )
+    },
+    "baseline, with what helped": HELPED_MOST,
+    "PinMem, tuned, with what helped": HELPED_MOST._replace(flags=TUNED),
+    "baseline, unadjusted, with what helped": HELPED_MOST._replace(flags=""),
+    "PinMem, unadjusted, with what helped": HELPED_MOST._replace(flags=UNADJUSTED),
+}  # fmt: skip
 STUDIES: dict[str, Mapping[str, Row]] = {
     "diagnosis": DIAGNOSIS, "combinations": COMBINATIONS, "six_images": SIX_IMAGES, "help": HELP, "recipes": RECIPES,
     "confirmation": CONFIRMATION,

@@ -65,7 +65,12 @@ def outline(options: TrainingOptions) -> DeepLab:
 
 def build_method(options: TrainingOptions, net: DeepLab) -> Method:
     optimizer, scheduler = build_optimizer(net, options.optimizer)
-    objective = Objective(options.segmentation, whitening=whitening_term(options.whitening), scheduler=scheduler)
+    objective = Objective(
+        options.segmentation,
+        whitening=whitening_term(options.whitening),
+        scheduler=scheduler,
+        pixels=torch.zeros_like(net.classifier.bias, dtype=torch.int64),
+    )
     method = options.entry.load()
     settings = {"options": options.method, "parts": options.step.parts, "clip": options.optimizer.clip}
     return method(net, optimizer, scheduler, objective=objective, **settings)

@@ -105,6 +105,8 @@ def loss_lines(options: TrainingOptions) -> Iterator[str]:
     if loss.image_weights:
         shown_by = "batch" if loss.joint else "image"
         yield f"loss        classes weighted by how little each {shown_by} shows them, 1 to {1 + loss.bound:g}"
+    if loss.logit_adjust:
+        yield f"loss        logits plus {loss.logit_adjust:g} log(share of the class in training)"
     if loss.relaxed:
         classes = shared_classes([*options.run.sources, *options.run.targets])
         strict = ", ".join(classes.names[index] for index in loss.strict or ())

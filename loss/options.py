@@ -16,6 +16,9 @@ class SegmentationOptions:
     image_weights: bool = option(False, "more weight for classes that an image shows little", flag="img_wt_loss")
     bound: float = option(1.0, "the largest amount that --img_wt_loss adds", flag="wt_bound", type=WEIGHT)
     joint: bool = option(False, "compute --img_wt_loss on the whole batch", flag="batch_weighting")
+    logit_adjust: float = option(
+        0.0, "the loss sees logits + this times log(share of the class in training)", by_recipe=True, type=WEIGHT
+    )
     relaxed: bool = option(False, "at borders, accept the class of any neighbouring pixel", flag="jointwtborder")
     strict: tuple[int, ...] | None = option(
         None, "classes never relaxed, e.g. 5,6", flag="strict_bdr_cls", type=class_ids

@@ -71,6 +71,13 @@ def class_weights(device: torch.device) -> Tensor:
     return torch.tensor([CITYSCAPES_WEIGHTS], device=device)
 
 
+def class_pixels(labels: Tensor, classes: int) -> Tensor:
+    """How many pixels of each class each of ``labels`` (N,H,W int64) has: N,K."""
+    bins = labels.flatten(1).clamp(max=classes)  # the last bin: ignored
+    counts = bins.new_zeros(len(bins), classes + 1).scatter_add_(1, bins, bins.new_ones(1, 1).expand_as(bins))
+    return counts[:, :classes]
+
+
 def image_weights(
     labels: Tensor, whole: Tensor | None = None, *, classes: int, bound: float = 1.0, joint: bool = False
 ) -> Tensor:
@@ -79,9 +86,7 @@ def image_weights(
     w_c = 1 + bound (1 - h_c) for each class that occurs, 1 for the others; h_c is the class's share of the valid pixels
     of the image, or with ``joint`` of the ``whole`` batch of all processes: 1,K (Zhu et al., CVPR 2019).
     """
-    bins = (whole if joint and whole is not None else labels).flatten(1).clamp(max=classes)  # the last bin: ignored
-    counts = bins.new_zeros(len(bins), classes + 1).scatter_add_(1, bins, bins.new_ones(1, 1).expand_as(bins))
-    counts = counts[:, :classes]
+    counts = class_pixels(whole if joint and whole is not None else labels, classes)
     if joint:
         counts = all_sum(counts.sum(dim=0, keepdim=True))
     share = counts / counts.sum(dim=1, keepdim=True).clamp_min(1)

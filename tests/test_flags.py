@@ -65,6 +65,7 @@ def test_the_tuned_recipe_changes_the_memory_and_the_meta_split() -> None:
     assert tuned.network.read_temp == tuned.method.temperature == 0.1 and tuned.method.cohesion == 0.2
     assert tuned.network.centred and tuned.network.residual
     assert not tuned.method.gumbel and tuned.method.meta_split == "all"
+    assert (repaired.segmentation.logit_adjust, tuned.segmentation.logit_adjust) == (0, 0.5)
     given = options_of("--method pinmem --recipe tuned --no-gumbel_off --no-mem_centred --read_temp 1 --max_iter 9")
     assert given.method.gumbel and not given.network.centred and given.network.read_temp == 1
 

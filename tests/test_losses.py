@@ -143,6 +143,25 @@ def test_losses_are_those_of_the_papers(flags: str) -> None:
     assert auxiliary == auxiliary_cross_entropy(logits[..., ::2, ::2], labels, weights=weights)
 
 
+@pytest.mark.parametrize("flags", ["", "--img_wt_loss", "--jointwtborder"])
+def test_adjusted_logits(flags: str) -> None:
+    """A class's share of all pixels so far is added to its logits; a class that was never seen gets nothing."""
+    logits, labels = example()
+    labels[labels == 3] = 4
+    chosen = losses(f"{flags} --logit_adjust 0.7")
+    chosen.pixels = torch.zeros(19, dtype=torch.int64)
+    other = torch.full_like(labels, 5)
+    for seen in (labels, other):
+        chosen.count(seen[None])
+    pixels = [label for label in [*labels.flatten().tolist(), *other.flatten().tolist()] if label != IGNORE]
+    shares = torch.tensor([pixels.count(label) / len(pixels) for label in range(19)], dtype=torch.float64)
+    assert shares[3] == 0 and shares.sum() == pytest.approx(1)
+    shifted = logits + 0.7 * torch.where(shares > 0, shares, 1).log()[:, None, None]
+    expected = by_hand(shifted, labels, flags)
+    assert chosen.segmentation(logits, labels).item() == pytest.approx(expected, rel=1e-6)
+    assert expected != pytest.approx(by_hand(logits, labels, flags), rel=0.01)
+
+
 @pytest.mark.parametrize("flags", FLAGS)
 def test_gradients(flags: str) -> None:
     """They are right and 0 at ignored pixels; half-precision logits are summed in single precision."""

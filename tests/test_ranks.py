@@ -25,6 +25,7 @@ LOSSES = [
     "--img_wt_loss --batch_weighting",
     "--jointwtborder --strict_bdr_cls 5,6,7",
     "--jointwtborder --img_wt_loss --batch_weighting --wt_bound 2",
+    "--logit_adjust 0.5",
 ]
 IMAGES, SIDE, ONLY_HERE = 6, 33, 7  # per domain; a class that only one rank sees
 
@@ -112,7 +113,8 @@ def chosen_losses(per_rank: int) -> dict[str, Tensor]:
     batch, found = joint_batch(0, per_rank), {}
     for flags in LOSSES:
         logits = batch.images.repeat(1, 1, 7, 1, 1)[:, :, :19].requires_grad_()
-        objective = Objective(parse_training(flags.split()).segmentation)
+        objective = Objective(parse_training(flags.split()).segmentation, pixels=torch.zeros(19, dtype=torch.int64))
+        objective.count(batch.labels[:, own])
         loss = objective.segmentation(logits[:, own].flatten(0, 1), batch.labels[:, own].flatten(0, 1))
         found[flags] = all_sum(loss.detach())
         found[f"gradient of {flags}"] = all_sum(torch.autograd.grad(loss, logits)[0])

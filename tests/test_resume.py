@@ -46,7 +46,7 @@ def flags(data: Path, out: Path, *extra: str) -> list[str]:
         f"--data_root {data} --exp_root {out} --exp run --val_dataset mapillary --mapillary_crop 0 --device cpu "
         f"--arch DeepR18V3PlusD --pretrained_backbone none --crop_size 48 --bs_mult 2 --max_iter {ITERATIONS} "
         "--val_interval 4 --log_interval 3 --save_interval 3 --num_workers 2 --mem_init_batches 2 --color_aug 0.5 "
-        "--mldg --memory --inner_lr_anneal"
+        "--mldg --memory --inner_lr_anneal --logit_adjust 0.5"
     )
     return [*line.split(), *extra]
 
@@ -244,6 +244,10 @@ def test_a_run_of_an_older_version_goes_on(uninterrupted: Path, tmp_path: Path) 
     training.main(["--resume", str(run), "--max_iter", str(ITERATIONS + 1)])
     assert torch.load(run / "last.pth", weights_only=True)["iteration"] == ITERATIONS + 1
     assert parse_training(["--resume", str(run), "--max_iter", "20"]).method_name == "pinmem"
+    del content["flags"]["logit_adjust"]
+    content["flags"]["recipe"] = "tuned"
+    (run / "flags.json").write_text(json.dumps(content))
+    assert parse_training(["--resume", str(run), "--max_iter", "20"]).segmentation.logit_adjust == 0
 
 
 def test_what_resume_may_name(uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

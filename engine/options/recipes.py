@@ -32,6 +32,7 @@ DIFFERENCES = {  # flag: published, repaired, tuned
     "mem_residual": (False, False, True),
     "meta_split": ("domains", "domains", "all"),
     "meta_mean": (False, False, True),
+    "logit_adjust": (0.0, 0.0, 0.5),
 }
 RECIPES: dict[str, dict[str, Any]] = {
     name: {flag: values[place] for flag, values in DIFFERENCES.items() if values[place] is not None}

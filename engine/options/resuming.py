@@ -69,7 +69,8 @@ def stored_flags(folder: Path, known: Parser) -> dict[str, Any]:
     """The flags of the run in ``folder``; those that its version did not have are at their defaults."""
     flags = known.parse_stored(run_file(folder)["flags"], folder / "flags.json")
     chosen = method_name(mldg=bool(flags["mldg"]), memory=bool(flags["memory"]))
-    return flags | {"method": flags["method"] or chosen}  # runs of older versions have no flag --method
+    adjusted = 0.0 if flags["logit_adjust"] is None else flags["logit_adjust"]  # older runs of the recipe tuned: none
+    return flags | {"method": flags["method"] or chosen, "logit_adjust": adjusted}  # older runs have neither flag
 
 
 def run_file(folder: Path) -> dict[str, Any]:

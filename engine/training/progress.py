@@ -13,7 +13,7 @@ MOMENTS = {name: (..., Tensor) for name in ("momentum_buffer", "exp_avg", "exp_a
 OPTIMIZER = {"state": {int: MOMENTS | {str: object}}, str: object}
 WHITENING = {"masks": (None, [Tensor]), "taken": WHOLE}
 OTHERS = {"validation": ANYTHING, "best": float, "bad_files": {str: str}, str: object}
-STATE = {"optimizer": OPTIMIZER, "whitening": (..., WHITENING)} | COUNTS | OTHERS
+STATE = {"optimizer": OPTIMIZER, "whitening": (..., WHITENING), "pixels": (..., Tensor)} | COUNTS | OTHERS
 
 
 @dataclass

@@ -159,6 +159,8 @@ def restore(checkpoint: Path, method: Method, options: TrainingOptions, facts: d
         go_on(method.optimizer, method.scheduler, content["optimizer"]["state"], options.optimizer, progress.iteration)
         if whitening is not None:
             whitening.load_state_dict(content["whitening"], next(method.net.parameters()).device)
+        if options.segmentation.logit_adjust:
+            method.objective.pixels.copy_(content["pixels"])
     except (KeyError, ValueError) as error:
         raise UsageError(f"{name}: not the state of a training run ({error})") from error
     for key in ("code", "processes"):

@@ -103,6 +103,7 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         torch.manual_seed(seed_of(self.options.run.seed, self.progress.iteration, rank()))
         rate = self.method.scheduler.get_last_lr()[0]
+        self.method.objective.count(batch.labels)
         with machine.autocast(self.precision, self.device):
             terms = self.method.step(batch)
         self.pending.append((terms, rate, self.feed.replaced))
@@ -247,5 +248,7 @@ class Trainer:
         }
         if self.method.objective.whitening is not None:
             content["whitening"] = self.method.objective.whitening.state_dict()
+        if self.options.segmentation.logit_adjust:
+            content["pixels"] = self.method.objective.pixels
         best = self.progress.best_iteration == self.progress.iteration
         save_numbered(self.folder, content, keep=self.options.run.keep, best=best)
