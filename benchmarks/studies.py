@@ -186,7 +186,7 @@ SIX = "--bs_mult 6"  # with three images per domain the batch decides more than 
 DIVIDED = f"--meta_split images --meta_mean --meta_aug none {SIX}"
 LIVING = f"{META} {HELPED}"
 TUNED = f"{PINMEM} --recipe tuned --mem_init_batches 10"
-UNADJUSTED = f"{TUNED} --logit_adjust 0"  # what the recipe was in most rows
+UNADJUSTED = f"{TUNED} --logit_adjust 0"  # the recipe before logit adjustment
 COMBINATIONS = {
     "memory, sharp, residual": Row(SHARP_RESIDUAL),
     "memory, sharp, centred, residual": Row(HELPED),
