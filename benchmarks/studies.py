@@ -255,7 +255,10 @@ HELP = {
     )
 }
 
-RECIPES = {name: (DIAGNOSIS | COMBINATIONS)[name] for name in ("baseline", "PinMem, published recipe", "PinMem, tuned")}
+RECIPES = {
+    name: (DIAGNOSIS | COMBINATIONS)[name]
+    for name in ("baseline", "PinMem, published recipe", "PinMem, tuned", "PinMem, unadjusted")
+}
 HELPED_MOST = Row("--logit_adjust 0.5", ("frozen stem",), (0.75, 1.25))  # the rows of HELP with an interval without 0
 CONFIRMATION = {  # with seeds and domains that chose nothing
     **RECIPES,
@@ -263,7 +266,7 @@ CONFIRMATION = {  # with seeds and domains that chose nothing
         name: (COMBINATIONS | SIX_IMAGES)[name]
         for name in (
             "baseline, logits adjusted", "PinMem, tuned, gate shut", "MLDG, tuned", "baseline, six images",
-            "PinMem, unadjusted", "MLDG, unadjusted",
+            "MLDG, unadjusted",
         )
     },
     "baseline, with what helped": HELPED_MOST,
