@@ -1,6 +1,8 @@
 """``benchmarks.generalise``: runs in a queue that goes on where it was stopped, and the statistics of its table."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +106,17 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     with pytest.raises(UsageError, match="demo and mini have no common mean"):
         results.write_text("".join(json.dumps(line) + "\n" for line in (lines[0], lines[0] | {"setting": "mini"})))
         study_table.main([str(results)])
+
+
+def test_the_tables_of_the_results_are_those_of_their_lines(monkeypatch, capsys) -> None:
+    """Above each table stands its command; after new runs, the same command makes the new table."""
+    monkeypatch.chdir(ROOT)
+    page = Path("docs/results.md").read_text("utf-8")
+    tables = re.findall(r"<!-- python -m benchmarks.study_table (.+) -->\n\n((?:\|.+\n)+)", page)
+    assert len(tables) == page.count("<!-- python") > 5
+    for command, table in tables:
+        study_table.main(shlex.split(command.partition(" --figure")[0]))
+        assert capsys.readouterr().out == table
 
 
 def test_no_row_sets_a_look_ahead_that_another_flag_overrides() -> None:
