@@ -21,8 +21,10 @@ from datasets.sampling.loaders import Batch, eval_loader
 from engine.build import network_from
 from engine.evaluating.prediction import Inference, Predictor
 from engine.machine import autocast, choose_algorithms, choose_precision, compile_network
+from loss.options import SegmentationOptions
 from methods import METHODS
 from methods.method import Method
+from methods.objective import Objective
 from methods.whitening_term import Whitening
 from network.batch_norms import JointBatchNorm2d
 from support.methods import NAMES, method_on
@@ -187,6 +189,23 @@ def test_deterministic_steps_repeat_in_every_bit(name: str) -> None:
         terms = [term for seed in range(3) for term in method.step(loaded(seed).ready(GPU)).values()]
         results.append([*terms, *method.net.state_dict().values()])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_losses_weighted_by_class_equal_those_of_the_cpu_and_nothing_waits() -> None:
+    """Adjusted logits and image weights both count pixels, also where operations must be deterministic."""
+    torch.use_deterministic_algorithms(True)
+    logits = torch.randn(4, 19, 64, 64, generator=torch.Generator().manual_seed(0))
+    losses = []
+    for device in (CPU, GPU):
+        pixels = torch.zeros(19, dtype=torch.int64, device=device)
+        objective = Objective(SegmentationOptions(logit_adjust=0.5, image_weights=True), pixels=pixels)
+        batch, mine = pinned(loaded()).ready(device), logits.to(device)
+        torch.cuda.set_sync_debug_mode("error")
+        objective.count(batch.labels)
+        loss = objective.segmentation(mine, batch.labels.flatten(0, 1))
+        torch.cuda.set_sync_debug_mode("default")
+        losses.append(loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])
