@@ -61,14 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--figure", type=Path, metavar="FILE", help="draw differences, or curves over several lengths, there (PNG)"
     )
     args = parser.parse_args(argv)
-    lines = [line for line in read_lines(args.results) if not args.ways or line["way"] in args.ways]
-    lines = [line for line in lines if not args.iterations or line["iterations"] in args.iterations]
-    if not lines:
-        raise UsageError("no finished run is in these files, with these --ways and --iterations")
-    if len(settings := sorted({line["setting"] for line in lines})) > 1:
-        remedy = "choose by --ways or --iterations, or give files of one setting"
-        raise UsageError(f"runs of {' and '.join(settings)} have no common mean: {remedy}")
-    rows = rows_of(lines)
+    rows = rows_of(chosen_lines(args.results, ways=args.ways, iterations=args.iterations))
     known = list(dict.fromkeys(name for name, _ in rows))
     if args.against not in known:
         raise UsageError(f"--against {args.against}: no such row; choose from {', '.join(known)}")
@@ -88,6 +81,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         draw_lengths(args.figure, rows)
     elif args.figure:
         draw(args.figure, differences, against=args.against)
+
+
+def chosen_lines(paths: Sequence[Path], *, ways: Sequence[str] | None, iterations: Sequence[int] | None) -> list[Line]:
+    """The finished runs of these ways and lengths (None: of all).  UsageError if there are none, or of two settings."""
+    lines = [line for line in read_lines(paths) if not ways or line["way"] in ways]
+    lines = [line for line in lines if not iterations or line["iterations"] in iterations]
+    if not lines:
+        raise UsageError("no finished run is in these files, with these --ways and --iterations")
+    if len(settings := sorted({line["setting"] for line in lines})) > 1:
+        remedy = "choose by --ways or --iterations, or give files of one setting"
+        raise UsageError(f"runs of {' and '.join(settings)} have no common mean: {remedy}")
+    return lines
 
 
 def read_lines(paths: Sequence[Path]) -> list[Line]:
