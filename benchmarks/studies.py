@@ -271,7 +271,7 @@ CONFIRMATION = {  # with seeds and domains that chose nothing
         name: (COMBINATIONS | SIX_IMAGES)[name]
         for name in (
             "baseline, logits adjusted", "PinMem, tuned, gate shut", "MLDG, tuned", "baseline, six images",
-            "MLDG, unadjusted",
+            "baseline, six images, logits adjusted", "PinMem, tuned, six images", "MLDG, unadjusted",
         )
     },
     "baseline, with what helped": HELPED_MOST,

@@ -53,42 +53,44 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(prog="python -m benchmarks.study_table", description=__doc__)
     parser.add_argument("results", nargs="+", type=Path, metavar="FILE", help="lines of benchmarks.generalise")
     parser.add_argument("--study", choices=tuple(STUDIES), help="only the rows of this study, in its order")
-    parser.add_argument("--against", default="baseline", metavar="ROW", help="the row of the differences")
+    parser.add_argument(
+        "--against", nargs="+", default=["baseline"], metavar="ROW", help="rows to subtract; a figure has the first one"
+    )
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these sources and targets")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only runs with these seeds")
     parser.add_argument("--iterations", type=int, nargs="+", metavar="N", help="only runs of these lengths")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table there (Markdown)")
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help="draw differences, or curves over several lengths, there (PNG)"
     )
     args = parser.parse_args(argv)
-    rows = rows_of(chosen_lines(args.results, ways=args.ways, iterations=args.iterations))
+    rows = rows_of(chosen_lines(args.results, way=args.ways, seed=args.seeds, iterations=args.iterations))
     known = list(dict.fromkeys(name for name, _ in rows))
-    if args.against not in known:
-        raise UsageError(f"--against {args.against}: no such row; choose from {', '.join(known)}")
-    shown = list(dict.fromkeys((args.against, *STUDIES[args.study]))) if args.study else known
+    if unknown := [name for name in args.against if name not in known]:
+        raise UsageError(f"--against {unknown[0]}: no such row; choose from {', '.join(known)}")
+    shown = list(dict.fromkeys((*args.against, *STUDIES[args.study]))) if args.study else known
     order = sorted((shown.index(name), length) for name, length in rows if name in shown)
     rows = {(shown[place], length): rows[shown[place], length] for place, length in order}
-    differences = {
-        (name, length): difference(runs, rows.get((args.against, length), {}))
-        for (name, length), runs in rows.items()
-        if name != args.against
-    }
-    text = table(rows, differences, against=args.against)
+    differences = {against: differences_from(against, rows) for against in args.against}
+    text = table(rows, differences)
     print(text)
     if args.out:
         write_text(args.out, text + "\n")
     if args.figure and len(lengths_of(rows)) > 1:
         draw_lengths(args.figure, rows)
     elif args.figure:
-        draw(args.figure, differences, against=args.against)
+        draw(args.figure, differences[args.against[0]], against=args.against[0])
 
 
-def chosen_lines(paths: Sequence[Path], *, ways: Sequence[str] | None, iterations: Sequence[int] | None) -> list[Line]:
-    """The finished runs of these ways and lengths (None: of all).  UsageError if there are none, or of two settings."""
-    lines = [line for line in read_lines(paths) if not ways or line["way"] in ways]
-    lines = [line for line in lines if not iterations or line["iterations"] in iterations]
+def chosen_lines(paths: Sequence[Path], **wanted: Sequence[Any] | None) -> list[Line]:
+    """The finished runs whose entries have the wanted values (None: any).  UsageError for none, or for two settings."""
+    lines = [
+        line
+        for line in read_lines(paths)
+        if all(values is None or line[name] in values for name, values in wanted.items())
+    ]
     if not lines:
-        raise UsageError("no finished run is in these files, with these --ways and --iterations")
+        raise UsageError("no finished run is in these files, with these --ways, --seeds and --iterations")
     if len(settings := sorted({line["setting"] for line in lines})) > 1:
         remedy = "choose by --ways or --iterations, or give files of one setting"
         raise UsageError(f"runs of {' and '.join(settings)} have no common mean: {remedy}")
@@ -143,6 +145,15 @@ def oracle(line: Line) -> float:
     return mean_of(line, "unseen", "last") + max(means) - means[-1]
 
 
+def differences_from(against: str, rows: Rows) -> Differences:
+    """The difference of every other row to this one, between runs of the same length."""
+    return {
+        (name, length): difference(runs, rows.get((against, length), {}))
+        for (name, length), runs in rows.items()
+        if name != against
+    }
+
+
 def difference(runs: Runs, others: Runs) -> tuple[int, float, float, float] | None:
     """Number of pairs, mean difference of the unseen mean IoU of the last iterates, and its 95 % interval, in points.
 
@@ -172,30 +183,25 @@ def paired_draws(one: Line, other: Line, rng: np.random.Generator) -> np.ndarray
     return np.mean(by_domain, axis=0)
 
 
-def table(rows: Rows, differences: Differences, *, against: str) -> str:
-    """A Markdown table; mean IoU in percent, means over runs.  Differences are between runs of the same length."""
+def table(rows: Rows, differences: Mapping[str, Differences]) -> str:
+    """A Markdown table; mean IoU in percent, means over runs; columns of differences to these rows."""
     several = len(lengths_of(rows)) > 1
-    head = ["row", "runs", "unseen", f"unseen - {against} [95 %]", "seen", "unseen, best on sources", "unseen, oracle"]
+    apart = [f"unseen - {against} [95 %]" for against in differences]
+    head = ["row", "runs", "unseen", *apart, "seen", "unseen, best on sources", "unseen, oracle"]
     lines = [head, ["---"] * len(head)]
     for (name, length), runs in rows.items():
         each = runs.values()
-        apart = differences.get((name, length))
         numbers = [fmean(mean_of(line, *which) for line in each) for which in (("unseen", "last"), ("seen", "last"))]
         numbers += [fmean(mean_of(line, "unseen", "best") for line in each), fmean(map(oracle, each))]
-        unseen, seen, best, highest = (f"{100 * value:.1f}" for value in numbers)
-        interval = f"{apart[1]:+.1f} [{apart[2]:+.1f}, {apart[3]:+.1f}]" if apart else ""
-        lines.append(
-            [
-                f"{name}, {length:,} iterations" if several else name,
-                str(len(runs)),
-                unseen,
-                interval,
-                seen,
-                best,
-                highest,
-            ]
-        )
+        unseen, *others = (f"{100 * value:.1f}" for value in numbers)
+        intervals = [interval(of_rows.get((name, length))) for of_rows in differences.values()]
+        label = f"{name}, {length:,} iterations" if several else name
+        lines.append([label, str(len(runs)), unseen, *intervals, *others])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def interval(apart: Sequence[float] | None) -> str:
+    return f"{apart[1]:+.1f} [{apart[2]:+.1f}, {apart[3]:+.1f}]" if apart else ""
 
 
 def draw(path: Path, differences: Differences, *, against: str) -> None:

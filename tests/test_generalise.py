@@ -91,6 +91,9 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     assert [(each["row"], each["seed"]) for each in lines] == [(row, seed) for seed in (0, 1) for row in rows]
     study_table.main([str(results), "--figure", str(tmp_path / "rows.png")])
     assert "| PinMem | 2 |" in capsys.readouterr().out
+    study_table.main([str(results), "--seeds", "1", "--against", "baseline", "PinMem"])
+    table = capsys.readouterr().out
+    assert "| PinMem | 1 |" in table and "unseen - baseline [95 %] | unseen - PinMem [95 %]" in table
     longer = [line | {"iterations": 4, "row": row} for line in lines for row in (line["row"], "of another study")]
     results.write_text("".join(json.dumps(line) + "\n" for line in longer + lines))
     study_table.main([str(results), "--study", "diagnosis", "--figure", str(tmp_path / "lengths.png")])

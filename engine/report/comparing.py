@@ -9,7 +9,7 @@ from datasets.labels import CLASSES
 from datasets.registry import SPECS
 from engine.report.records import Record
 
-PAPER = json.loads(Path(__file__).with_name("paper.json").read_text())  # in percent; docs/results.md has the sources
+PAPER = json.loads(Path(__file__).with_name("paper.json").read_text())  # in percent; docs/paper.md has the sources
 SQUARE = "height 1536, centre crop 1536x1536, padding road"  # of its images of Mapillary
 PROTOCOL = (  # entries that must be equal for scores to be comparable
     "images_hash", "images", "split", "mode", "scales", "flip", "window", "overlap", "window_counts", "geometry",
