@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -15,6 +15,7 @@ PICTURES = (("images", "images", Image.BICUBIC), ("labels", "labels_coarse7", Im
 GROUPS = {"drivable": 0, "nondrivable": 1, "living": 11, "vehicle": 13, "roadside": 5, "far": 2, "sky": 10}
 SHARP = "--gumbel_off --read_temp 0.1 --mem_temp 0.1 --mem_readloss 0.2"
 META = "--mldg --inner_lr_anneal"
+LINE = "line.json"  # in the folder of a run: what is known of it when it has ended
 
 
 class Way(NamedTuple):
@@ -57,35 +58,48 @@ class Job(NamedTuple):
     seed: int
 
 
+def job_of(line: Mapping[str, Any]) -> Job:
+    """The run that a line of results is about."""
+    values = {name: line[name] for name in Job._fields}
+    return Job(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
 def draw_demo(root: Path, real: Path) -> None:
     write_demo(root, domains=list(STYLES), train=100, val=24, size=(128, 256), workers=1)
 
 
 def draw_mini(root: Path, real: Path) -> None:
     """Small copies of real pictures."""
-    draw_real(root, real, {"cityscapes": (256, 128), "camvid": (256, 192), "idd_lite": (256, 182)})
+    camvid = (256, 192)
+    draw_real(root, real, {"cityscapes": (256, 128), "camvid": camvid, "camvid_test": camvid, "idd_lite": (256, 182)})
 
 
 def draw_mini_r50(root: Path, real: Path) -> None:
     """The real pictures as they are stored, but frames of Cityscapes, stored as squares, with their own shape."""
-    draw_real(root, real, {"cityscapes": (512, 256), "camvid": (480, 360), "idd_lite": (320, 227)})
+    camvid = (480, 360)
+    draw_real(root, real, {"cityscapes": (512, 256), "camvid": camvid, "camvid_test": camvid, "idd_lite": (320, 227)})
 
 
 def draw_real(root: Path, real: Path, sizes: Mapping[str, tuple[int, int]]) -> None:
-    """Real pictures in seven classes with these widths and heights; 60 of each domain are scored."""
+    """Real pictures in seven classes with these widths and heights; 60 of each domain are scored.
+
+    Those of CamVid are four seconds of one drive.  So all its test pictures, a second apart, are a domain of their own.
+    """
     colours = {name: ",".join(map(str, STANDARD.colours[k])) for name, k in GROUPS.items()}
     for name, size in sizes.items():
         home = root / name
         if (home / FILE).exists():
             continue
         shutil.rmtree(home, ignore_errors=True)
-        for split, most in (("train", 900), ("val", 60)):
-            stems = [Path(line).stem for line in (real / name / f"{split}.txt").read_text().split()]
+        source = name.removesuffix("_test")
+        lists = {"train": ("train", 900), "val": ("val", 60)} if source == name else {"val": ("test", 900)}
+        for split, (listed, most) in lists.items():
+            stems = [Path(line).stem for line in (real / source / f"{listed}.txt").read_text().split()]
             stems = stems[:: max(1, len(stems) // most)][:most]
-            for folder, source, how in PICTURES:
+            for folder, kind, how in PICTURES:
                 (home / folder).mkdir(parents=True, exist_ok=True)
                 for stem in stems:
-                    path = next((real / name / source).glob(f"{stem}.*"))
+                    path = next((real / source / kind).glob(f"{stem}.*"))
                     picture = Image.open(path)
                     if picture.size == size:
                         shutil.copyfile(path, home / folder / path.name)
@@ -98,7 +112,7 @@ def draw_real(root: Path, real: Path, sizes: Mapping[str, tuple[int, int]]) -> N
 
 SMALL = (
     "--arch DeepR18V3PlusD --output_stride 16 --decoder_dim 64 --crop_size 96 --scale_min 0.75 --scale_max 1.5 "
-    "--bs_mult 3 --max_iter 300 --val_interval 75 --val_images 12 --save_interval 300 --keep 1 --mem_init_batches 10 "
+    "--bs_mult 3 --val_images 12 --save_interval 300 --keep 1 --mem_init_batches 10 "
     "--lr_schedule poly --gblur --color_aug 0.5 --num_workers 0 --no_check --mapillary_crop 0 --device cpu"
 )
 LARGE = (  # the release's learning rate, augmentation and images per domain
@@ -108,6 +122,7 @@ LARGE = (  # the release's learning rate, augmentation and images per domain
 REAL_WAYS = {
     "to_cityscapes": Way(("camvid", "idd_lite"), ("cityscapes",)),
     "to_camvid": Way(("cityscapes", "idd_lite"), ("camvid",)),
+    "to_camvid_test": Way(("cityscapes", "idd_lite"), ("camvid_test",)),
     "to_idd_lite": Way(("camvid", "cityscapes"), ("idd_lite",)),
 }
 

@@ -1,6 +1,9 @@
 """One run of ``benchmarks.generalise``: train a row with a seed, then score every domain."""
 
+import contextlib
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.studies import SETTINGS, Job
+from benchmarks.studies import LINE, SETTINGS, Job, job_of
 from benchmarks.study_table import mean_iou, pack
 from benchmarks.variants import VARIANTS
 from checkpoints.frozen_encoders import completed
@@ -23,6 +26,17 @@ from engine.options.training_options import TrainingOptions
 from engine.run_log import code_version
 from engine.training.run import train
 from utils.metrics import ConfusionMatrix
+from utils.program import run_program
+
+
+def main() -> None:
+    """``python -m benchmarks.study_run JOB FOLDER DATA WEIGHTS``, at idle priority; the line is written in FOLDER."""
+    job, place, data, weights = sys.argv[1:]
+    os.nice(19)
+    with contextlib.suppress(OSError, AttributeError):  # refused, or not on this system
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    line = run(job_of(json.loads(job)), Path(place), Path(data), Path(weights))
+    (Path(place) / LINE).write_text(json.dumps(line))
 
 
 def command(job: Job, data: Path, weights: Path) -> list[str]:
@@ -30,11 +44,11 @@ def command(job: Job, data: Path, weights: Path) -> list[str]:
     setting = SETTINGS[job.setting]
     way = setting.ways[job.way]
     sources, targets = ([setting.name.format(root=data, name=name) for name in names] for names in way)
-    flags = f"{setting.flags} {job.flags}".format(
-        weights=weights, half_lr=lr_of(setting.flags) / 2, double_lr=lr_of(setting.flags) * 2
-    )
+    rate = lr_of(setting.flags)
+    values = {"weights": weights, "half_lr": rate / 2, "double_lr": rate * 2}
+    flags = [word.format(**values) for word in f"{setting.flags} {job.flags}".split()]
     length = f"--max_iter {job.iterations} --val_interval {max(1, job.iterations // 4)} --seed {job.seed}"
-    return ["--data_root", str(data), "--dataset", *sources, "--val_dataset", *targets, *flags.split(), *length.split()]
+    return ["--data_root", str(data), "--dataset", *sources, "--val_dataset", *targets, *flags, *length.split()]
 
 
 def lr_of(flags: str) -> float:
@@ -56,6 +70,7 @@ def run(job: Job, place: Path, data: Path, weights: Path) -> dict[str, Any]:
     last, best = folder / "last.pth", folder / "best.pth"
     scores = {"last": score(last, options, job.scales)}
     scores["best"] = scores["last"] if last.samefile(best) else score(best, options, job.scales)
+    unseen = [options.data.dataset(name).name for name in options.run.targets]
     return {
         **job._asdict(),
         "code": code_version(),
@@ -68,14 +83,8 @@ def run(job: Job, place: Path, data: Path, weights: Path) -> dict[str, Any]:
         "miou": {
             name: {key: round(mean_iou(counts), 5) for key, counts in each.items()} for name, each in scores.items()
         },
-        "counts": {name: pack(scores["last"][name]) for name in names_of(options)["unseen"]},
+        "counts": {name: pack(scores["last"][name]) for name in unseen},
     }
-
-
-def names_of(options: TrainingOptions) -> dict[str, list[str]]:
-    """The domains by role, under their names in results."""
-    roles = {"seen": options.run.sources, "unseen": options.run.targets}
-    return {role: [options.data.dataset(name).name for name in names] for role, names in roles.items()}
 
 
 def score(path: Path, options: TrainingOptions, scales: tuple[float, ...]) -> dict[str, np.ndarray]:
@@ -101,3 +110,7 @@ def score(path: Path, options: TrainingOptions, scales: tuple[float, ...]) -> di
         score_reads(predict, images, scoring=options.scoring, workers=0, each=count)
         counts[images.spec.name] = torch.stack(rows).numpy()
     return counts
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.study_run", main)

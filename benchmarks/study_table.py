@@ -123,13 +123,10 @@ def lengths_of(rows: Rows) -> list[int]:
     return sorted({length for _, length in rows})
 
 
-def roles(line: Line) -> dict[str, str]:
-    return {domain: role for _, domain, role, _ in line["curve"]}
-
-
 def mean_of(line: Line, role: str, checkpoint: str) -> float:
-    """Mean IoU over the domains of a role."""
-    return fmean(value for domain, value in line["miou"][checkpoint].items() if roles(line)[domain] == role)
+    """Mean IoU over the domains of a role; lines have counts of the unseen ones only."""
+    unseen = role == "unseen"
+    return fmean(value for domain, value in line["miou"][checkpoint].items() if (domain in line["counts"]) == unseen)
 
 
 def oracle(line: Line) -> float:
@@ -157,7 +154,8 @@ def differences_from(against: str, rows: Rows) -> Differences:
 def difference(runs: Runs, others: Runs) -> tuple[int, float, float, float] | None:
     """Number of pairs, mean difference of the unseen mean IoU of the last iterates, and its 95 % interval, in points.
 
-    Runs with the same sources, targets and seed are pairs.  The margin is the root of the summed squares of two parts:
+    Runs with the same sources, targets and seed are pairs.  The interval is about other seeds and other pictures of the
+    same targets, not about other targets.  The margin is the root of the summed squares of two parts:
     Student's t over the pairs, and a bootstrap over pictures, the same ones for all runs.  None for one pair or none.
     """
     from scipy.stats import t  # slow to import
@@ -167,18 +165,18 @@ def difference(runs: Runs, others: Runs) -> tuple[int, float, float, float] | No
         return None
     each = [mean_of(runs[key], "unseen", "last") - mean_of(others[key], "unseen", "last") for key in keys]
     over_pairs = t.ppf(0.975, len(keys) - 1) * stdev(each) / len(keys) ** 0.5
-    draws = [paired_draws(runs[key], others[key], np.random.default_rng([*key[0].encode()])) for key in keys]
+    draws = [paired_draws(runs[key], others[key]) for key in keys]
     over_pictures = t.ppf(0.975, math.inf) * np.mean(draws, axis=0).std()
     mean, margin = fmean(each), math.hypot(over_pairs, over_pictures)
     return len(keys), 100 * mean, 100 * (mean - margin), 100 * (mean + margin)
 
 
-def paired_draws(one: Line, other: Line, rng: np.random.Generator) -> np.ndarray:
-    """Differences (draws) of two runs' unseen mean IoU over pictures drawn with replacement."""
+def paired_draws(one: Line, other: Line) -> np.ndarray:
+    """Differences (draws) of two runs' unseen mean IoU over pictures drawn with replacement, for all runs the same."""
     by_domain = []
     for domain, packed in one["counts"].items():
         a, b = unpack(packed), unpack(other["counts"][domain])
-        weights = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=DRAWS)
+        weights = np.random.default_rng([*domain.encode()]).multinomial(len(a), np.full(len(a), 1 / len(a)), size=DRAWS)
         by_domain.append(ious(np.tensordot(weights, a, 1)) - ious(np.tensordot(weights, b, 1)))
     return np.mean(by_domain, axis=0)
 
@@ -194,14 +192,18 @@ def table(rows: Rows, differences: Mapping[str, Differences]) -> str:
         numbers = [fmean(mean_of(line, *which) for line in each) for which in (("unseen", "last"), ("seen", "last"))]
         numbers += [fmean(mean_of(line, "unseen", "best") for line in each), fmean(map(oracle, each))]
         unseen, *others = (f"{100 * value:.1f}" for value in numbers)
-        intervals = [interval(of_rows.get((name, length))) for of_rows in differences.values()]
+        intervals = [interval(of_rows.get((name, length)), runs=len(runs)) for of_rows in differences.values()]
         label = f"{name}, {length:,} iterations" if several else name
         lines.append([label, str(len(runs)), unseen, *intervals, *others])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def interval(apart: Sequence[float] | None) -> str:
-    return f"{apart[1]:+.1f} [{apart[2]:+.1f}, {apart[3]:+.1f}]" if apart else ""
+def interval(apart: tuple[int, float, float, float] | None, *, runs: int) -> str:
+    """The difference of a row of so many runs, and the number of pairs where not every run has one."""
+    if apart is None:
+        return ""
+    pairs, mean, low, high = apart
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]{f' ({pairs} pairs)' if pairs < runs else ''}"
 
 
 def draw(path: Path, differences: Differences, *, against: str) -> None:

@@ -172,16 +172,12 @@ def _() -> None:
     def with_new_memory(self: PinMem, batch: Batch) -> dict[str, Tensor]:
         done = self.scheduler.last_epoch
         if 90 <= done < 100:
-            self.recent = [*getattr(self, "recent", ()), replace_roles(batch)]
+            self.recent = [*getattr(self, "recent", ()), batch]
         if done == 100:
             write_first_memory(self.net, self.recent)
         return step(self, batch)
 
     PinMem.step = with_new_memory
-
-
-def replace_roles(batch: Batch) -> Batch:
-    return batch._replace(meta_test=torch.zeros_like(batch.meta_test))
 
 
 # What may help any method
@@ -248,7 +244,7 @@ def mix_statistics(_module: nn.Module, _inputs: Any, x: Tensor) -> Tensor:
         return x
     mean = x.mean((2, 3), keepdim=True).detach()
     deviation = (x.var((2, 3), keepdim=True) + 1e-6).sqrt().detach()
-    share = torch.distributions.Beta(0.1, 0.1).sample((len(x), 1, 1, 1))
+    share = torch.distributions.Beta(0.1, 0.1).sample((len(x), 1, 1, 1)).to(x)
     order = torch.randperm(len(x))
     mixed = [share * of_image + (1 - share) * of_image[order] for of_image in (mean, deviation)]
     return (x - mean) / deviation * mixed[1] + mixed[0]
@@ -266,7 +262,7 @@ def _() -> None:
 
 @variant("averaged weights")
 def _() -> None:
-    """Checkpoints hold the exponential moving average of weights, statistics and memory."""
+    """Checkpoints hold the exponential moving average of weights, statistics and memory; validations use the others."""
     apply, save = Method.apply, trainer.save_numbered
     averages: dict[str, Tensor] = {}
 

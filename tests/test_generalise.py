@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import stdev
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import generalise, studies, study_table
+from benchmarks import generalise, studies, study_run, study_table
 from benchmarks.studies import Row, Way
 from datasets.demo import write_demo
 from utils.errors import UsageError
@@ -79,7 +80,10 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     rows = {"baseline": Row(), "PinMem": Row(studies.PINMEM)}
     monkeypatch.setitem(studies.SETTINGS, "demo", setting)
     monkeypatch.setitem(studies.STUDIES, "diagnosis", rows)
-    in_this_process = lambda jobs, *places, workers: ((job, generalise.run_job(job, *places)) for job in jobs)  # noqa: E731
+
+    def in_this_process(jobs, *places, workers):
+        yield from ((job, study_run.run(job, tmp_path / f"{job.row} {job.seed}", *places)) for job in jobs)
+
     monkeypatch.setattr(generalise, "finished", in_this_process)
     results = tmp_path / "results.jsonl"
     command = ["demo", "diagnosis", "--iterations", "2", "--results", str(results), "--work", str(tmp_path)]
@@ -94,6 +98,9 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     study_table.main([str(results), "--seeds", "1", "--against", "baseline", "PinMem"])
     table = capsys.readouterr().out
     assert "| PinMem | 1 |" in table and "unseen - baseline [95 %] | unseen - PinMem [95 %]" in table
+    results.write_text("".join(json.dumps(line) + "\n" for line in (*lines, lines[1] | {"seed": 2})))
+    study_table.main([str(results)])
+    assert re.search(r"\| PinMem \| 3 \|.+\] \(2 pairs\) \|", capsys.readouterr().out)
     longer = [line | {"iterations": 4, "row": row} for line in lines for row in (line["row"], "of another study")]
     results.write_text("".join(json.dumps(line) + "\n" for line in longer + lines))
     study_table.main([str(results), "--study", "diagnosis", "--figure", str(tmp_path / "lengths.png")])
@@ -122,6 +129,11 @@ def test_the_tables_of_the_results_are_those_of_their_lines(monkeypatch, capsys)
         assert capsys.readouterr().out == table
 
 
+def test_a_file_of_weights_may_have_a_space_in_its_name() -> None:
+    job = studies.Job("mini", "to_camvid", "baseline", "", (), (1.0,), 1, 0)
+    assert "my weights" in study_run.command(job, Path("data"), Path("my weights"))
+
+
 def test_no_row_sets_a_look_ahead_that_another_flag_overrides() -> None:
     flags = [row.flags for study in studies.STUDIES.values() for row in study.values()]
     assert not [line for line in flags if "--inner_lr " in line and "--inner_lr_anneal" in line]
@@ -133,13 +145,37 @@ def test_without_the_real_pictures_nothing_is_drawn(tmp_path: Path) -> None:
     assert not (tmp_path / "work").exists()
 
 
-def test_failed_runs_are_named_and_end_in_an_error(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setitem(studies.SETTINGS, "demo", studies.SETTINGS["demo"]._replace(draw=lambda *_: None))
-    monkeypatch.setattr(generalise, "finished", lambda jobs, *_, workers: [(job, KeyError("x")) for job in jobs])
+def begin_programs(tmp_path: Path, monkeypatch, code: str) -> None:
+    """Let each Python program run this at its start; ``argv`` is its command line."""
+    (tmp_path / "sitecustomize.py").write_text(f"import os, sys, time\nargv = str(sys.orig_argv)\n{code}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def test_runs_are_programs_and_one_that_fails_says_why(tmp_path: Path, monkeypatch, capsys) -> None:
+    def draw_four(root: Path, real: Path) -> None:
+        write_demo(root, domains=["gtav", "synthia", "idd", "cityscapes"], train=2, val=1, size=(128, 256), workers=1)
+
+    monkeypatch.setitem(studies.SETTINGS, "demo", studies.SETTINGS["demo"]._replace(draw=draw_four))
+    rows = {"baseline": Row(), "wrong": Row("--no_such_flag"), "killed": Row(variants=("killed",))}
+    monkeypatch.setitem(studies.STUDIES, "diagnosis", rows)
+    begin_programs(tmp_path, monkeypatch, "if 'killed' in argv: os.kill(os.getpid(), 9)")
     results = tmp_path / "results.jsonl"
-    with pytest.raises(UsageError, match="2 of 2 runs failed"):
-        generalise.main(["demo", "recipes", "--rows", "baseline", "--seeds", "0", "1", "--results", str(results)])
-    assert "2 of 2: GS, baseline, seed 1: KeyError('x')" in capsys.readouterr().out and not results.exists()
+    command = ["demo", "diagnosis", "--iterations", "1", "--results", str(results), "--work", str(tmp_path)]
+    with pytest.raises(UsageError, match="2 of 3 runs failed"):
+        generalise.main([*command, "--seeds", "0"])
+    said = capsys.readouterr().out
+    assert re.search("wrong, seed 0: .*--no_such_flag", said) and "killed, seed 0: ended with code -9" in said
+    assert [json.loads(text)["row"] for text in results.read_text().splitlines()] == ["baseline"]
+
+
+def test_a_queue_that_ends_early_ends_its_runs(tmp_path: Path, monkeypatch) -> None:
+    begin_programs(tmp_path, monkeypatch, "if 'waits' in argv: time.sleep(600)")
+    rows = ("fails", "waits", "waits too")
+    jobs = [studies.Job("demo", "GS", row, "--no_such_flag", (), (1.0,), 1, 0) for row in rows]
+    ended, start = generalise.finished(jobs, tmp_path, tmp_path, workers=2), time.monotonic()
+    assert next(ended)[0].row == "fails"
+    ended.close()
+    assert time.monotonic() - start < 100
 
 
 @pytest.mark.slow

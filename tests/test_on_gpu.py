@@ -32,8 +32,16 @@ def test_a_failing_step_is_noted_and_the_next_begins(tmp_path: Path) -> None:
     assert code == 1 and "missing packages: tensorboardX>=2.6.2" in summary
     assert "gradients: FAILED with code 3" in summary and "the gradient is wrong" in summary
     assert "runs: passed" in summary and "study: passed" in summary
-    _, summary = on_gpu(tmp_path / "late", PYTHON=str(python), BUDGET="0", PARTS="speed nothing")
-    assert "step, off: skipped, the time is over" in summary and "nothing: no such part" in summary
+    code, summary = on_gpu(tmp_path / "late", PYTHON=str(python), BUDGET="0", PARTS="speed")
+    assert code == 0 and "step, off: skipped, the time is over" in summary
+    code, summary = on_gpu(tmp_path / "unproven", PYTHON=str(python), BUDGET="0", PARTS="correctness")
+    assert code == 1 and "gradients: skipped, the time is over" in summary
+
+
+def test_an_unknown_part_starts_nothing(tmp_path: Path) -> None:
+    environment = os.environ | {"OUT": str(tmp_path / "out"), "PARTS": "speed nothing"}
+    done = subprocess.run(["bash", "benchmarks/on_gpu.sh"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "PARTS: nothing: choose from" in done.stderr and not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
