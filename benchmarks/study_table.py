@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.studies import STUDIES, Job
+from benchmarks.studies import GROUPS, STUDIES, Job
+from datasets.labels import STANDARD
 from engine.options.parser import Parser
 from utils.errors import UsageError
 from utils.files import write_text
@@ -43,10 +44,14 @@ def mean_iou(counts: np.ndarray) -> float:
 
 def ious(totals: np.ndarray) -> np.ndarray:
     """Mean IoU of totals (...,3,K) over the classes that occur."""
+    return np.nanmean(class_ious(totals), axis=-1)
+
+
+def class_ious(totals: np.ndarray) -> np.ndarray:
+    """IoU (...,K) of totals (...,3,K); NaN for a class that does not occur."""
     hits, labelled, predicted = np.moveaxis(totals.astype(np.float64), -2, 0)
     union = labelled + predicted - hits
-    share = np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
-    return np.nanmean(share, axis=-1)
+    return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ways", nargs="+", metavar="NAME", help="only these sources and targets")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="only runs with these seeds")
     parser.add_argument("--iterations", type=int, nargs="+", metavar="N", help="only runs of these lengths")
+    parser.add_argument("--by_class", action="store_true", help="the IoU of each class on unseen domains instead")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table there (Markdown)")
     parser.add_argument(
         "--figure", type=Path, metavar="FILE", help="draw differences, or curves over several lengths, there (PNG)"
@@ -72,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     order = sorted((shown.index(name), length) for name, length in rows if name in shown)
     rows = {(shown[place], length): rows[shown[place], length] for place, length in order}
     differences = {against: differences_from(against, rows) for against in args.against}
-    text = table(rows, differences)
+    text = table_of_classes(rows) if args.by_class else table(rows, differences)
     print(text)
     if args.out:
         write_text(args.out, text + "\n")
@@ -195,6 +201,20 @@ def table(rows: Rows, differences: Mapping[str, Differences]) -> str:
         intervals = [interval(of_rows.get((name, length)), runs=len(runs)) for of_rows in differences.values()]
         label = f"{name}, {length:,} iterations" if several else name
         lines.append([label, str(len(runs)), unseen, *intervals, *others])
+    return markdown(lines)
+
+
+def table_of_classes(rows: Rows) -> str:
+    """IoU in percent on unseen domains, means over runs and domains."""
+    lines = []
+    for (name, _), runs in rows.items():
+        each = [class_ious(unpack(counts).sum(axis=0)) for line in runs.values() for counts in line["counts"].values()]
+        lines.append([name, str(len(runs)), *(f"{100 * value:.1f}" for value in np.nanmean(each, axis=0))])
+    classes = [*GROUPS] if len(lines[0]) == 2 + len(GROUPS) else STANDARD.names
+    return markdown([["row", "runs", *classes], ["---"] * len(lines[0]), *lines])
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

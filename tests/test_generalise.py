@@ -101,6 +101,10 @@ def test_a_queue_runs_each_job_once_and_the_table_shows_it(tmp_path: Path, monke
     results.write_text("".join(json.dumps(line) + "\n" for line in (*lines, lines[1] | {"seed": 2})))
     study_table.main([str(results)])
     assert re.search(r"\| PinMem \| 3 \|.+\] \(2 pairs\) \|", capsys.readouterr().out)
+    study_table.main([str(results), "--by_class"])
+    baseline = [float(text) for text in capsys.readouterr().out.splitlines()[2].split(" | ")[2:-1]]
+    means = [study_table.mean_of(line, "unseen", "last") for line in lines if line["row"] == "baseline"]
+    assert sum(baseline) / 19 == pytest.approx(100 * sum(means) / len(means), abs=0.1)
     longer = [line | {"iterations": 4, "row": row} for line in lines for row in (line["row"], "of another study")]
     results.write_text("".join(json.dumps(line) + "\n" for line in longer + lines))
     study_table.main([str(results), "--study", "diagnosis", "--figure", str(tmp_path / "lengths.png")])
