@@ -109,16 +109,11 @@ def finished(jobs: Sequence[Job], *places: Path, workers: int) -> Iterator[tuple
 
     def run(job: Job) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="study_", ignore_cleanup_errors=True) as place:
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.study_run",
-                json.dumps(job._asdict()),
-                place,
-                *map(str, places),
-            ]
+            words = ["benchmarks.study_run", json.dumps(job._asdict()), place, *map(str, places)]
             pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True, "errors": "replace"}
-            with subprocess.Popen(command, env=os.environ | {"TQDM_DISABLE": "1"}, **pipes) as process:
+            with subprocess.Popen(
+                [sys.executable, "-m", *words], env=os.environ | {"TQDM_DISABLE": "1"}, **pipes
+            ) as process:
                 running.append(process)
                 if closed.is_set():  # it started while the others were killed
                     process.kill()
