@@ -173,7 +173,9 @@ def test_runs_are_programs_and_one_that_fails_says_why(tmp_path: Path, monkeypat
 
 
 def test_a_queue_that_ends_early_ends_its_runs(tmp_path: Path, monkeypatch) -> None:
-    begin_programs(tmp_path, monkeypatch, "if 'waits' in argv: time.sleep(600)")
+    begin_programs(
+        tmp_path, monkeypatch, "if 'study_run' in argv: 'waits' in argv and time.sleep(600); sys.exit('failed')"
+    )
     rows = ("fails", "waits", "waits too")
     jobs = [studies.Job("demo", "GS", row, "--no_such_flag", (), (1.0,), 1, 0) for row in rows]
     ended, start = generalise.finished(jobs, tmp_path, tmp_path, workers=2), time.monotonic()
