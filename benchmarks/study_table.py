@@ -232,7 +232,7 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
 
 
 def interval(apart: tuple[int, float, float, float] | None, *, runs: int) -> str:
-    """The difference of a row of so many runs, and the number of pairs where not every run has one."""
+    """The difference and its interval; also the number of pairs if it is less than the row's ``runs``."""
     if apart is None:
         return ""
     pairs, mean, low, high = apart
