@@ -202,7 +202,6 @@ def ious_of_draws(domain: str, data: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def table(rows: Rows, differences: Mapping[str, Differences]) -> str:
     """A Markdown table; mean IoU in percent, means over runs; columns of differences to these rows."""
-    several = len(lengths_of(rows)) > 1
     apart = [f"unseen - {against} [95 %]" for against in differences]
     head = ["row", "runs", "unseen", *apart, "seen", "unseen, best on sources", "unseen, oracle"]
     lines = [head, ["---"] * len(head)]
@@ -212,19 +211,24 @@ def table(rows: Rows, differences: Mapping[str, Differences]) -> str:
         numbers += [fmean(mean_of(line, "unseen", "best") for line in each), fmean(map(oracle, each))]
         unseen, *others = (f"{100 * value:.1f}" for value in numbers)
         intervals = [interval(of_rows.get((name, length)), runs=len(runs)) for of_rows in differences.values()]
-        label = f"{name}, {length:,} iterations" if several else name
-        lines.append([label, str(len(runs)), unseen, *intervals, *others])
+        lines.append([label(name, length, rows), str(len(runs)), unseen, *intervals, *others])
     return markdown(lines)
 
 
 def table_of_classes(rows: Rows) -> str:
     """IoU in percent on unseen domains, means over runs and domains."""
     lines = []
-    for (name, _), runs in rows.items():
+    for (name, length), runs in rows.items():
         each = [class_ious(unpack(counts).sum(axis=0)) for line in runs.values() for counts in line["counts"].values()]
-        lines.append([name, str(len(runs)), *(f"{100 * value:.1f}" for value in np.nanmean(each, axis=0))])
+        lines.append(
+            [label(name, length, rows), str(len(runs)), *(f"{100 * value:.1f}" for value in np.nanmean(each, axis=0))]
+        )
     classes = [*GROUPS] if len(lines[0]) == 2 + len(GROUPS) else STANDARD.names
     return markdown([["row", "runs", *classes], ["---"] * len(lines[0]), *lines])
+
+
+def label(name: str, length: int, rows: Rows) -> str:
+    return f"{name}, {length:,} iterations" if len(lengths_of(rows)) > 1 else name
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
